@@ -1,0 +1,5 @@
+//! Objects, decisions, store, controllers and the node agent of Orchestra.
+
+pub mod clock;
+pub mod model;
+pub mod rng;
