@@ -162,8 +162,12 @@ pub trait Object: Any + fmt::Debug + Send + Sync {
     fn same_desired(&self, other: &dyn Object) -> bool;
     /// Whether the kind has a status apart from what is desired.
     fn has_status(&self) -> bool;
+    /// Whether the status equals that of `other`. True for kinds without one; false for another kind.
+    fn same_status(&self, other: &dyn Object) -> bool;
     /// Replaces the status by that of `other`, an object of the same kind; nothing where there is none.
     fn copy_status(&mut self, other: &dyn Object);
+    /// Empties the status: nothing has been observed yet.
+    fn clear_status(&mut self);
 }
 
 /// An immutable object, shared by store, caches and watchers.
@@ -255,6 +259,14 @@ macro_rules! object {
             }
             fn has_status(&self) -> bool {
                 false $(|| { let _ = &self.$status; true })?
+            }
+            fn same_status(&self, other: &dyn $crate::model::Object) -> bool {
+                (other as &dyn std::any::Any)
+                    .downcast_ref::<$type>()
+                    .is_some_and(|_other| true $(&& self.$status == _other.$status)?)
+            }
+            fn clear_status(&mut self) {
+                $(self.$status = Default::default();)?
             }
             fn copy_status(&mut self, _other: &dyn $crate::model::Object) {
                 $(if let Some(other) = (_other as &dyn std::any::Any).downcast_ref::<$type>() {
