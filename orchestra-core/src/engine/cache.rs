@@ -1,0 +1,360 @@
+//! Objects of one kind, kept up to date by a watch.
+
+use std::any::Any;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
+
+use tokio::sync::watch;
+
+use super::Tasks;
+use super::queue::Backoff;
+use crate::model::{AnyObject, AnyObjectExt, GroupKind, ObjectKey, Resource, Revision};
+use crate::store::{Scope, Store, StoreError};
+
+/// A change of one object, as a cache saw it.
+#[derive(Debug)]
+pub struct CacheChange<'a, T> {
+    /// The object's key.
+    pub key: &'a ObjectKey,
+    /// As it was; `None`: it is new.
+    pub old: Option<&'a Arc<T>>,
+    /// As it is; `None`: it is gone.
+    pub new: Option<&'a Arc<T>>,
+}
+
+impl<'a, T> CacheChange<'a, T> {
+    /// The object as it is, or as it last was.
+    #[must_use]
+    pub fn latest(&self) -> Option<&'a Arc<T>> {
+        self.new.or(self.old)
+    }
+}
+
+type Handler<T> = Box<dyn Fn(&CacheChange<'_, T>) + Send + Sync>;
+
+/// All objects of one kind, shared with the store: a map of `Arc`s, not of copies.
+///
+/// A cache runs behind the store by the time an event takes; it never goes back. What was once seen, in
+/// an object or through [`wait_for`](Self::wait_for), stays seen.
+pub struct Cache<T> {
+    objects: RwLock<BTreeMap<ObjectKey, Arc<T>>>,
+    // Held while a change is applied, so that a handler that is added sees each object exactly once.
+    handlers: Mutex<Handlers<T>>,
+    revision: watch::Sender<Option<Revision>>,
+}
+
+struct Handlers<T> {
+    indexes: Vec<Handler<T>>,
+    listeners: Vec<Handler<T>>,
+}
+
+impl<T: Resource> Cache<T> {
+    fn new() -> Self {
+        Self {
+            objects: RwLock::default(),
+            handlers: Mutex::new(Handlers { indexes: Vec::new(), listeners: Vec::new() }),
+            revision: watch::Sender::new(None),
+        }
+    }
+
+    fn read(&self) -> RwLockReadGuard<'_, BTreeMap<ObjectKey, Arc<T>>> {
+        self.objects.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn lock_handlers(&self) -> MutexGuard<'_, Handlers<T>> {
+        self.handlers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The object at `key`.
+    #[must_use]
+    pub fn get(&self, key: &ObjectKey) -> Option<Arc<T>> {
+        self.read().get(key).cloned()
+    }
+
+    /// All objects, ordered by namespace and name.
+    #[must_use]
+    pub fn list(&self) -> Vec<Arc<T>> {
+        self.read().values().cloned().collect()
+    }
+
+    /// The objects in `namespace`, ordered by name.
+    #[must_use]
+    pub fn in_namespace(&self, namespace: &str) -> Vec<Arc<T>> {
+        let from = ObjectKey::new::<T>(namespace, "");
+        let objects = self.read();
+        objects.range(from..).take_while(|(k, _)| &*k.namespace == namespace).map(|(_, o)| Arc::clone(o)).collect()
+    }
+
+    /// How many objects there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.read().len()
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.read().is_empty()
+    }
+
+    /// Calls `listener` for every change from now on, after the cache and its indexes show it, and first
+    /// once for each object that is there already.
+    ///
+    /// It is called by the cache's one task: it must not block, and not add listeners.
+    pub fn on_change(&self, listener: impl Fn(&CacheChange<'_, T>) + Send + Sync + 'static) {
+        let mut handlers = self.lock_handlers();
+        self.replay(&listener);
+        handlers.listeners.push(Box::new(listener));
+    }
+
+    /// Keeps the objects also by a key of their own: `keys_of` names those under which an object is found.
+    #[must_use]
+    pub fn index<K: Ord + Clone + Send + Sync + 'static>(
+        &self,
+        keys_of: impl Fn(&T) -> Vec<K> + Send + Sync + 'static,
+    ) -> Index<T, K> {
+        let index = Index { map: Arc::default() };
+        let map = Arc::clone(&index.map);
+        let keep = move |change: &CacheChange<'_, T>| {
+            let mut map = map.write().unwrap_or_else(PoisonError::into_inner);
+            for key in change.old.map(|old| keys_of(old)).unwrap_or_default() {
+                if let Some(entry) = map.get_mut(&key) {
+                    entry.remove(change.key);
+                    if entry.is_empty() {
+                        map.remove(&key);
+                    }
+                }
+            }
+            if let Some(new) = change.new {
+                for key in keys_of(new) {
+                    map.entry(key).or_default().insert(change.key.clone(), Arc::clone(new));
+                }
+            }
+        };
+        let mut handlers = self.lock_handlers();
+        self.replay(&keep);
+        handlers.indexes.push(Box::new(keep));
+        index
+    }
+
+    fn replay(&self, handler: &dyn Fn(&CacheChange<'_, T>)) {
+        for (key, object) in self.read().iter() {
+            handler(&CacheChange { key, old: None, new: Some(object) });
+        }
+    }
+
+    /// Waits until the cache shows everything up to `revision`, the revision of a commit to this kind.
+    pub async fn wait_for(&self, revision: Revision) {
+        let mut seen = self.revision.subscribe();
+        // The sender lives as long as the cache, so this ends only by the revision coming.
+        let _ended = seen.wait_for(|seen| seen.is_some_and(|seen| seen >= revision)).await;
+    }
+
+    /// Waits until the cache has been filled for the first time.
+    pub async fn synced(&self) {
+        self.wait_for(Revision::ZERO).await;
+    }
+
+    fn apply(&self, handlers: &Handlers<T>, key: &ObjectKey, new: Option<Arc<T>>) {
+        let old = {
+            let mut objects = self.objects.write().unwrap_or_else(PoisonError::into_inner);
+            match &new {
+                Some(object) => objects.insert(key.clone(), Arc::clone(object)),
+                None => objects.remove(key),
+            }
+        };
+        if old.is_none() && new.is_none() {
+            return;
+        }
+        let change = CacheChange { key, old: old.as_ref(), new: new.as_ref() };
+        handlers.indexes.iter().chain(&handlers.listeners).for_each(|handler| handler(&change));
+    }
+
+    fn publish(&self, revision: Revision) {
+        self.revision.send_modify(|seen| *seen = (*seen).max(Some(revision)));
+    }
+
+    /// Makes the cache equal a list: what is gone goes, what differs changes.
+    fn replace(&self, objects: Vec<AnyObject>, revision: Revision) {
+        let handlers = self.lock_handlers();
+        let mut gone: BTreeSet<ObjectKey> = self.read().keys().cloned().collect();
+        for object in objects {
+            let key = ObjectKey::of(&*object);
+            gone.remove(&key);
+            let newer = |old: Arc<T>| {
+                old.meta().resource_version < object.meta().resource_version || old.meta().uid != object.meta().uid
+            };
+            if self.get(&key).is_none_or(newer)
+                && let Some(object) = object.downcast::<T>()
+            {
+                self.apply(&handlers, &key, Some(object));
+            }
+        }
+        for key in gone {
+            self.apply(&handlers, &key, None);
+        }
+        drop(handlers);
+        self.publish(revision);
+    }
+
+    /// Fills the cache from `store`, then follows it, until the store closes.
+    async fn follow(&self, store: &dyn Store, backoff: Backoff) {
+        let scope = Scope::of::<T>();
+        let mut failures = 0;
+        loop {
+            match self.follow_once(store, &scope).await {
+                Err(StoreError::Closed) => return,
+                Ok(()) | Err(StoreError::Compacted { .. }) => failures = 0,
+                Err(error) => {
+                    failures += 1;
+                    tracing::warn!(kind = %T::INFO.kind, %error, failures, "a cache lost its watch; lists again");
+                    tokio::time::sleep(backoff.after(failures)).await;
+                }
+            }
+        }
+    }
+
+    async fn follow_once(&self, store: &dyn Store, scope: &Scope) -> Result<(), StoreError> {
+        let listing = store.list(scope).await?;
+        let mut watch = store.watch(scope, listing.revision).await?;
+        self.replace(listing.objects, listing.revision);
+        while let Some(event) = watch.next().await {
+            let event = event?;
+            let handlers = self.lock_handlers();
+            for change in event.changes.iter() {
+                let new = change.object.clone().and_then(AnyObjectExt::downcast::<T>);
+                self.apply(&handlers, &change.key, new);
+            }
+            drop(handlers);
+            self.publish(event.revision);
+        }
+        // The store says that it closed by failing the next call.
+        store.revision(scope).await.map(|_| ())
+    }
+}
+
+impl<T> fmt::Debug for Cache<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Cache").field("revision", &*self.revision.borrow()).finish_non_exhaustive()
+    }
+}
+
+type IndexMap<T, K> = BTreeMap<K, BTreeMap<ObjectKey, Arc<T>>>;
+
+/// A cache's objects by a key of their own, such as the node they are on.
+pub struct Index<T, K> {
+    map: Arc<RwLock<IndexMap<T, K>>>,
+}
+
+impl<T, K> Clone for Index<T, K> {
+    fn clone(&self) -> Self {
+        Self { map: Arc::clone(&self.map) }
+    }
+}
+
+impl<T, K: Ord> Index<T, K> {
+    /// The objects under `key`, ordered by namespace and name.
+    #[must_use]
+    pub fn get<Q: Ord + ?Sized>(&self, key: &Q) -> Vec<Arc<T>>
+    where
+        K: std::borrow::Borrow<Q>,
+    {
+        let map = self.map.read().unwrap_or_else(PoisonError::into_inner);
+        map.get(key).map(|objects| objects.values().cloned().collect()).unwrap_or_default()
+    }
+
+    /// How many objects are under `key`.
+    #[must_use]
+    pub fn count<Q: Ord + ?Sized>(&self, key: &Q) -> usize
+    where
+        K: std::borrow::Borrow<Q>,
+    {
+        self.map.read().unwrap_or_else(PoisonError::into_inner).get(key).map_or(0, BTreeMap::len)
+    }
+}
+
+impl<T, K> fmt::Debug for Index<T, K> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Index")
+    }
+}
+
+/// The caches of one cluster: at most one a kind, started when first asked for.
+#[derive(Clone)]
+pub struct Caches {
+    store: Arc<dyn Store>,
+    tasks: Tasks,
+    caches: Arc<Mutex<BTreeMap<GroupKind, Entry>>>,
+}
+
+#[derive(Clone)]
+struct Entry {
+    /// An `Arc<Cache<T>>`.
+    cache: Arc<dyn Any + Send + Sync>,
+    seen: watch::Receiver<Option<Revision>>,
+}
+
+impl Caches {
+    /// Caches over `store`, whose watches run in `tasks`.
+    #[must_use]
+    pub fn new(store: Arc<dyn Store>, tasks: Tasks) -> Self {
+        Self { store, tasks, caches: Arc::default() }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<GroupKind, Entry>> {
+        self.caches.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The cache of the kind `T`. To be called inside a tokio runtime.
+    #[must_use]
+    pub fn of<T: Resource>(&self) -> Arc<Cache<T>> {
+        let mut caches = self.lock();
+        let kind = GroupKind::of::<T>();
+        if let Some(cache) = caches.get(&kind).and_then(|e| Arc::clone(&e.cache).downcast::<Cache<T>>().ok()) {
+            return cache;
+        }
+        let cache = Arc::new(Cache::<T>::new());
+        let (store, follower) = (Arc::clone(&self.store), Arc::clone(&cache));
+        self.tasks.spawn("cache", async move { follower.follow(&*store, Backoff::default()).await });
+        let seen = cache.revision.subscribe();
+        let any: Arc<dyn Any + Send + Sync> = Arc::<Cache<T>>::clone(&cache);
+        caches.insert(kind, Entry { cache: any, seen });
+        cache
+    }
+
+    /// Waits until the cache of `kind`, where there is one, shows everything up to `revision`.
+    pub async fn wait_for(&self, kind: &GroupKind, revision: Revision) {
+        let seen = self.lock().get(kind).map(|entry| entry.seen.clone());
+        if let Some(mut seen) = seen {
+            let _ended = seen.wait_for(|seen| seen.is_some_and(|seen| seen >= revision)).await;
+        }
+    }
+
+    /// Waits until every cache shows all that was acknowledged before this call.
+    ///
+    /// # Errors
+    /// A failure of the store.
+    pub async fn barrier(&self) -> Result<(), StoreError> {
+        let kinds: Vec<GroupKind> = self.lock().keys().cloned().collect();
+        for kind in kinds {
+            let revision = self.store.revision(&Scope::kind(kind.clone())).await?;
+            self.wait_for(&kind, revision).await;
+        }
+        Ok(())
+    }
+
+    /// Waits until every cache that was asked for has been filled.
+    pub async fn synced(&self) {
+        let kinds: Vec<GroupKind> = self.lock().keys().cloned().collect();
+        for kind in kinds {
+            self.wait_for(&kind, Revision::ZERO).await;
+        }
+    }
+}
+
+impl fmt::Debug for Caches {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Caches").field("kinds", &self.lock().keys().collect::<Vec<_>>()).finish_non_exhaustive()
+    }
+}

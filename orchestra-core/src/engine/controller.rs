@@ -1,0 +1,224 @@
+//! Driving a reconciler: from changes to keys to calls.
+
+use std::fmt::Debug;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use tracing::Instrument;
+
+use super::{Backoff, CacheChange, Caches, Queue, Tasks};
+use crate::client::{Client, ClientError};
+use crate::model::{GroupKind, ObjectKey, ObjectMeta, Resource};
+use crate::rng::Rng;
+
+/// How many keys of one controller are reconciled at once, unless it says otherwise.
+///
+/// Reconciling in one process is bound by the CPU; a few more than its cores let a durable commit overlap.
+const DEFAULT_WORKERS: usize = 8;
+
+/// How often every key is reconciled without a cause: a safety net under lost events, not a mechanism.
+const DEFAULT_RESYNC: Duration = Duration::from_secs(600);
+
+/// When a key is to be reconciled again without a change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Next {
+    /// Not before something changes.
+    OnChange,
+    /// After this time, where its meaning is about time: a deadline, a window.
+    After(Duration),
+}
+
+/// Why a key could not be reconciled. It comes again after its back-off.
+pub type ReconcileError = ClientError;
+
+/// Brings what one key names from what is to what shall be.
+///
+/// # Contract
+/// - **Level-triggered.** It gets a key, not an event: it reads caches, compares, acts. It must do the same
+///   whatever made it run, and nothing when nothing is left to do.
+/// - **Writes through the client it is given**, so that the engine knows what its caches must have seen before
+///   the key comes again.
+/// - **Idempotent and cancel-safe.** It may be dropped between any two writes.
+/// - Different keys are reconciled at once; one key never is.
+#[async_trait]
+pub trait Reconciler: Debug + Send + Sync + 'static {
+    /// Reconciles `key`. The object may be gone.
+    ///
+    /// # Errors
+    /// Whatever kept it from finishing.
+    async fn reconcile(&self, key: &ObjectKey, client: &Client) -> Result<Next, ReconcileError>;
+}
+
+const _: fn(&dyn Reconciler) = |_| {};
+
+/// Says which changes concern which keys, and runs a [`Reconciler`] on them.
+#[derive(Debug)]
+pub struct Controller {
+    name: &'static str,
+    queue: Arc<Queue<ObjectKey>>,
+    caches: Caches,
+    client: Client,
+    workers: usize,
+    resync: Option<Duration>,
+    primary: Vec<Resync>,
+}
+
+struct Resync(Box<dyn Fn(&Queue<ObjectKey>) + Send + Sync>);
+
+impl Debug for Resync {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Resync")
+    }
+}
+
+impl Controller {
+    /// A controller that watches nothing yet. `name` is for traces and metrics.
+    #[must_use]
+    pub fn new(name: &'static str, client: &Client, caches: &Caches, rng: &Rng) -> Self {
+        Self {
+            name,
+            queue: Arc::new(Queue::new(Backoff::default(), rng.fork())),
+            caches: caches.clone(),
+            client: client.clone(),
+            workers: DEFAULT_WORKERS,
+            resync: Some(DEFAULT_RESYNC),
+            primary: Vec::new(),
+        }
+    }
+
+    /// How many keys are reconciled at once.
+    #[must_use]
+    pub fn workers(mut self, workers: usize) -> Self {
+        self.workers = workers.max(1);
+        self
+    }
+
+    /// How often every key is reconciled without a cause; never where `None`.
+    #[must_use]
+    pub fn resync(mut self, every: Option<Duration>) -> Self {
+        self.resync = every;
+        self
+    }
+
+    /// Reconciles each `T` when it changes: the kind this controller is about.
+    #[must_use]
+    pub fn on<T: Resource>(mut self) -> Self {
+        let (cache, queue) = (self.caches.of::<T>(), Arc::clone(&self.queue));
+        cache.on_change(move |change| queue.add(change.key.clone()));
+        self.primary.push(Resync(Box::new(move |queue| {
+            for object in cache.list() {
+                queue.add(ObjectKey::of(&*object));
+            }
+        })));
+        self
+    }
+
+    /// Reconciles the `Owner` that manages a `Part` when the part changes, or changes hands.
+    #[must_use]
+    pub fn owns<Owner: Resource, Part: Resource>(self) -> Self {
+        self.maps::<Part>(|change, add| {
+            for part in [change.old, change.new].into_iter().flatten() {
+                if let Some(key) = owner_key::<Owner>(part.meta()) {
+                    add(key);
+                }
+            }
+        })
+    }
+
+    /// Reconciles the keys that `map` names when a `T` changes.
+    #[must_use]
+    pub fn maps<T: Resource>(
+        self,
+        map: impl Fn(&CacheChange<'_, T>, &mut dyn FnMut(ObjectKey)) + Send + Sync + 'static,
+    ) -> Self {
+        let queue = Arc::clone(&self.queue);
+        self.caches.of::<T>().on_change(move |change| map(change, &mut |key| queue.add(key)));
+        self
+    }
+
+    /// The queue, for causes that are no changes of objects.
+    #[must_use]
+    pub fn queue(&self) -> Arc<Queue<ObjectKey>> {
+        Arc::clone(&self.queue)
+    }
+
+    /// Starts reconciling, once all caches are filled.
+    pub fn start(self, reconciler: impl Reconciler, tasks: &Tasks) {
+        let reconciler: Arc<dyn Reconciler> = Arc::new(reconciler);
+        for _ in 0..self.workers {
+            let worker = Worker {
+                name: self.name,
+                queue: Arc::clone(&self.queue),
+                caches: self.caches.clone(),
+                client: self.client.clone(),
+                reconciler: Arc::clone(&reconciler),
+            };
+            tasks.spawn("reconcile", async move {
+                worker.caches.synced().await;
+                loop {
+                    worker.work().await;
+                }
+            });
+        }
+        if let Some(every) = self.resync {
+            let (primary, queue) = (self.primary, self.queue);
+            tasks.spawn("resync", async move {
+                loop {
+                    tokio::time::sleep(every).await;
+                    primary.iter().for_each(|resync| resync.0(&queue));
+                }
+            });
+        }
+    }
+}
+
+struct Worker {
+    name: &'static str,
+    queue: Arc<Queue<ObjectKey>>,
+    caches: Caches,
+    client: Client,
+    reconciler: Arc<dyn Reconciler>,
+}
+
+impl Worker {
+    async fn work(&self) {
+        let key = self.queue.next().await;
+        let (client, writes) = self.client.recorded();
+        let span = tracing::debug_span!("reconcile", controller = self.name, %key);
+        let result = self.reconciler.reconcile(&key, &client).instrument(span).await;
+        // Read your writes: the caches catch up before the key can come again.
+        let settled = writes.settle(&self.caches).await;
+        let outcome = match (result, settled) {
+            (Ok(_), Err(error)) => Err(ClientError::from(error)),
+            (result, _) => result,
+        };
+        let label = if outcome.is_ok() { "ok" } else { "error" };
+        metrics::counter!("orchestra_reconcile_total", "controller" => self.name, "result" => label).increment(1);
+        match outcome {
+            Ok(Next::OnChange) => self.queue.done(&key),
+            Ok(Next::After(delay)) => {
+                self.queue.done(&key);
+                self.queue.add_after(key, delay);
+            }
+            Err(error) => {
+                let retry = self.queue.failed(&key);
+                if error.is_conflict() {
+                    tracing::debug!(controller = self.name, %key, %error, ?retry, "reads again");
+                } else {
+                    tracing::warn!(controller = self.name, %key, %error, ?retry, "could not reconcile");
+                }
+            }
+        }
+    }
+}
+
+/// The key of the `Owner` that manages an object with this metadata.
+fn owner_key<Owner: Resource>(part: &ObjectMeta) -> Option<ObjectKey> {
+    let owner = part.controller()?;
+    if owner.kind != Owner::INFO.kind || owner.api_version != Owner::INFO.api_version() {
+        return None;
+    }
+    let namespace = if Owner::INFO.namespaced { part.namespace.as_str() } else { "" };
+    Some(ObjectKey { kind: GroupKind::of::<Owner>(), namespace: namespace.into(), name: owner.name.as_str().into() })
+}
