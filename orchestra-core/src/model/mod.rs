@@ -1,27 +1,39 @@
 //! Objects and their parts. Data, and the rules that belong to it.
 
 mod absent;
+mod bytes;
+mod config_map;
 mod condition;
 mod field;
 mod int_or_percent;
 mod labels;
+mod lease;
 mod meta;
 pub mod names;
 mod node_selector;
+mod namespace;
 pub(crate) mod object;
 mod object_reference;
 mod quantity;
 mod selector;
 mod selector_text;
+mod priority_class;
+mod secret;
 mod time;
 
+pub use bytes::ByteString;
+pub use config_map::ConfigMap;
 pub use condition::{Condition, ConditionStatus};
 pub use field::{FieldError, FieldErrors};
 pub use int_or_percent::IntOrPercent;
 pub use labels::Labels;
+pub use lease::{Lease, LeaseSpec};
 pub use meta::{Extra, ObjectMeta, OwnerReference, Revision, TypeMeta, Uid};
+pub use namespace::{Namespace, NamespacePhase, NamespaceSpec, NamespaceStatus};
 pub use node_selector::{NodeSelector, NodeSelectorOperator, NodeSelectorRequirement, NodeSelectorTerm};
 pub use object::{AnyObject, AnyObjectExt, GroupKind, KindInfo, Object, ObjectKey, Resource};
+pub use priority_class::{PreemptionPolicy, PriorityClass};
+pub use secret::Secret;
 pub use object_reference::ObjectReference;
 pub use quantity::{Quantity, ResourceList};
 pub use selector::{LabelOperator, LabelRequirement, LabelSelector};

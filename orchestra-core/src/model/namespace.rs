@@ -1,0 +1,80 @@
+//! Namespaces.
+
+use serde::{Deserialize, Serialize};
+
+use super::absent::is_default;
+use super::object::{Rules, object};
+use super::{Extra, ObjectMeta, TypeMeta};
+
+/// A room for names: objects in it are deleted with it.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Namespace {
+    /// `v1`, `Namespace`.
+    #[serde(flatten)]
+    pub type_meta: TypeMeta<Self>,
+    /// Name and labels.
+    pub metadata: ObjectMeta,
+    /// What is desired.
+    #[serde(skip_serializing_if = "is_default")]
+    pub spec: NamespaceSpec,
+    /// What is observed.
+    #[serde(skip_serializing_if = "is_default")]
+    pub status: NamespaceStatus,
+    /// Fields not acted on.
+    #[serde(flatten)]
+    pub extra: Extra,
+}
+
+object!(Namespace, "", "v1", "namespaces", namespaced: false, desired: [spec], status: status);
+
+/// What is desired of a [`Namespace`].
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct NamespaceSpec {
+    /// Who must agree that nothing is left in the namespace before it disappears.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub finalizers: Vec<String>,
+    /// Fields not acted on.
+    #[serde(flatten)]
+    pub extra: Extra,
+}
+
+/// What is observed of a [`Namespace`].
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct NamespaceStatus {
+    /// Whether objects may be created in it.
+    #[serde(skip_serializing_if = "is_default")]
+    pub phase: NamespacePhase,
+    /// Fields not acted on.
+    #[serde(flatten)]
+    pub extra: Extra,
+}
+
+/// Where a [`Namespace`] is in its life.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum NamespacePhase {
+    /// In use.
+    #[default]
+    Active,
+    /// Being emptied. Nothing can be created in it.
+    Terminating,
+}
+
+impl Namespace {
+    /// A namespace.
+    #[must_use]
+    pub fn new(name: impl Into<String>) -> Self {
+        Self { metadata: ObjectMeta::named(name), ..Self::default() }
+    }
+
+    /// Adds a label.
+    #[must_use]
+    pub fn label(mut self, key: impl Into<String>, value: impl Into<String>) -> Self {
+        self.metadata.labels.insert(key.into(), value.into());
+        self
+    }
+}
+
+impl Rules for Namespace {}

@@ -1,0 +1,112 @@
+//! What pods must know and nobody else.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use serde::{Deserialize, Deserializer, Serialize, de};
+use serde_json::Value;
+
+use super::absent::is_default;
+use super::object::{Rules, object};
+use super::{ByteString, Extra, ObjectMeta, TypeMeta};
+
+/// Passwords, keys and the like, which pods take as environment or as files.
+///
+/// Debug shows the names of the entries and nothing else, and no error shows a value.
+#[derive(Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Secret {
+    /// `v1`, `Secret`.
+    #[serde(flatten)]
+    pub type_meta: TypeMeta<Self>,
+    /// Name, namespace, labels.
+    pub metadata: ObjectMeta,
+    /// The entries, base64 in the manifest.
+    #[serde(skip_serializing_if = "is_default")]
+    pub data: BTreeMap<String, ByteString>,
+    /// Entries as plain text. [`set_defaults`](super::Object::set_defaults) moves them into `data`, over
+    /// what is there.
+    #[serde(skip_serializing_if = "is_default", deserialize_with = "texts")]
+    pub string_data: BTreeMap<String, String>,
+    /// What is in it, for people and tools: `Opaque` unless told otherwise.
+    #[serde(rename = "type", skip_serializing_if = "is_default")]
+    pub type_: String,
+    /// Whether the entries may not change any more. Can't be taken back.
+    #[serde(skip_serializing_if = "is_default")]
+    pub immutable: bool,
+    /// Fields not acted on.
+    #[serde(flatten)]
+    pub extra: Extra,
+}
+
+object!(Secret, "", "v1", "secrets", namespaced: true, desired: [data, string_data, type_, immutable]);
+
+/// Text whose errors don't show what was found.
+#[derive(Deserialize)]
+struct Text(#[serde(deserialize_with = "text")] String);
+
+fn text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+    match Value::deserialize(deserializer)? {
+        Value::String(text) => Ok(text),
+        _ => Err(de::Error::custom("must be text: put it in quotes (the value is not shown)")),
+    }
+}
+
+fn texts<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeMap<String, String>, D::Error> {
+    Ok(BTreeMap::<String, Text>::deserialize(deserializer)?.into_iter().map(|(k, v)| (k, v.0)).collect())
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Not even the annotations: `kubectl apply` keeps a copy of the whole manifest there.
+        f.debug_struct("Secret")
+            .field("namespace", &self.metadata.namespace)
+            .field("name", &self.metadata.name)
+            .field("type", &self.type_)
+            .field("entries", &self.data.keys().chain(self.string_data.keys()).collect::<Vec<_>>())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Secret {
+    /// An empty one, of type `Opaque`.
+    #[must_use]
+    pub fn new(name: impl Into<String>) -> Self {
+        Self { metadata: ObjectMeta::named(name), type_: OPAQUE.into(), ..Self::default() }
+    }
+
+    /// Puts it into a namespace.
+    #[must_use]
+    pub fn namespace(mut self, namespace: impl Into<String>) -> Self {
+        self.metadata.namespace = namespace.into();
+        self
+    }
+
+    /// Adds a label.
+    #[must_use]
+    pub fn label(mut self, key: impl Into<String>, value: impl Into<String>) -> Self {
+        self.metadata.labels.insert(key.into(), value.into());
+        self
+    }
+
+    /// Adds an entry.
+    #[must_use]
+    pub fn entry(mut self, key: impl Into<String>, value: impl AsRef<[u8]>) -> Self {
+        self.data.insert(key.into(), ByteString::from(value));
+        self
+    }
+}
+
+/// The type of a secret that says nothing about itself.
+const OPAQUE: &str = "Opaque";
+
+impl Rules for Secret {
+    fn set_defaults(&mut self) {
+        for (key, text) in std::mem::take(&mut self.string_data) {
+            self.data.insert(key, ByteString::from(text));
+        }
+        if self.type_.is_empty() {
+            self.type_ = OPAQUE.into();
+        }
+    }
+}
