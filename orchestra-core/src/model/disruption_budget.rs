@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::absent::is_default;
 use super::object::{Rules, object};
-use super::{Condition, Extra, IntOrPercent, LabelSelector, ObjectMeta, Timestamp, TypeMeta};
+use super::{Condition, Extra, IntOrPercent, LabelSelector, Labels, ObjectMeta, Timestamp, TypeMeta};
 
 /// Limits how many of some pods may be missing because somebody wanted them gone.
 ///
@@ -94,7 +94,7 @@ impl PodDisruptionBudget {
     #[must_use]
     pub fn new(name: impl Into<String>) -> Self {
         let name = name.into();
-        let selector = Some(LabelSelector::from([("app", name.as_str())]));
+        let selector = Some(LabelSelector::labels([("app", name.as_str())]));
         let spec = PodDisruptionBudgetSpec { selector, ..PodDisruptionBudgetSpec::default() };
         Self { metadata: ObjectMeta::named(name), spec, ..Self::default() }
     }
@@ -106,10 +106,10 @@ impl PodDisruptionBudget {
         self
     }
 
-    /// Chooses other pods.
+    /// Chooses the pods with these labels instead.
     #[must_use]
-    pub fn selector(mut self, selector: impl Into<LabelSelector>) -> Self {
-        self.spec.selector = Some(selector.into());
+    pub fn selector(mut self, labels: impl Into<Labels>) -> Self {
+        self.spec.selector = Some(LabelSelector::labels(labels));
         self
     }
 

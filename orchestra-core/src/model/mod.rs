@@ -1,9 +1,15 @@
 //! Objects and their parts. Data, and the rules that belong to it.
 
 mod absent;
+mod autoscaler;
+mod autoscaler_behavior;
+mod autoscaler_metric;
+mod autoscaler_status;
 mod bytes;
 mod config_map;
 mod condition;
+mod disruption_budget;
+mod event;
 mod field;
 mod int_or_percent;
 mod labels;
@@ -21,9 +27,25 @@ mod priority_class;
 mod secret;
 mod time;
 
+pub use autoscaler::{
+    CrossVersionObjectReference, HorizontalPodAutoscaler, HorizontalPodAutoscalerSpec, HorizontalPodAutoscalerStatus,
+};
+pub use autoscaler_behavior::{AutoscalerBehavior, ScalingPolicy, ScalingPolicyType, ScalingRules, SelectPolicy};
+pub use autoscaler_metric::{
+    ContainerResourceMetricSource, ExternalMetricSource, MetricIdentifier, MetricSourceType, MetricSpec,
+    MetricTarget, MetricTargetType, ObjectMetricSource, PodsMetricSource, ResourceMetricSource,
+};
+pub use autoscaler_status::{
+    ContainerResourceMetricStatus, ExternalMetricStatus, MetricStatus, MetricValueStatus, ObjectMetricStatus,
+    PodsMetricStatus, ResourceMetricStatus,
+};
 pub use bytes::ByteString;
 pub use config_map::ConfigMap;
 pub use condition::{Condition, ConditionStatus};
+pub use disruption_budget::{
+    PodDisruptionBudget, PodDisruptionBudgetSpec, PodDisruptionBudgetStatus, UnhealthyPodEvictionPolicy,
+};
+pub use event::{Event, EventSeries, EventSource, EventType};
 pub use field::{FieldError, FieldErrors};
 pub use int_or_percent::IntOrPercent;
 pub use labels::Labels;
