@@ -16,15 +16,18 @@ mod labels;
 mod lease;
 mod meta;
 pub mod names;
+mod node;
 mod node_selector;
 mod namespace;
 pub(crate) mod object;
 mod object_reference;
+pub(crate) mod pod;
 mod quantity;
 mod selector;
 mod selector_text;
 mod priority_class;
 mod secret;
+mod taint;
 mod time;
 
 pub use autoscaler::{
@@ -52,11 +55,16 @@ pub use labels::Labels;
 pub use lease::{Lease, LeaseSpec};
 pub use meta::{Extra, ObjectMeta, OwnerReference, Revision, TypeMeta, Uid};
 pub use namespace::{Namespace, NamespacePhase, NamespaceSpec, NamespaceStatus};
+pub use node::{
+    ContainerImage, Node, NodeAddress, NodeAddressType, NodeSpec, NodeStatus, NodeSystemInfo,
+};
 pub use node_selector::{NodeSelector, NodeSelectorOperator, NodeSelectorRequirement, NodeSelectorTerm};
 pub use object::{AnyObject, AnyObjectExt, GroupKind, KindInfo, Object, ObjectKey, Resource};
 pub use priority_class::{PreemptionPolicy, PriorityClass};
 pub use secret::Secret;
 pub use object_reference::ObjectReference;
+pub use pod::*;
 pub use quantity::{Quantity, ResourceList};
 pub use selector::{LabelOperator, LabelRequirement, LabelSelector};
+pub use taint::{Taint, TaintEffect, Toleration, TolerationOperator};
 pub use time::Timestamp;

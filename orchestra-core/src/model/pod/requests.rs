@@ -1,0 +1,119 @@
+//! What a pod takes from its node.
+
+use std::net::IpAddr;
+
+use super::{Container, PodSpec, Protocol, QosClass};
+use crate::model::{Quantity, ResourceList};
+
+/// A port of the node that a pod takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct HostPort {
+    /// The node's address; none for all of them.
+    pub ip: Option<IpAddr>,
+    /// The protocol.
+    pub protocol: Protocol,
+    /// The port.
+    pub port: u16,
+}
+
+impl HostPort {
+    /// Whether both can't be taken on one node.
+    #[must_use]
+    pub fn conflicts_with(&self, other: &Self) -> bool {
+        let any = |ip: Option<IpAddr>| ip.is_none_or(|ip| ip.is_unspecified());
+        self.port == other.port
+            && self.protocol == other.protocol
+            && (any(self.ip) || any(other.ip) || self.ip == other.ip)
+    }
+}
+
+impl PodSpec {
+    /// What is set aside for a pod on its node.
+    ///
+    /// The containers and sidecars together, or the most that any init container needs together with the sidecars
+    /// before it, whichever is more; and the overhead. (As Kubernetes' scheduler counts since sidecars exist.)
+    #[must_use]
+    pub fn requests(&self) -> ResourceList {
+        let (mut sidecars, mut peak) = (ResourceList::new(), ResourceList::new());
+        for container in &self.init_containers {
+            let requests = &container.resources.requests;
+            if container.is_sidecar() {
+                add(&mut sidecars, requests);
+                raise(&mut peak, &sidecars);
+            } else {
+                let mut together = sidecars.clone();
+                add(&mut together, requests);
+                raise(&mut peak, &together);
+            }
+        }
+        let mut total = sidecars;
+        for container in &self.containers {
+            add(&mut total, &container.resources.requests);
+        }
+        raise(&mut total, &peak);
+        add(&mut total, &self.overhead);
+        total
+    }
+
+    /// The ports of its node that a pod takes, in the order of its containers.
+    pub fn host_ports(&self) -> impl Iterator<Item = HostPort> + '_ {
+        let sidecars = self.init_containers.iter().filter(|c| c.is_sidecar());
+        self.containers
+            .iter()
+            .chain(sidecars)
+            .flat_map(|c| &c.ports)
+            .map(|p| HostPort {
+                ip: p.host_ip,
+                protocol: p.protocol,
+                port: if self.host_network && p.host_port == 0 { p.container_port } else { p.host_port },
+            })
+            .filter(|p| p.port != 0)
+    }
+
+    /// The container or init container called `name`.
+    #[must_use]
+    pub fn container(&self, name: &str) -> Option<&Container> {
+        self.containers.iter().chain(&self.init_containers).find(|c| c.name == name)
+    }
+
+    /// How likely a pod is to be evicted when its node runs out of memory, after what its containers request and
+    /// may use of CPU and memory.
+    #[must_use]
+    pub fn qos_class(&self) -> QosClass {
+        let (mut any, mut all) = (false, true);
+        for container in self.containers.iter().chain(&self.init_containers) {
+            for name in ["cpu", "memory"] {
+                let positive = |list: &ResourceList| list.get(name).copied().filter(|q| !q.is_zero());
+                let limit = positive(&container.resources.limits);
+                let request = positive(&container.resources.requests).or(limit);
+                any |= request.is_some();
+                all &= limit.is_some() && request == limit;
+            }
+        }
+        match (any, all) {
+            (false, _) => QosClass::BestEffort,
+            (true, false) => QosClass::Burstable,
+            (true, true) => QosClass::Guaranteed,
+        }
+    }
+}
+
+fn add(total: &mut ResourceList, more: &ResourceList) {
+    for (name, amount) in more {
+        *entry(total, name) += *amount;
+    }
+}
+
+fn raise(total: &mut ResourceList, to: &ResourceList) {
+    for (name, amount) in to {
+        let have = entry(total, name);
+        *have = (*have).max(*amount);
+    }
+}
+
+fn entry<'a>(list: &'a mut ResourceList, name: &str) -> &'a mut Quantity {
+    if !list.contains_key(name) {
+        list.insert(name.to_owned(), Quantity::ZERO);
+    }
+    list.entry(name.to_owned()).or_default()
+}
