@@ -3,4 +3,5 @@
 pub mod clock;
 pub mod model;
 pub mod rng;
+pub mod runtime;
 pub mod store;
