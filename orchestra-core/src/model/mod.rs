@@ -15,6 +15,7 @@ mod int_or_percent;
 mod labels;
 mod lease;
 mod meta;
+mod meta_rules;
 pub mod names;
 mod node;
 mod node_selector;
@@ -53,6 +54,7 @@ pub use field::{FieldError, FieldErrors};
 pub use int_or_percent::IntOrPercent;
 pub use labels::Labels;
 pub use lease::{Lease, LeaseSpec};
+pub use meta_rules::{MAX_ANNOTATIONS_BYTES, validate_meta};
 pub use meta::{Extra, ObjectMeta, OwnerReference, Revision, TypeMeta, Uid};
 pub use namespace::{Namespace, NamespacePhase, NamespaceSpec, NamespaceStatus};
 pub use node::{
