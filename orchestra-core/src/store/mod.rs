@@ -1,10 +1,12 @@
 //! Where objects live: the [`Store`] contract.
 //!
 //! Which store do I want? [`MemoryStore`] where nothing needs to outlive the process (tests, simulations,
-//! throw-away clusters); [`LogStore`] where it does.
+//! throw-away clusters); `LogStore` where it does.
 
 mod commit;
 mod error;
+mod memory;
+mod state;
 mod watch;
 
 use std::fmt::Debug;
@@ -14,6 +16,7 @@ use async_trait::async_trait;
 
 pub use commit::{Commit, Committed, Epoch, Precondition, Write};
 pub use error::StoreError;
+pub use memory::{DEFAULT_HISTORY, MemoryStore};
 pub use watch::{Change, Watch, WatchEvent};
 
 use crate::model::{AnyObject, GroupKind, ObjectKey, Resource, Revision};
@@ -81,7 +84,7 @@ pub struct Listing {
 /// - **Cancel-safe.** A dropped `commit` future leaves the commit done or not done; all others change nothing.
 /// - **Concurrent.** All methods may be called at once from any number of tasks.
 ///
-/// Checked by `orchestra_testkit::store_contract`. Shipped: [`MemoryStore`], [`LogStore`].
+/// Checked by `orchestra_testkit::store_contract`. Shipped: [`MemoryStore`], `LogStore`.
 #[async_trait]
 pub trait Store: Debug + Send + Sync + 'static {
     /// The object at `key`.
