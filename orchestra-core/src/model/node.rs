@@ -4,7 +4,8 @@ use serde::{Deserialize, Serialize};
 
 use super::absent::is_default;
 use super::object::{Rules, object};
-use super::{Condition, Extra, ObjectMeta, ResourceList, Taint, TypeMeta};
+use super::quantity::set_amount;
+use super::{Condition, Extra, ObjectMeta, Quantity, ResourceList, Taint, TypeMeta};
 
 /// A host that pods run on.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -157,6 +158,37 @@ pub struct NodeSystemInfo {
 }
 
 impl Node {
+    /// A node without resources: [`capacity`](Self::capacity) adds them.
+    #[must_use]
+    pub fn new(name: impl Into<String>) -> Self {
+        Self { metadata: ObjectMeta::named(name), ..Self::default() }
+    }
+
+    /// Adds a label.
+    #[must_use]
+    pub fn label(mut self, key: impl Into<String>, value: impl Into<String>) -> Self {
+        self.metadata.labels.insert(key.into(), value.into());
+        self
+    }
+
+    /// Sets how much it has of a resource, and that pods can have all of that.
+    ///
+    /// # Panics
+    /// Where `amount` is text that is not a quantity. Parse what isn't fixed in the program into a [`Quantity`] first.
+    #[must_use]
+    pub fn capacity<Q: TryInto<Quantity, Error: std::fmt::Display>>(mut self, name: &str, amount: Q) -> Self {
+        set_amount(&mut self.status.capacity, name, amount);
+        self.status.allocatable.insert(name.to_owned(), self.status.capacity[name]);
+        self
+    }
+
+    /// Adds a taint.
+    #[must_use]
+    pub fn taint(mut self, taint: Taint) -> Self {
+        self.spec.taints.push(taint);
+        self
+    }
+
     /// The condition `type_`, where it was ever reported.
     #[must_use]
     pub fn condition(&self, type_: &str) -> Option<&Condition> {

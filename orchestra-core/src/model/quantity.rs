@@ -216,6 +216,39 @@ impl fmt::Debug for Quantity {
     }
 }
 
+impl TryFrom<&str> for Quantity {
+    type Error = String;
+    fn try_from(s: &str) -> Result<Self, String> {
+        s.parse()
+    }
+}
+
+impl From<i32> for Quantity {
+    fn from(units: i32) -> Self {
+        Self::from_units(i64::from(units))
+    }
+}
+
+impl From<i64> for Quantity {
+    fn from(units: i64) -> Self {
+        Self::from_units(units)
+    }
+}
+
+/// Sets the amount of the resource `name`, for builders.
+///
+/// # Panics
+/// Where `amount` is not a quantity: the text is part of the program, and the program is wrong.
+pub(crate) fn set_amount<Q>(list: &mut ResourceList, name: &str, amount: Q)
+where
+    Q: TryInto<Quantity, Error: fmt::Display>,
+{
+    match amount.try_into() {
+        Ok(amount) => list.insert(name.to_owned(), amount),
+        Err(e) => panic!("resource {name}: {e}"),
+    };
+}
+
 impl FromStr for Quantity {
     type Err = String;
     fn from_str(s: &str) -> Result<Self, String> {

@@ -4,8 +4,9 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
+use super::action::Lifecycle;
 use super::env::{EnvFromSource, EnvVar};
-use super::probe::{Lifecycle, Probe};
+use super::probe::Probe;
 use super::security::SecurityContext;
 use super::spec::RestartPolicy;
 use crate::model::absent::is_default;

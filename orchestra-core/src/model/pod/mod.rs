@@ -1,7 +1,10 @@
 //! Pods: containers that are placed, started and addressed together.
 
+mod action;
 mod affinity;
+mod build;
 mod container;
+mod container_build;
 mod container_state;
 mod env;
 mod form;
@@ -13,12 +16,17 @@ mod security;
 mod spec;
 mod status;
 mod volume;
+mod volume_build;
 
 use std::sync::Arc;
 
 use super::object::{Rules, object};
 use super::{Condition, Extra, ObjectMeta, Timestamp, TypeMeta};
 
+pub use action::{
+    ExecAction, GrpcAction, HttpGetAction, HttpHeader, Lifecycle, LifecycleHandler, PortRef, SleepAction,
+    TcpSocketAction, UriScheme,
+};
 pub use affinity::{
     Affinity, NodeAffinity, NodeInclusionPolicy, PodAffinity, PodAffinityTerm, PreferredSchedulingTerm,
     TopologySpreadConstraint, UnsatisfiableAction, WeightedPodAffinityTerm,
@@ -34,10 +42,7 @@ pub use env::{
     EnvFromSource, EnvSourceRef, EnvVar, EnvVarSource, KeySelector, ObjectFieldSelector,
     ResourceFieldSelector,
 };
-pub use probe::{
-    ExecAction, GrpcAction, HttpGetAction, HttpHeader, Lifecycle, LifecycleHandler, PortRef, Probe,
-    SleepAction, TcpSocketAction, UriScheme,
-};
+pub use probe::Probe;
 pub use projected::{DownwardApiProjection, KeysProjection, ProjectedVolume, VolumeProjection};
 pub use requests::HostPort;
 pub use security::{Capabilities, PodSecurityContext, SecurityContext};

@@ -1,9 +1,8 @@
-//! Questions put to a running container, and what it is told at its start and stop.
+//! Questions put to a running container.
 
-use std::fmt;
+use serde::{Deserialize, Serialize};
 
-use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
-
+use super::action::{ExecAction, GrpcAction, HttpGetAction, PortRef, TcpSocketAction};
 use crate::model::Extra;
 use crate::model::absent::is_default;
 
@@ -60,206 +59,64 @@ impl Default for Probe {
     }
 }
 
-/// A command in the container, without a shell.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-pub struct ExecAction {
-    /// Program and arguments.
-    pub command: Vec<String>,
-    /// Fields not acted on.
-    #[serde(flatten)]
-    pub extra: Extra,
-}
-
-/// An HTTP GET request.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-pub struct HttpGetAction {
-    /// The path, unless said otherwise `/`.
-    #[serde(skip_serializing_if = "String::is_empty")]
-    pub path: String,
-    /// The port.
-    pub port: PortRef,
-    /// The host to connect to; empty for the pod's address.
-    #[serde(skip_serializing_if = "String::is_empty")]
-    pub host: String,
-    /// `HTTP`, or `HTTPS` without a check of the certificate.
-    pub scheme: UriScheme,
-    /// Headers to send.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub http_headers: Vec<HttpHeader>,
-    /// Fields not acted on.
-    #[serde(flatten)]
-    pub extra: Extra,
-}
-
-/// How an HTTP request is sent.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "UPPERCASE")]
-pub enum UriScheme {
-    /// Plain.
-    #[default]
-    Http,
-    /// Over TLS.
-    Https,
-}
-
-/// A header of an HTTP request.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-pub struct HttpHeader {
-    /// Its name.
-    pub name: String,
-    /// Its value.
-    pub value: String,
-    /// Fields not acted on.
-    #[serde(flatten)]
-    pub extra: Extra,
-}
-
-/// A TCP connection.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-pub struct TcpSocketAction {
-    /// The port.
-    pub port: PortRef,
-    /// The host to connect to; empty for the pod's address.
-    #[serde(skip_serializing_if = "String::is_empty")]
-    pub host: String,
-    /// Fields not acted on.
-    #[serde(flatten)]
-    pub extra: Extra,
-}
-
-/// A request to the gRPC health service.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-pub struct GrpcAction {
-    /// The port: 1 to 65535.
-    pub port: u16,
-    /// The service asked about; empty for the whole server.
-    #[serde(skip_serializing_if = "String::is_empty")]
-    pub service: String,
-    /// Fields not acted on.
-    #[serde(flatten)]
-    pub extra: Extra,
-}
-
-/// A port by number, or by the name it has among the container's ports.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum PortRef {
-    /// By number: 1 to 65535.
-    Number(u16),
-    /// By name.
-    Name(String),
-}
-
-impl Default for PortRef {
-    fn default() -> Self {
-        Self::Number(0)
+impl Probe {
+    /// Sends an HTTP GET request for `path` to the pod's `port`, a number or a name.
+    #[must_use]
+    pub fn http(path: impl Into<String>, port: impl Into<PortRef>) -> Self {
+        Self { http_get: Some(HttpGetAction::new(path, port)), ..Self::default() }
     }
-}
 
-impl From<u16> for PortRef {
-    fn from(port: u16) -> Self {
-        Self::Number(port)
+    /// Opens a TCP connection to the pod's `port`, a number or a name.
+    #[must_use]
+    pub fn tcp(port: impl Into<PortRef>) -> Self {
+        let action = TcpSocketAction { port: port.into(), ..TcpSocketAction::default() };
+        Self { tcp_socket: Some(action), ..Self::default() }
     }
-}
 
-impl From<&str> for PortRef {
-    fn from(name: &str) -> Self {
-        Self::Name(name.to_owned())
-    }
-}
-
-impl fmt::Display for PortRef {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Number(port) => write!(f, "{port}"),
-            Self::Name(name) => f.write_str(name),
-        }
-    }
-}
-
-impl Serialize for PortRef {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        match self {
-            Self::Number(port) => serializer.serialize_u16(*port),
-            Self::Name(name) => serializer.serialize_str(name),
-        }
-    }
-}
-
-impl<'de> Deserialize<'de> for PortRef {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Visitor;
-        impl de::Visitor<'_> for Visitor {
-            type Value = PortRef;
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a port from 1 to 65535 or the name of one")
-            }
-            fn visit_u64<E: de::Error>(self, n: u64) -> Result<PortRef, E> {
-                u16::try_from(n)
-                    .map(PortRef::Number)
-                    .map_err(|_e| E::invalid_value(de::Unexpected::Unsigned(n), &self))
-            }
-            fn visit_i64<E: de::Error>(self, n: i64) -> Result<PortRef, E> {
-                u16::try_from(n)
-                    .map(PortRef::Number)
-                    .map_err(|_e| E::invalid_value(de::Unexpected::Signed(n), &self))
-            }
-            fn visit_str<E: de::Error>(self, s: &str) -> Result<PortRef, E> {
-                // Kubernetes takes a number in quotes for a name, which no port can have; it is meant as a number.
-                Ok(s.parse().map_or_else(|_e| PortRef::Name(s.to_owned()), PortRef::Number))
-            }
-        }
-        deserializer.deserialize_any(Visitor)
-    }
-}
-
-/// What a container is told right after its start and before its stop.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-pub struct Lifecycle {
-    /// Right after the start; the container is killed where it fails.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub post_start: Option<LifecycleHandler>,
-    /// Before the stop signal, within the grace period.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub pre_stop: Option<LifecycleHandler>,
-    /// Fields not acted on.
-    #[serde(flatten)]
-    pub extra: Extra,
-}
-
-/// What is done at a container's start or stop: exactly one of them.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-pub struct LifecycleHandler {
     /// Runs a command in the container.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub exec: Option<ExecAction>,
-    /// Sends an HTTP request.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub http_get: Option<HttpGetAction>,
-    /// Opens a TCP connection.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub tcp_socket: Option<TcpSocketAction>,
-    /// Waits.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub sleep: Option<SleepAction>,
-    /// Fields not acted on.
-    #[serde(flatten)]
-    pub extra: Extra,
-}
+    #[must_use]
+    pub fn exec<S: Into<String>>(command: impl IntoIterator<Item = S>) -> Self {
+        Self { exec: Some(ExecAction::new(command)), ..Self::default() }
+    }
 
-/// Waiting.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-pub struct SleepAction {
-    /// For how many seconds.
-    pub seconds: u64,
-    /// Fields not acted on.
-    #[serde(flatten)]
-    pub extra: Extra,
+    /// Asks the gRPC health service at the pod's `port`.
+    #[must_use]
+    pub fn grpc(port: u16) -> Self {
+        Self { grpc: Some(GrpcAction { port, ..GrpcAction::default() }), ..Self::default() }
+    }
+
+    /// Sets the seconds from the container's start to the first time.
+    #[must_use]
+    pub fn initial_delay(mut self, seconds: u32) -> Self {
+        self.initial_delay_seconds = seconds;
+        self
+    }
+
+    /// Sets the seconds from one time to the next.
+    #[must_use]
+    pub fn period(mut self, seconds: u32) -> Self {
+        self.period_seconds = seconds;
+        self
+    }
+
+    /// Sets the seconds after which no answer is a failure.
+    #[must_use]
+    pub fn timeout(mut self, seconds: u32) -> Self {
+        self.timeout_seconds = seconds;
+        self
+    }
+
+    /// Sets how many successes in a row make it succeed.
+    #[must_use]
+    pub fn successes(mut self, in_a_row: u32) -> Self {
+        self.success_threshold = in_a_row;
+        self
+    }
+
+    /// Sets how many failures in a row make it fail.
+    #[must_use]
+    pub fn failures(mut self, in_a_row: u32) -> Self {
+        self.failure_threshold = in_a_row;
+        self
+    }
 }
