@@ -1,0 +1,217 @@
+//! The life of a container.
+
+use std::fs::{self, DirBuilder};
+use std::io;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::Path;
+use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use orchestra_core::runtime::{ContainerId, ContainerSpec, RuntimeError};
+use rustix::process::Signal;
+use tokio::sync::watch;
+
+use crate::builder::is_name;
+use crate::error::{failed, not_found, passes, start as start_error, unsupported};
+use crate::keeper::Target;
+use crate::kill::{self, KILL_DEADLINE};
+use crate::launch::{self, Context};
+use crate::log::ContainerLog;
+use crate::record::{ContainerRecord, Record, Started};
+use crate::spawn;
+use crate::state::{Container, Core, Process, Run, Sandbox};
+
+/// The longest name of a container: a DNS label's.
+const MAX_NAME: usize = 63;
+
+/// Creates a container, or finds it.
+pub(crate) fn create(core: &Core, sandbox: &Arc<str>, spec: &ContainerSpec) -> Result<ContainerId, RuntimeError> {
+    let Some(sandbox) = core.index().sandboxes.get(sandbox).cloned() else {
+        return Err(not_found("sandbox", sandbox));
+    };
+    if !is_name(&spec.name) || spec.name.len() > MAX_NAME {
+        let why = format!("`{}` is no container name: up to {MAX_NAME} letters, digits, `-` and `.`", spec.name);
+        return Err(unsupported(&sandbox.record.id, why));
+    }
+    let id: Arc<str> = format!("{}_{}_{}", sandbox.record.id, spec.name, spec.attempt).into();
+    let _op = sandbox.lock();
+    if core.index().get(&id).is_some() {
+        return Ok(ContainerId(id));
+    }
+    if sandbox.is_stopped() {
+        return Err(not_found("running sandbox", &sandbox.record.id));
+    }
+    let Some((image, info)) = core.images.present(&spec.image)? else {
+        let why = "it is not present; pull it first".to_owned();
+        return Err(RuntimeError::ImageNotFound { image: spec.image.name.clone(), why });
+    };
+    let dir = core.container_dir(&id);
+    make_dir(&dir, spec.run_as).map_err(|error| failed(&id, "create its directory", error))?;
+    let context = Context {
+        id: &id,
+        instance: &core.instance,
+        sandbox: &sandbox.record,
+        inherited: &core.settings.inherited_env,
+        dir: &dir,
+    };
+    let created = launch::mount(&id, &dir, &spec.mounts)
+        .and_then(|()| launch::resolve(&context, spec, &image))
+        .and_then(|launch| {
+            let record = Arc::new(ContainerRecord {
+                id: Arc::clone(&id),
+                sandbox: Arc::clone(&sandbox.record.id),
+                name: Arc::clone(&spec.name),
+                attempt: spec.attempt,
+                image: spec.image.name.clone(),
+                image_id: info.id,
+                at: core.now(),
+                launch,
+            });
+            let written = core.journal.append(Record::Container(Arc::clone(&record)));
+            written.map_err(|error| failed(&id, "write it down", error)).map(|()| record)
+        });
+    match created {
+        Ok(record) => {
+            core.index().insert(new(core, Arc::clone(&sandbox), record, dir.clone()));
+            core.changed(&sandbox.record);
+            Ok(ContainerId(id))
+        }
+        Err(error) => {
+            if let Err(error) = fs::remove_dir_all(&dir) {
+                tracing::warn!(container = %id, %error, "the directory of a failed container can't be removed");
+            }
+            Err(error)
+        }
+    }
+}
+
+fn new(core: &Core, sandbox: Arc<Sandbox>, record: Arc<ContainerRecord>, dir: std::path::PathBuf) -> Arc<Container> {
+    let log = ContainerLog::new(Core::log_paths(&core.root, &record.id), core.settings.log);
+    Arc::new(Container {
+        record,
+        sandbox,
+        log: Arc::new(log),
+        dir,
+        run: Mutex::new(Run::Created),
+        over: watch::Sender::new(false),
+        cpu_nanos: AtomicU64::new(0),
+    })
+}
+
+fn make_dir(dir: &Path, user: Option<(u32, Option<u32>)>) -> io::Result<()> {
+    match DirBuilder::new().mode(0o700).create(dir) {
+        // Left by a creation that was cut short: nobody knows of it.
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            fs::remove_dir_all(dir)?;
+            DirBuilder::new().mode(0o700).create(dir)?;
+        }
+        created => created?,
+    }
+    match user {
+        Some((user, group)) => std::os::unix::fs::chown(dir, Some(user), Some(group.unwrap_or(user))),
+        None => Ok(()),
+    }
+}
+
+/// Starts a container, or finds that it runs or has run.
+pub(crate) fn start(core: &Core, container: &Arc<Container>) -> Result<(), RuntimeError> {
+    let id = container.id();
+    let mut run = container.run();
+    match &*run {
+        Run::Running(_) | Run::Ended { .. } => return Ok(()),
+        Run::Removed => return Err(not_found("container", id)),
+        Run::Created => {}
+    }
+    // The run is locked: a stop that comes now sees the process, or we see the stop.
+    if container.sandbox.is_stopped() {
+        return Err(not_found("running sandbox", &container.sandbox.record.id));
+    }
+    let launch = &container.record.launch;
+    let stdin = launch.stdin.then(|| container.dir.join("stdin"));
+    let spools = container.log.open_spools().map_err(|error| failed(id, "open the files for its output", error))?;
+    let spawned = spawn::main_process(launch, spools, stdin.as_deref()).map_err(|error| {
+        let program = launch.program.display().to_string();
+        if passes(&error) { failed(id, "start its program", error) } else { start_error(id, &program, error) }
+    })?;
+    let at = core.now();
+    let started = Started { id: Arc::clone(id), pid: spawned.pid, ticks: spawned.start_ticks, at };
+    let ready = core
+        .cgroups
+        .add(id, spawned.pid, &launch.limits)
+        .and_then(|()| core.journal.append(Record::Started(started)))
+        .and_then(|()| {
+            core.keeper.watch(Arc::clone(&spawned.pidfd), Target::Container(Arc::clone(container)))
+        });
+    if let Err(error) = ready {
+        spawn::undo(&spawned);
+        core.cgroups.remove(id);
+        return Err(failed(id, "start its program", error));
+    }
+    let (pid, start_ticks) = (spawned.pid, spawned.start_ticks);
+    *run = Run::Running(Process { pid, start_ticks, pidfd: spawned.pidfd, at });
+    drop(run);
+    core.changed(&container.sandbox.record);
+    Ok(())
+}
+
+/// Kills a container's main process, where it runs. The keeper does the rest.
+pub(crate) fn kill(container: &Container) -> Result<(), RuntimeError> {
+    signal(container, Signal::KILL.as_raw())
+}
+
+fn signal(container: &Container, signal: i32) -> Result<(), RuntimeError> {
+    match container.process() {
+        Some(process) => kill::signal(&process.pidfd, signal)
+            .map_err(|error| failed(container.id(), "send a signal to its process", error)),
+        None => Ok(()),
+    }
+}
+
+/// Asks a container to end, and kills it after `grace`. Returns when nothing of it runs.
+pub(crate) async fn stop(container: &Container, grace: Duration) -> Result<(), RuntimeError> {
+    let mut over = container.over.subscribe();
+    if container.process().is_none() {
+        return Ok(());
+    }
+    if !grace.is_zero() {
+        signal(container, container.record.launch.stop_signal)?;
+        if tokio::time::timeout(grace, over.wait_for(|over| *over)).await.is_ok() {
+            return Ok(());
+        }
+    }
+    kill(container)?;
+    match tokio::time::timeout(KILL_DEADLINE, over.wait_for(|over| *over)).await {
+        Ok(_) => Ok(()),
+        Err(elapsed) => Err(RuntimeError::OutcomeUnknown {
+            subject: container.id().to_string(),
+            operation: "the end of its process",
+            source: Box::new(elapsed),
+        }),
+    }
+}
+
+/// Removes a container that does not run.
+pub(crate) fn remove(core: &Core, container: &Arc<Container>) -> Result<(), RuntimeError> {
+    let id = container.id();
+    let mut run = container.run();
+    match &*run {
+        Run::Removed => return Ok(()),
+        Run::Running(_) => {
+            return Err(RuntimeError::InUse { subject: id.to_string(), what: "its running process".to_owned() });
+        }
+        Run::Created | Run::Ended { .. } => {}
+    }
+    let removed = container.log.remove().and_then(|()| match fs::remove_dir_all(&container.dir) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    });
+    removed
+        .and_then(|()| core.journal.append(Record::ContainerRemoved { id: Arc::clone(id) }))
+        .map_err(|error| failed(id, "remove it", error))?;
+    *run = Run::Removed;
+    drop(run);
+    core.index().remove(container);
+    core.changed(&container.sandbox.record);
+    Ok(())
+}

@@ -1,0 +1,102 @@
+//! Ports of pods on the host.
+//!
+//! A pod's program listens on the pod's own address. A port that shall be open on the host is forwarded from
+//! there by a task of this process: it rests while this process is away, and comes back with it.
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
+use std::time::Duration;
+
+use orchestra_core::model::Protocol;
+use orchestra_core::runtime::RuntimeError;
+use tokio::net::TcpStream;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::error::{failed, unsupported};
+use crate::record::{PortRecord, SandboxRecord};
+
+/// Connections that are forwarded at once for one port. Further ones wait in the listener's queue.
+const MAX_CONNECTIONS: usize = 1024;
+
+/// How long to wait after a failed accept: the cause is a lack of descriptors, which passes.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// Opens the host ports of a sandbox. Dropping them closes them again.
+pub(crate) fn bind(record: &SandboxRecord) -> Result<Vec<(TcpListener, SocketAddr)>, RuntimeError> {
+    record.ports.iter().filter(|port| port.host != 0).filter_map(|port| bind_one(record, port).transpose()).collect()
+}
+
+fn bind_one(record: &SandboxRecord, port: &PortRecord) -> Result<Option<(TcpListener, SocketAddr)>, RuntimeError> {
+    let id = record.id.as_ref();
+    if port.protocol != Protocol::Tcp {
+        return Err(unsupported(id, format!("host port {}: only TCP ports can be opened on the host", port.host)));
+    }
+    let at = SocketAddr::new(port.ip.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED)), port.host);
+    let listener = TcpListener::bind(at).and_then(|listener| listener.set_nonblocking(true).map(|()| listener));
+    let listener = match listener {
+        Ok(listener) => listener,
+        Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
+            return Err(RuntimeError::InUse { subject: id.to_owned(), what: format!("host port {}", port.host) });
+        }
+        Err(error) => return Err(failed(id, "open a host port", error)),
+    };
+    if record.host_network {
+        // The program itself listens there: this was only to see that it can.
+        return Ok(None);
+    }
+    Ok(Some((listener, SocketAddr::new(IpAddr::V4(record.ip), port.container))))
+}
+
+/// Forwards what comes in until `stop`.
+pub(crate) fn forward(
+    tasks: &TaskTracker,
+    stop: &CancellationToken,
+    ports: Vec<(TcpListener, SocketAddr)>,
+) -> io::Result<()> {
+    for (listener, to) in ports {
+        let listener = tokio::net::TcpListener::from_std(listener)?;
+        let (connections, stop) = (TaskTracker::new(), stop.clone());
+        tasks.spawn(accept(listener, to, connections, stop));
+    }
+    Ok(())
+}
+
+async fn accept(listener: tokio::net::TcpListener, to: SocketAddr, connections: TaskTracker, stop: CancellationToken) {
+    let limit = std::sync::Arc::new(tokio::sync::Semaphore::new(MAX_CONNECTIONS));
+    loop {
+        let next = async {
+            let permit = std::sync::Arc::clone(&limit).acquire_owned().await;
+            (permit, listener.accept().await)
+        };
+        let (permit, accepted) = tokio::select! {
+            biased;
+            () = stop.cancelled() => break,
+            next = next => next,
+        };
+        match accepted {
+            Ok((from, _)) => {
+                let stop = stop.clone();
+                connections.spawn(async move {
+                    let _permit = permit;
+                    tokio::select! {
+                        biased;
+                        () = stop.cancelled() => {}
+                        done = connect(from, to) => tracing::trace!(?done, %to, "forwarded connection ended"),
+                    }
+                });
+            }
+            Err(error) => {
+                tracing::debug!(%error, "a host port can't accept a connection");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+    connections.close();
+    connections.wait().await;
+}
+
+async fn connect(mut from: TcpStream, to: SocketAddr) -> io::Result<(u64, u64)> {
+    let mut to = TcpStream::connect(to).await?;
+    tokio::io::copy_bidirectional(&mut from, &mut to).await
+}

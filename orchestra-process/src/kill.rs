@@ -1,0 +1,165 @@
+//! Kills what belongs to a container, and nothing else.
+//!
+//! A pid can be another process's the next moment. So a process is opened first, then looked at, and then killed
+//! through the descriptor: what was looked at is what dies. Only the group of a main process whose pid can't have
+//! been given away is killed by number.
+
+use std::collections::BTreeSet;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::time::Duration;
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
+use rustix::process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open, pidfd_send_signal};
+
+use crate::launch::{EXEC_MARKER, MARKER};
+use crate::procfs;
+use crate::state::{Core, Process};
+
+/// Rounds of looking for processes and killing them. Each finds what was forked during the one before; a program
+/// that forks faster than it is killed for so long can't be stopped without a cgroup.
+const MAX_ROUNDS: usize = 50;
+
+/// How long killed processes may take to be gone. Longer only where the kernel hangs on a device.
+const DEATH: Timespec = Timespec { tv_sec: 2, tv_nsec: 0 };
+
+/// [`DEATH`] for those who wait asynchronously, with what comes after it.
+pub(crate) const KILL_DEADLINE: Duration = Duration::from_secs(30);
+
+pub(crate) fn pid(number: i32) -> Option<Pid> {
+    Pid::from_raw(number).filter(|_| number > 1)
+}
+
+/// Opens a process, and makes sure that it is the one that started at `start_ticks`.
+pub(crate) fn open(number: i32, start_ticks: u64) -> io::Result<Option<OwnedFd>> {
+    let Some(pid) = pid(number) else { return Ok(None) };
+    let pidfd = match pidfd_open(pid, PidfdFlags::empty()) {
+        Err(Errno::SRCH) => return Ok(None),
+        pidfd => pidfd?,
+    };
+    match procfs::stat(number) {
+        Ok(stat) if stat.start_ticks == start_ticks => Ok(Some(pidfd)),
+        Ok(_) => Ok(None),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// Sends a signal by number; a process that is gone is no error.
+pub(crate) fn signal(pidfd: &OwnedFd, number: i32) -> io::Result<()> {
+    let signal = Signal::from_named_raw(number)
+        .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, format!("{number} is no signal")))?;
+    match pidfd_send_signal(pidfd, signal) {
+        Err(Errno::SRCH) | Ok(()) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Kills the group of a main process that has ended. `child`: it is a zombie of ours, so its pid is still its
+/// own. Otherwise the group is left to the markers, unless nobody has that pid.
+pub(crate) fn group_of_dead(process: &Process, child: bool) {
+    let own = child
+        || match procfs::stat(process.pid) {
+            Ok(stat) => stat.start_ticks == process.start_ticks,
+            Err(error) => error.kind() == io::ErrorKind::NotFound,
+        };
+    if own {
+        group(process.pid);
+    }
+}
+
+/// Kills a group by number, which the caller knows to be the right one.
+pub(crate) fn group(number: i32) {
+    let Some(pid) = pid(number) else { return };
+    match kill_process_group(pid, Signal::KILL) {
+        Ok(()) | Err(Errno::SRCH) => {}
+        Err(error) => tracing::warn!(pid = number, %error, "a process group can't be killed"),
+    }
+}
+
+/// A process that bears our marker.
+#[derive(Debug)]
+pub(crate) struct Marked {
+    pub(crate) pid: i32,
+    pub(crate) container: String,
+    pub(crate) exec: bool,
+    pub(crate) stat: procfs::Stat,
+    pub(crate) pidfd: OwnedFd,
+}
+
+/// All living processes that bear this instance's marker, but `except`.
+pub(crate) fn find_marked(instance: &str, except: &BTreeSet<i32>) -> io::Result<Vec<Marked>> {
+    let (mut found, mut buffer) = (Vec::new(), Vec::new());
+    for number in procfs::pids()? {
+        if except.contains(&number) {
+            continue;
+        }
+        let mut container = || {
+            let value = procfs::environ_value(number, MARKER.as_bytes(), &mut buffer)?;
+            let (of, container) = value.split_once('/')?;
+            (of == instance).then(|| container.to_owned())
+        };
+        let Some(first) = container() else { continue };
+        let Some(pidfd) = pid(number).and_then(|pid| pidfd_open(pid, PidfdFlags::empty()).ok()) else { continue };
+        // Again, now that the descriptor holds on to one process.
+        if container().as_ref() != Some(&first) {
+            continue;
+        }
+        let Ok(stat) = procfs::stat(number) else { continue };
+        if stat.is_zombie() {
+            continue;
+        }
+        let exec = procfs::environ_value(number, EXEC_MARKER.as_bytes(), &mut buffer).is_some();
+        found.push(Marked { pid: number, container: first, exec, stat, pidfd });
+    }
+    Ok(found)
+}
+
+/// Kills all that bears the marker of these containers, and waits until it is gone.
+pub(crate) fn marked(core: &Core, containers: &BTreeSet<&str>) {
+    for id in containers {
+        core.cgroups.kill(id);
+    }
+    // The main processes of the other containers need no look.
+    let main: BTreeSet<i32> = core
+        .index()
+        .all()
+        .iter()
+        .filter(|container| !containers.contains(container.id().as_ref()))
+        .filter_map(|container| container.process().map(|process| process.pid))
+        .chain([rustix::process::getpid().as_raw_nonzero().get()])
+        .collect();
+    for _ in 0..MAX_ROUNDS {
+        let found = match find_marked(&core.instance, &main) {
+            Ok(found) => found,
+            Err(error) => {
+                tracing::warn!(%error, "what a container left behind can't be looked for");
+                return;
+            }
+        };
+        let found: Vec<_> = found.into_iter().filter(|found| containers.contains(found.container.as_str())).collect();
+        if found.is_empty() {
+            return;
+        }
+        kill_all(&found);
+    }
+    tracing::warn!(?containers, "a container's processes fork faster than they can be killed");
+}
+
+/// Kills processes and waits until they are gone.
+pub(crate) fn kill_all(processes: &[Marked]) {
+    for process in processes {
+        if let Err(error) = signal(&process.pidfd, Signal::KILL.as_raw()) {
+            tracing::warn!(pid = process.pid, container = process.container, %error, "a process can't be killed");
+        }
+    }
+    for process in processes {
+        let mut poll_fd = [PollFd::new(&process.pidfd, PollFlags::IN)];
+        match poll(&mut poll_fd, Some(&DEATH)) {
+            Ok(0) => tracing::warn!(pid = process.pid, "a killed process does not end"),
+            Ok(_) => {}
+            Err(error) => tracing::warn!(pid = process.pid, %error, "a killed process can't be waited for"),
+        }
+    }
+}

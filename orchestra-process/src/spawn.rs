@@ -1,0 +1,113 @@
+//! Starts programs.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+
+use rustix::fs::{CWD, FileType, Gid, Mode, Uid, fchown, mknodat};
+use rustix::process::{Pid, PidfdFlags, WaitId, WaitIdOptions, pidfd_open, waitid};
+
+use crate::launch::EXEC_MARKER;
+use crate::procfs;
+use crate::record::Launch;
+
+/// A process that was started: ours, so its pid is its own until we wait for it.
+#[derive(Debug)]
+pub(crate) struct Spawned {
+    pub(crate) pid: i32,
+    pub(crate) start_ticks: u64,
+    pub(crate) pidfd: Arc<OwnedFd>,
+}
+
+/// The command of a container, still without its input and output. Its environment is exactly the container's
+/// own, and it leads a process group of its own.
+///
+/// Nothing here makes std leave its `posix_spawn` path, which costs the same however large this process is; only
+/// another user does.
+pub(crate) fn command(launch: &Launch) -> Command {
+    let mut command = Command::new(&launch.program);
+    command.args(&launch.args).current_dir(&launch.cwd);
+    environment(&mut command, launch);
+    command
+}
+
+fn environment(command: &mut Command, launch: &Launch) {
+    command.env_clear().envs(launch.env.iter().map(|(name, value)| (name, value))).process_group(0);
+    if let Some((user, group)) = launch.user {
+        command.uid(user).gid(group.unwrap_or(user));
+    }
+}
+
+/// The command of a further program in a container.
+pub(crate) fn exec_command(launch: &Launch, program: &Path, args: &[String]) -> Command {
+    let mut command = Command::new(program);
+    command.args(args).current_dir(&launch.cwd);
+    environment(&mut command, launch);
+    command.env(EXEC_MARKER, "1");
+    command
+}
+
+/// Starts a container's main process.
+pub(crate) fn main_process(launch: &Launch, spools: [File; 2], stdin: Option<&Path>) -> io::Result<Spawned> {
+    if let Some((user, group)) = launch.user {
+        // So that the program can open its own output again, as `/dev/stdout`.
+        for spool in &spools {
+            fchown(spool, Some(Uid::from_raw(user)), Some(Gid::from_raw(group.unwrap_or(user))))?;
+        }
+    }
+    let [stdout, stderr] = spools;
+    let mut command = command(launch);
+    command.stdin(match stdin {
+        Some(pipe) => Stdio::from(open_stdin(pipe)?),
+        None => Stdio::null(),
+    });
+    command.stdout(stdout).stderr(stderr);
+    spawned(&mut command)
+}
+
+/// Runs a command, and opens the process while nobody else can have its pid.
+pub(crate) fn spawned(command: &mut Command) -> io::Result<Spawned> {
+    let child = command.spawn()?;
+    let pid = i32::try_from(child.id()).map_err(io::Error::other)?;
+    let opened = open(pid);
+    if opened.is_err() {
+        // Without a descriptor (too many are open) it could never be waited for.
+        crate::kill::group(pid);
+        if let Some(pid) = Pid::from_raw(pid)
+            && let Err(error) = waitid(WaitId::Pid(pid), WaitIdOptions::EXITED)
+        {
+            tracing::warn!(%error, "a process that can't be watched was not waited for");
+        }
+    }
+    let (start_ticks, pidfd) = opened?;
+    Ok(Spawned { pid, start_ticks, pidfd: Arc::new(pidfd) })
+}
+
+fn open(number: i32) -> io::Result<(u64, OwnedFd)> {
+    let pid = Pid::from_raw(number).ok_or_else(|| io::Error::other("the child has no pid"))?;
+    let pidfd = pidfd_open(pid, PidfdFlags::empty())?;
+    Ok((procfs::stat(number)?.start_ticks, pidfd))
+}
+
+/// An input that stays open: a pipe which the program itself holds at both ends, so that it outlives us.
+fn open_stdin(path: &Path) -> io::Result<File> {
+    match mknodat(CWD, path, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0) {
+        Ok(()) | Err(rustix::io::Errno::EXIST) => {}
+        Err(error) => return Err(error.into()),
+    }
+    let flags = rustix::fs::OFlags::NOFOLLOW.bits().cast_signed();
+    File::options().read(true).write(true).custom_flags(flags).open(path)
+}
+
+/// Kills a process we have just started, and waits for it.
+pub(crate) fn undo(spawned: &Spawned) {
+    crate::kill::group(spawned.pid);
+    if let Err(error) = waitid(WaitId::PidFd(spawned.pidfd.as_fd()), WaitIdOptions::EXITED) {
+        tracing::warn!(pid = spawned.pid, %error, "a process that was taken back was not waited for");
+    }
+}
