@@ -67,7 +67,9 @@ impl Addresses {
             if !state.blocks.contains_key(&block) {
                 match bind_block(block) {
                     Ok(claim) => drop(state.blocks.insert(block, claim)),
-                    Err(error) => tracing::warn!(%ip, %error, "another runtime has taken the block of this address"),
+                    Err(error) => {
+                        tracing::warn!(%ip, %error, "another runtime has taken the block of this address")
+                    }
                 }
             }
         });
@@ -129,7 +131,9 @@ impl Addresses {
                 return Ok((block, claim));
             }
         }
-        Err(io::Error::other(format!("the {MAX_TRIES} blocks of 127.0.0.0/8 that were tried are all claimed")))
+        Err(io::Error::other(format!(
+            "the {MAX_TRIES} blocks of 127.0.0.0/8 that were tried are all claimed"
+        )))
     }
 }
 
@@ -147,10 +151,14 @@ impl State {
             return None;
         }
         let cursor = self.cursor.map_or(0, u32::from);
-        let all = || self.blocks.keys().flat_map(|block| base(*block) + 1..base(*block) + (1 << BLOCK_BITS) - 1);
+        let all =
+            || self.blocks.keys().flat_map(|block| base(*block) + 1..base(*block) + (1 << BLOCK_BITS) - 1);
         let ahead = all().filter(|ip| *ip > cursor);
         let behind = all().filter(|ip| *ip <= cursor);
-        ahead.chain(behind).map(Ipv4Addr::from).find(|ip| !self.used.contains(ip) && !self.resting.contains_key(ip))
+        ahead
+            .chain(behind)
+            .map(Ipv4Addr::from)
+            .find(|ip| !self.used.contains(ip) && !self.resting.contains_key(ip))
     }
 }
 
@@ -216,7 +224,8 @@ mod tests {
     #[test]
     fn two_runtimes_never_share_an_address() {
         // The same seed: both want the same block.
-        let (a, b) = (Addresses::new(&seed("two"), Duration::ZERO), Addresses::new(&seed("two"), Duration::ZERO));
+        let (a, b) =
+            (Addresses::new(&seed("two"), Duration::ZERO), Addresses::new(&seed("two"), Duration::ZERO));
         let of_a: BTreeSet<_> = (0..1500).map(|_| a.allocate().unwrap()).collect();
         let of_b: BTreeSet<_> = (0..1500).map(|_| b.allocate().unwrap()).collect();
         assert_eq!((of_a.len(), of_b.len()), (1500, 1500));

@@ -61,7 +61,11 @@ fn adopt_container(
 ) -> io::Result<()> {
     let record = entry.record;
     let dir = core.container_dir(&record.id);
-    let log = ContainerLog::recover(Core::log_paths(&core.root, &record.id), core.settings.log, entry.end.is_some())?;
+    let log = ContainerLog::recover(
+        Core::log_paths(&core.root, &record.id),
+        core.settings.log,
+        entry.end.is_some(),
+    )?;
     let started_at = entry.started.as_ref().map(|started| started.at);
     let run = match (&entry.end, &entry.started) {
         (Some(end), _) => Run::Ended { end: end.clone(), started: started_at },
@@ -90,7 +94,9 @@ fn adopt_container(
     });
     // The rest of a dead main process; and what exec ran, whose client is gone.
     let running = container.process();
-    processes.retain(|marked| running.as_ref().is_none_or(|main| main.pid != marked.pid) && (ended || marked.exec));
+    processes.retain(|marked| {
+        running.as_ref().is_none_or(|main| main.pid != marked.pid) && (ended || marked.exec)
+    });
     kill::kill_all(&processes);
     core.index().insert(Arc::clone(&container));
     if let Some(process) = running {

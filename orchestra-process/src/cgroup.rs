@@ -240,8 +240,10 @@ fn find(instance: &str) -> Vec<Tree> {
 }
 
 fn v1(names: &str, path: &str, instance: &str) -> Option<Tree> {
-    let controllers: BTreeSet<_> =
-        CONTROLLERS.into_iter().filter(|controller| names.split(',').any(|name| name == *controller)).collect();
+    let controllers: BTreeSet<_> = CONTROLLERS
+        .into_iter()
+        .filter(|controller| names.split(',').any(|name| name == *controller))
+        .collect();
     if controllers.is_empty() {
         return None;
     }
@@ -318,14 +320,24 @@ mod tests {
 
     #[test]
     fn limits_become_the_files_of_each_version() {
-        let limits =
-            Limits { cpu_milli: Some(250), cpu_request_milli: Some(500), memory: Some(1 << 20), pids: Some(7) };
+        let limits = Limits {
+            cpu_milli: Some(250),
+            cpu_request_milli: Some(500),
+            memory: Some(1 << 20),
+            pids: Some(7),
+        };
         let all: BTreeSet<_> = CONTROLLERS.into_iter().collect();
         let tree = |version| Tree { version, parent: PathBuf::new(), controllers: all.clone() };
         let v1 = settings(&tree(Version::V1), &limits);
-        assert!(v1.contains(&("cpu.cfs_quota_us", "25000".to_owned())) && v1.contains(&("cpu.shares", "512".to_owned())));
+        assert!(
+            v1.contains(&("cpu.cfs_quota_us", "25000".to_owned()))
+                && v1.contains(&("cpu.shares", "512".to_owned()))
+        );
         let v2 = settings(&tree(Version::V2), &limits);
-        assert!(v2.contains(&("cpu.max", "25000 100000".to_owned())) && v2.contains(&("pids.max", "7".to_owned())));
+        assert!(
+            v2.contains(&("cpu.max", "25000 100000".to_owned()))
+                && v2.contains(&("pids.max", "7".to_owned()))
+        );
         assert_eq!((weight(2), weight(262_144), shares(0)), (1, 10_000, 2));
     }
 }

@@ -26,12 +26,17 @@ use crate::state::{Container, Core, Process, Run, Sandbox};
 const MAX_NAME: usize = 63;
 
 /// Creates a container, or finds it.
-pub(crate) fn create(core: &Core, sandbox: &Arc<str>, spec: &ContainerSpec) -> Result<ContainerId, RuntimeError> {
+pub(crate) fn create(
+    core: &Core,
+    sandbox: &Arc<str>,
+    spec: &ContainerSpec,
+) -> Result<ContainerId, RuntimeError> {
     let Some(sandbox) = core.index().sandboxes.get(sandbox).cloned() else {
         return Err(not_found("sandbox", sandbox));
     };
     if !is_name(&spec.name) || spec.name.len() > MAX_NAME {
-        let why = format!("`{}` is no container name: up to {MAX_NAME} letters, digits, `-` and `.`", spec.name);
+        let why =
+            format!("`{}` is no container name: up to {MAX_NAME} letters, digits, `-` and `.`", spec.name);
         return Err(unsupported(&sandbox.record.id, why));
     }
     let id: Arc<str> = format!("{}_{}_{}", sandbox.record.id, spec.name, spec.attempt).into();
@@ -86,7 +91,12 @@ pub(crate) fn create(core: &Core, sandbox: &Arc<str>, spec: &ContainerSpec) -> R
     }
 }
 
-fn new(core: &Core, sandbox: Arc<Sandbox>, record: Arc<ContainerRecord>, dir: std::path::PathBuf) -> Arc<Container> {
+fn new(
+    core: &Core,
+    sandbox: Arc<Sandbox>,
+    record: Arc<ContainerRecord>,
+    dir: std::path::PathBuf,
+) -> Arc<Container> {
     let log = ContainerLog::new(Core::log_paths(&core.root, &record.id), core.settings.log);
     Arc::new(Container {
         record,
@@ -129,7 +139,8 @@ pub(crate) fn start(core: &Core, container: &Arc<Container>) -> Result<(), Runti
     }
     let launch = &container.record.launch;
     let stdin = launch.stdin.then(|| container.dir.join("stdin"));
-    let spools = container.log.open_spools().map_err(|error| failed(id, "open the files for its output", error))?;
+    let spools =
+        container.log.open_spools().map_err(|error| failed(id, "open the files for its output", error))?;
     let spawned = spawn::main_process(launch, spools, stdin.as_deref()).map_err(|error| {
         let program = launch.program.display().to_string();
         if passes(&error) { failed(id, "start its program", error) } else { start_error(id, &program, error) }
@@ -198,7 +209,10 @@ pub(crate) fn remove(core: &Core, container: &Arc<Container>) -> Result<(), Runt
     match &*run {
         Run::Removed => return Ok(()),
         Run::Running(_) => {
-            return Err(RuntimeError::InUse { subject: id.to_string(), what: "its running process".to_owned() });
+            return Err(RuntimeError::InUse {
+                subject: id.to_string(),
+                what: "its running process".to_owned(),
+            });
         }
         Run::Created | Run::Ended { .. } => {}
     }

@@ -24,20 +24,35 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// Opens the host ports of a sandbox. Dropping them closes them again.
 pub(crate) fn bind(record: &SandboxRecord) -> Result<Vec<(TcpListener, SocketAddr)>, RuntimeError> {
-    record.ports.iter().filter(|port| port.host != 0).filter_map(|port| bind_one(record, port).transpose()).collect()
+    record
+        .ports
+        .iter()
+        .filter(|port| port.host != 0)
+        .filter_map(|port| bind_one(record, port).transpose())
+        .collect()
 }
 
-fn bind_one(record: &SandboxRecord, port: &PortRecord) -> Result<Option<(TcpListener, SocketAddr)>, RuntimeError> {
+fn bind_one(
+    record: &SandboxRecord,
+    port: &PortRecord,
+) -> Result<Option<(TcpListener, SocketAddr)>, RuntimeError> {
     let id = record.id.as_ref();
     if port.protocol != Protocol::Tcp {
-        return Err(unsupported(id, format!("host port {}: only TCP ports can be opened on the host", port.host)));
+        return Err(unsupported(
+            id,
+            format!("host port {}: only TCP ports can be opened on the host", port.host),
+        ));
     }
     let at = SocketAddr::new(port.ip.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED)), port.host);
-    let listener = TcpListener::bind(at).and_then(|listener| listener.set_nonblocking(true).map(|()| listener));
+    let listener =
+        TcpListener::bind(at).and_then(|listener| listener.set_nonblocking(true).map(|()| listener));
     let listener = match listener {
         Ok(listener) => listener,
         Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
-            return Err(RuntimeError::InUse { subject: id.to_owned(), what: format!("host port {}", port.host) });
+            return Err(RuntimeError::InUse {
+                subject: id.to_owned(),
+                what: format!("host port {}", port.host),
+            });
         }
         Err(error) => return Err(failed(id, "open a host port", error)),
     };
@@ -62,7 +77,12 @@ pub(crate) fn forward(
     Ok(())
 }
 
-async fn accept(listener: tokio::net::TcpListener, to: SocketAddr, connections: TaskTracker, stop: CancellationToken) {
+async fn accept(
+    listener: tokio::net::TcpListener,
+    to: SocketAddr,
+    connections: TaskTracker,
+    stop: CancellationToken,
+) {
     let limit = std::sync::Arc::new(tokio::sync::Semaphore::new(MAX_CONNECTIONS));
     loop {
         let next = async {

@@ -135,7 +135,10 @@ impl Images {
     }
 
     /// The image, where it is present.
-    pub(crate) fn present(&self, spec: &ImageSpec) -> Result<Option<(ProcessImage, ImageInfo)>, RuntimeError> {
+    pub(crate) fn present(
+        &self,
+        spec: &ImageSpec,
+    ) -> Result<Option<(ProcessImage, ImageInfo)>, RuntimeError> {
         if self.with(|state| state.absent.contains(&spec.name)) {
             return Ok(None);
         }
@@ -199,7 +202,10 @@ mod tests {
         assert_eq!(images.pull(&"shop/web:1".into()).unwrap().names, vec![ImageSpec::from("shop/web:1")]);
         assert!(images.pull(&"/bin/sh".into()).unwrap().size > 0);
         for missing in ["shop/web:2", "/bin/no-such-program", "sh", "/"] {
-            assert!(matches!(images.pull(&missing.into()), Err(RuntimeError::ImageNotFound { .. })), "{missing}");
+            assert!(
+                matches!(images.pull(&missing.into()), Err(RuntimeError::ImageNotFound { .. })),
+                "{missing}"
+            );
         }
         assert!(matches!(images.pull(&"".into()), Err(RuntimeError::InvalidImage { .. })));
     }

@@ -20,6 +20,9 @@ use crate::record::{ContainerRecord, End, Record, SandboxRecord, Started};
 /// time: short enough to be read in some ten milliseconds at the next start, long enough to be rarely done.
 const REWRITE_BYTES: u64 = 4 * 1024 * 1024;
 
+/// Fewer resting addresses are not worth looking through.
+const FORGET_AT: usize = 1024;
+
 /// What the journal says: all that exists.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Contents {
@@ -111,6 +114,8 @@ struct State {
     len: u64,
     /// The length at which it is rewritten.
     rewrite_at: u64,
+    /// The number of resting addresses at which those that have rested are forgotten.
+    forget_at: usize,
 }
 
 impl Journal {
@@ -135,7 +140,8 @@ impl Journal {
     pub(crate) fn start(path: &Path, contents: Contents) -> io::Result<Self> {
         let (file, len) = write_new(path, &contents)?;
         let rewrite_at = REWRITE_BYTES.max(len * 4);
-        Ok(Self(Mutex::new(State { path: path.to_owned(), file, contents, len, rewrite_at })))
+        let state = State { path: path.to_owned(), file, contents, len, rewrite_at, forget_at: FORGET_AT };
+        Ok(Self(Mutex::new(state)))
     }
 
     /// Writes a record down. After an error the journal is as it was before.
@@ -159,10 +165,13 @@ impl Journal {
         Ok(())
     }
 
-    /// Forgets the addresses that have rested until `now`.
+    /// Forgets the addresses that have rested until `now`, once they are many.
     pub(crate) fn forget_rested(&self, now: Timestamp) {
         let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        state.contents.resting.retain(|_, until| *until > now);
+        if state.contents.resting.len() >= state.forget_at {
+            state.contents.resting.retain(|_, until| *until > now);
+            state.forget_at = FORGET_AT.max(2 * state.contents.resting.len());
+        }
     }
 }
 

@@ -101,7 +101,9 @@ pub(crate) fn find_marked(instance: &str, except: &BTreeSet<i32>) -> io::Result<
             (of == instance).then(|| container.to_owned())
         };
         let Some(first) = container() else { continue };
-        let Some(pidfd) = pid(number).and_then(|pid| pidfd_open(pid, PidfdFlags::empty()).ok()) else { continue };
+        let Some(pidfd) = pid(number).and_then(|pid| pidfd_open(pid, PidfdFlags::empty()).ok()) else {
+            continue;
+        };
         // Again, now that the descriptor holds on to one process.
         if container().as_ref() != Some(&first) {
             continue;
@@ -138,7 +140,8 @@ pub(crate) fn marked(core: &Core, containers: &BTreeSet<&str>) {
                 return;
             }
         };
-        let found: Vec<_> = found.into_iter().filter(|found| containers.contains(found.container.as_str())).collect();
+        let found: Vec<_> =
+            found.into_iter().filter(|found| containers.contains(found.container.as_str())).collect();
         if found.is_empty() {
             return;
         }

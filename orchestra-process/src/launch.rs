@@ -59,10 +59,17 @@ pub(crate) struct Context<'a> {
 }
 
 /// What to execute for `spec`. Touches nothing but, where it must exist, the working directory.
-pub(crate) fn resolve(context: &Context<'_>, spec: &ContainerSpec, image: &ProcessImage) -> Result<Launch, RuntimeError> {
+pub(crate) fn resolve(
+    context: &Context<'_>,
+    spec: &ContainerSpec,
+    image: &ProcessImage,
+) -> Result<Launch, RuntimeError> {
     let id = context.id;
     if spec.tty {
-        return Err(unsupported(id, "a process has no terminal of its own; leave `tty` out, or use exec with a terminal"));
+        return Err(unsupported(
+            id,
+            "a process has no terminal of its own; leave `tty` out, or use exec with a terminal",
+        ));
     }
     let expand = |text: &str| text.replace("$(CONTAINER_ROOT)", &context.dir.to_string_lossy());
     let mut env = environment(context, image, spec);
@@ -72,7 +79,10 @@ pub(crate) fn resolve(context: &Context<'_>, spec: &ContainerSpec, image: &Proce
     env.push((MARKER.to_owned(), format!("{}/{id}", context.instance)));
     for (name, value) in &env {
         if name.is_empty() || name.contains(['=', '\0']) || value.contains('\0') {
-            return Err(unsupported(id, format!("`{name}` can't be the name of a variable, or its value holds a NUL byte")));
+            return Err(unsupported(
+                id,
+                format!("`{name}` can't be the name of a variable, or its value holds a NUL byte"),
+            ));
         }
     }
     let mut words = spec.command.iter().map(|word| expand(word));
@@ -127,7 +137,11 @@ fn environment(context: &Context<'_>, image: &ProcessImage, spec: &ContainerSpec
 /// Where a path of the container is on the host: below the container's directory where a mount covers it,
 /// else where it says.
 fn translate(root: &Path, mounts: &[Mount], path: &Path) -> PathBuf {
-    if mounts.iter().any(|mount| path.starts_with(&mount.target)) { below(root, path) } else { path.to_owned() }
+    if mounts.iter().any(|mount| path.starts_with(&mount.target)) {
+        below(root, path)
+    } else {
+        path.to_owned()
+    }
 }
 
 fn below(root: &Path, path: &Path) -> PathBuf {
@@ -173,15 +187,23 @@ pub(crate) fn mount(id: &str, dir: &Path, mounts: &[Mount]) -> Result<(), Runtim
         let target = &mount.target;
         plain(id, target)?;
         if !target.is_absolute() || target.file_name().is_none_or(OsStr::is_empty) {
-            return Err(unsupported(id, format!("the mount target `{}` is no absolute path", target.display())));
+            return Err(unsupported(
+                id,
+                format!("the mount target `{}` is no absolute path", target.display()),
+            ));
         }
         if let Some(outer) = mounts[..index].iter().find(|outer| target.starts_with(&outer.target)) {
             let (target, outer) = (target.display(), outer.target.display());
             return Err(unsupported(id, format!("the mount at `{target}` lies inside the one at `{outer}`")));
         }
         let link = below(dir, target);
-        link_mount(&link, &mount.source)
-            .map_err(|error| failed(id, "mount a volume", io::Error::new(error.kind(), format!("{}: {error}", target.display()))))?;
+        link_mount(&link, &mount.source).map_err(|error| {
+            failed(
+                id,
+                "mount a volume",
+                io::Error::new(error.kind(), format!("{}: {error}", target.display())),
+            )
+        })?;
     }
     Ok(())
 }

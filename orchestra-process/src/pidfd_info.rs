@@ -31,10 +31,7 @@ pub(crate) fn exit_status(pidfd: &OwnedFd) -> Option<Status> {
     #[allow(unsafe_code, reason = "std and rustix have no PIDFD_GET_INFO")]
     // SAFETY: the opcode is PIDFD_GET_INFO for a structure of exactly this size and layout, which the kernel
     // reads and writes within its size; it holds plain integers, valid for any bits.
-    unsafe {
-        ioctl(pidfd, Updater::<GET_INFO, Info>::new(&mut info))
-    }
-    .ok()?;
+    unsafe { ioctl(pidfd, Updater::<GET_INFO, Info>::new(&mut info)) }.ok()?;
     (info.mask & INFO_EXIT != 0).then(|| decode(info.exit_code))
 }
 

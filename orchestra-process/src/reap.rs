@@ -123,7 +123,12 @@ fn end(core: &Core, container: &Container, process: &Process, status: Status) {
 }
 
 /// Writes an end down, and tells everybody.
-pub(crate) fn set_end(core: &Core, container: &Container, end: End, started: Option<orchestra_core::model::Timestamp>) {
+pub(crate) fn set_end(
+    core: &Core,
+    container: &Container,
+    end: End,
+    started: Option<orchestra_core::model::Timestamp>,
+) {
     let record = Record::Ended { id: Arc::clone(container.id()), end: end.clone() };
     if let Err(error) = core.journal.append(record) {
         tracing::warn!(container = %container.id(), %error, "its end can't be written down: unknown after a restart");

@@ -11,8 +11,8 @@ use async_trait::async_trait;
 use futures_util::stream;
 use orchestra_core::runtime::{
     ContainerId, ContainerSpec, ContainerStats, EventStream, ExecOptions, ExecSession, ImageInfo, ImageSpec,
-    LogOptions, LogStream, RegistryAuth, Runtime, RuntimeError, RuntimeEvent, RuntimeInfo, SandboxId, SandboxSpec,
-    SandboxStatus,
+    LogOptions, LogStream, RegistryAuth, Runtime, RuntimeError, RuntimeEvent, RuntimeInfo, SandboxId,
+    SandboxSpec, SandboxStatus,
 };
 use tokio::sync::broadcast::error::RecvError;
 
@@ -111,7 +111,11 @@ impl Runtime for ProcessRuntime {
         Ok(info)
     }
 
-    async fn pull_image(&self, image: &ImageSpec, _: Option<&RegistryAuth>) -> Result<ImageInfo, RuntimeError> {
+    async fn pull_image(
+        &self,
+        image: &ImageSpec,
+        _: Option<&RegistryAuth>,
+    ) -> Result<ImageInfo, RuntimeError> {
         self.core.images.pull(image)
     }
 
@@ -147,7 +151,11 @@ impl Runtime for ProcessRuntime {
         self.block(&sandbox.0, "remove its sandbox", move |core| sandbox::remove(core, &id)).await
     }
 
-    async fn create_container(&self, sandbox: &SandboxId, spec: &ContainerSpec) -> Result<ContainerId, RuntimeError> {
+    async fn create_container(
+        &self,
+        sandbox: &SandboxId,
+        spec: &ContainerSpec,
+    ) -> Result<ContainerId, RuntimeError> {
         let (id, spec) = (Arc::clone(&sandbox.0), spec.clone());
         self.block(&sandbox.0, "create a container", move |core| container::create(core, &id, &spec)).await
     }
@@ -200,9 +208,14 @@ impl Runtime for ProcessRuntime {
         .await
     }
 
-    async fn exec(&self, container: &ContainerId, options: &ExecOptions) -> Result<ExecSession, RuntimeError> {
+    async fn exec(
+        &self,
+        container: &ContainerId,
+        options: &ExecOptions,
+    ) -> Result<ExecSession, RuntimeError> {
         let (of_exec, options) = (self.container(container)?, options.clone());
-        self.block(&container.0, "run a program in it", move |core| exec::exec(core, &of_exec, &options)).await
+        self.block(&container.0, "run a program in it", move |core| exec::exec(core, &of_exec, &options))
+            .await
     }
 
     async fn stats(&self) -> Result<Vec<ContainerStats>, RuntimeError> {

@@ -46,12 +46,12 @@ pub(crate) fn run(core: &Arc<Core>, spec: &SandboxSpec) -> Result<SandboxStatus,
     let record = Arc::new(record(core, spec, &id, ip));
     let sandbox = Arc::new(Sandbox::new(Arc::clone(&record), false, core.shutdown.child_token()));
     let created = host_port::bind(&record).and_then(|ports| {
-        core.journal
-            .append(Record::Sandbox(Arc::clone(&record)))
-            .and_then(|()| host_port::forward(&core.tasks, &sandbox.forwards, ports))
+        host_port::forward(&core.tasks, &sandbox.forwards, ports)
+            .and_then(|()| core.journal.append(Record::Sandbox(Arc::clone(&record))))
             .map_err(|error| failed(&id, "create its sandbox", error))
     });
     if let Err(error) = created {
+        sandbox.forwards.cancel();
         core.addresses.release(ip);
         return Err(error);
     }
@@ -86,7 +86,9 @@ fn record(core: &Core, spec: &SandboxSpec, id: &Arc<str>, ip: Ipv4Addr) -> Sandb
 /// Opens the host ports of sandboxes that were adopted. One that is taken meanwhile stays closed.
 pub(crate) fn forward_adopted(core: &Core) -> io::Result<()> {
     let sandboxes: Vec<_> = core.index().sandboxes.values().cloned().collect();
-    for sandbox in sandboxes.iter().filter(|sandbox| !sandbox.is_stopped() && !sandbox.record.ports.is_empty()) {
+    for sandbox in
+        sandboxes.iter().filter(|sandbox| !sandbox.is_stopped() && !sandbox.record.ports.is_empty())
+    {
         match host_port::bind(&sandbox.record) {
             Ok(ports) => host_port::forward(&core.tasks, &sandbox.forwards, ports)?,
             Err(error) => tracing::warn!(%error, "a host port can't be opened again"),

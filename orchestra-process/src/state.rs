@@ -12,7 +12,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use orchestra_core::clock::SharedClock;
 use orchestra_core::model::{Timestamp, Uid};
 use orchestra_core::runtime::{
-    ContainerId, ContainerState, ContainerStatus, ImageSpec, RuntimeEvent, SandboxId, SandboxState, SandboxStatus,
+    ContainerId, ContainerState, ContainerStatus, ImageSpec, RuntimeEvent, SandboxId, SandboxState,
+    SandboxStatus,
 };
 use tokio::sync::{broadcast, watch};
 use tokio_util::sync::CancellationToken;
@@ -114,14 +115,16 @@ impl Container {
             Run::Created | Run::Removed => ContainerState::Created,
             Run::Running(process) => ContainerState::Running { started_at: process.at },
             Run::Ended { end: End::Unknown, .. } => ContainerState::Unknown,
-            Run::Ended { end: End::Exited { code, signal, oom, at, message }, started } => ContainerState::Exited {
-                exit_code: *code,
-                signal: *signal,
-                oom_killed: *oom,
-                started_at: *started,
-                finished_at: *at,
-                message: message.clone(),
-            },
+            Run::Ended { end: End::Exited { code, signal, oom, at, message }, started } => {
+                ContainerState::Exited {
+                    exit_code: *code,
+                    signal: *signal,
+                    oom_killed: *oom,
+                    started_at: *started,
+                    finished_at: *at,
+                    message: message.clone(),
+                }
+            }
         };
         status
     }
@@ -246,6 +249,7 @@ impl Core {
             return Ok(());
         }
         self.addresses.release(record.ip);
+        self.journal.forget_rested(at);
         let until = at + self.addresses.quarantine();
         self.journal.append(crate::record::Record::Resting { ip: record.ip, until })
     }

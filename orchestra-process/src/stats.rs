@@ -25,7 +25,8 @@ pub(crate) fn stats(core: &Arc<Core>) -> Result<Vec<ContainerStats>, RuntimeErro
     if running.is_empty() {
         return Ok(Vec::new());
     }
-    let mains: BTreeMap<i32, usize> = running.iter().enumerate().map(|(index, (_, pid))| (*pid, index)).collect();
+    let mains: BTreeMap<i32, usize> =
+        running.iter().enumerate().map(|(index, (_, pid))| (*pid, index)).collect();
     let table: BTreeMap<i32, Stat> = procfs::pids()
         .map_err(|error| failed("the host", "read its process table", error))?
         .into_iter()

@@ -16,7 +16,7 @@ use async_trait::async_trait;
 
 pub use error::RuntimeError;
 pub use spec::{
-    ContainerLimits, ContainerSpec, ImageSpec, Mount, MountSource, PortMapping, RegistryAuth, SandboxSpec,
+    ContainerLimits, ContainerSpec, DEFAULT_GRACE, ImageSpec, Mount, MountSource, PortMapping, RegistryAuth, SandboxSpec,
 };
 pub use state::{
     ContainerId, ContainerState, ContainerStats, ContainerStatus, ImageInfo, RuntimeEvent, RuntimeInfo, SandboxId,

@@ -36,8 +36,12 @@ pub(crate) fn open(id: Arc<str>, log: Arc<ContainerLog>, options: &LogOptions) -
     if let Some(tail) = options.tail {
         reader.seek_tail(tail)?;
     }
-    let follow = Follow { id, reader: Some(reader), position, follow: options.follow, queue: VecDeque::new() };
-    Ok(LogStream::new(stream::unfold(follow, |mut follow| async move { Some((follow.next().await?, follow)) })))
+    let follow =
+        Follow { id, reader: Some(reader), position, follow: options.follow, queue: VecDeque::new() };
+    Ok(LogStream::new(stream::unfold(
+        follow,
+        |mut follow| async move { Some((follow.next().await?, follow)) },
+    )))
 }
 
 #[derive(Debug)]

@@ -161,7 +161,8 @@ impl ContainerLog {
             return Ok(false);
         }
         let more = self.move_spools(&mut state, now, false);
-        self.position.send_if_modified(|position| std::mem::replace(position, state.position) != state.position);
+        self.position
+            .send_if_modified(|position| std::mem::replace(position, state.position) != state.position);
         more
     }
 
@@ -199,17 +200,31 @@ impl ContainerLog {
         Ok(more)
     }
 
-    fn move_spool(&self, state: &mut State, source: LogSource, now: Timestamp, last: bool) -> io::Result<bool> {
+    fn move_spool(
+        &self,
+        state: &mut State,
+        source: LogSource,
+        now: Timestamp,
+        last: bool,
+    ) -> io::Result<bool> {
         let index = usize::from(source == LogSource::Stderr);
         // The program may have put anything in place of its spool: follow no link, wait for no pipe.
         let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed();
-        let spool = match OpenOptions::new().read(true).write(true).custom_flags(flags).open(&self.paths.spools[index]) {
+        let spool = match OpenOptions::new()
+            .read(true)
+            .write(true)
+            .custom_flags(flags)
+            .open(&self.paths.spools[index])
+        {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
             spool => spool?,
         };
         let meta = spool.metadata()?;
         if !meta.is_file() {
-            return Err(io::Error::other(format!("{} is no file any more", self.paths.spools[index].display())));
+            return Err(io::Error::other(format!(
+                "{} is no file any more",
+                self.paths.spools[index].display()
+            )));
         }
         if meta.len() < state.moved[index] {
             // The program truncated its own output (`> /dev/stdout`): what follows starts at 0 again.
@@ -219,7 +234,8 @@ impl ContainerLog {
         }
         let at = if state.recovered { now.min(modified(&meta)) } else { now };
         state.last = state.last.max(at);
-        let mut buffer = vec![0; READ_SIZE.min(usize::try_from(meta.len() - state.moved[index]).unwrap_or(READ_SIZE))];
+        let mut buffer =
+            vec![0; READ_SIZE.min(usize::try_from(meta.len() - state.moved[index]).unwrap_or(READ_SIZE))];
         let mut turn = 0;
         while turn < MAX_TURN && !buffer.is_empty() {
             let read = spool.read_at(&mut buffer, state.moved[index])?;
@@ -234,7 +250,13 @@ impl ContainerLog {
     }
 
     /// Appends the whole lines of `text`, and too long or last parts, to the log. Returns how much of it.
-    fn write_lines(&self, state: &mut State, source: LogSource, text: &[u8], last: bool) -> io::Result<usize> {
+    fn write_lines(
+        &self,
+        state: &mut State,
+        source: LogSource,
+        text: &[u8],
+        last: bool,
+    ) -> io::Result<usize> {
         let index = usize::from(source == LogSource::Stderr);
         let (mut out, mut start, mut pending) = (Vec::with_capacity(text.len() * 2), 0, 0);
         while start < text.len() {
@@ -249,7 +271,9 @@ impl ContainerLog {
             let line = Line { at: state.last, source, full, text: &rest[..len] };
             let before = out.len();
             line.encode(&mut out);
-            if state.position.len + out.len() as u64 > self.limits.max_bytes && state.position.len + before as u64 > 0 {
+            if state.position.len + out.len() as u64 > self.limits.max_bytes
+                && state.position.len + before as u64 > 0
+            {
                 let record = out.split_off(before);
                 self.flush(state, &mut out, index, &mut pending)?;
                 self.rotate(state)?;
