@@ -1,6 +1,8 @@
 //! Objects, decisions, store, controllers and the node agent of Orchestra.
 
+pub mod balance;
 pub mod clock;
+pub mod drain;
 pub mod model;
 pub mod rng;
 pub mod runtime;
