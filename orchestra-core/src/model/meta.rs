@@ -7,6 +7,7 @@ use std::marker::PhantomData;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use serde_json::Value;
 
+use super::unmodelled::MarkedKey;
 use super::{Labels, Resource, Timestamp};
 
 /// A position in the store's one global sequence of commits. Zero is before the first.
@@ -92,9 +93,16 @@ impl fmt::Debug for Uid {
 /// Manifest fields that Orchestra does not act on: kept, given back unchanged, and reported as warnings.
 ///
 /// Every struct of the model ends with one, flattened.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(transparent)]
 pub struct Extra(pub BTreeMap<String, Value>);
+
+impl Serialize for Extra {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        // The keys are marked so that the scheme can list them: see `unmodelled`.
+        serializer.collect_map(self.0.iter().map(|(key, value)| (MarkedKey(key), value)))
+    }
+}
 
 /// The `apiVersion` and `kind` of a manifest, fixed by the type. Takes no memory.
 ///

@@ -8,12 +8,15 @@ mod autoscaler_status;
 mod bytes;
 mod config_map;
 mod condition;
+mod deployment;
 mod disruption_budget;
+mod endpoint_slice;
 mod event;
 mod field;
 mod int_or_percent;
 mod labels;
 mod lease;
+mod manifest_error;
 mod meta;
 mod meta_rules;
 pub mod names;
@@ -24,12 +27,17 @@ pub(crate) mod object;
 mod object_reference;
 pub(crate) mod pod;
 mod quantity;
+mod replica_set;
 mod selector;
 mod selector_text;
 mod priority_class;
 mod secret;
+mod service;
 mod taint;
+mod template;
 mod time;
+mod unmodelled;
+mod unstructured;
 
 pub use autoscaler::{
     CrossVersionObjectReference, HorizontalPodAutoscaler, HorizontalPodAutoscalerSpec, HorizontalPodAutoscalerStatus,
@@ -46,6 +54,18 @@ pub use autoscaler_status::{
 pub use bytes::ByteString;
 pub use config_map::ConfigMap;
 pub use condition::{Condition, ConditionStatus};
+pub use deployment::{
+    Deployment, DeploymentSpec, DeploymentStatus, DeploymentStrategy, RollingUpdate, StrategyType,
+};
+pub use endpoint_slice::{AddressType, Endpoint, EndpointConditions, EndpointPort, EndpointSlice};
+pub use manifest_error::{ManifestError, ManifestProblem, Warning};
+pub use replica_set::{ReplicaSet, ReplicaSetSpec, ReplicaSetStatus};
+pub use service::{
+    ClientIpConfig, LoadBalancerIngress, LoadBalancerStatus, Service, ServicePort, ServiceSpec, ServiceStatus,
+    ServiceType, SessionAffinity, SessionAffinityConfig, TrafficPolicy,
+};
+pub use template::PodTemplateSpec;
+pub use unstructured::Unstructured;
 pub use disruption_budget::{
     PodDisruptionBudget, PodDisruptionBudgetSpec, PodDisruptionBudgetStatus, UnhealthyPodEvictionPolicy,
 };
