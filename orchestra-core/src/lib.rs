@@ -5,5 +5,6 @@ pub mod clock;
 pub mod drain;
 pub mod model;
 pub mod rng;
+pub mod rollout;
 pub mod runtime;
 pub mod store;

@@ -1,1 +1,3 @@
 //! Part of Orchestra.
+
+pub mod rollout_contract;
