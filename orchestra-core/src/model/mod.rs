@@ -8,12 +8,14 @@ mod autoscaler_status;
 mod bytes;
 mod config_map;
 mod condition;
+mod decode;
 mod deployment;
 mod disruption_budget;
 mod endpoint_slice;
 mod event;
 mod field;
 mod int_or_percent;
+mod kinds;
 mod labels;
 mod lease;
 mod manifest_error;
@@ -28,6 +30,7 @@ mod object_reference;
 pub(crate) mod pod;
 mod quantity;
 mod replica_set;
+mod scheme;
 mod selector;
 mod selector_text;
 mod priority_class;
@@ -60,6 +63,7 @@ pub use deployment::{
 pub use endpoint_slice::{AddressType, Endpoint, EndpointConditions, EndpointPort, EndpointSlice};
 pub use manifest_error::{ManifestError, ManifestProblem, Warning};
 pub use replica_set::{ReplicaSet, ReplicaSetSpec, ReplicaSetStatus};
+pub use scheme::{Decoded, Scheme};
 pub use service::{
     ClientIpConfig, LoadBalancerIngress, LoadBalancerStatus, Service, ServicePort, ServiceSpec, ServiceStatus,
     ServiceType, SessionAffinity, SessionAffinityConfig, TrafficPolicy,

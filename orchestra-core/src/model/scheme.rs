@@ -1,0 +1,230 @@
+//! Which kinds there are, and how their manifests are read.
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+
+use super::kinds::{MODELLED_SHORT_NAMES, UNMODELLED, guess_plural};
+use super::{
+    AnyObject, ConfigMap, Deployment, EndpointSlice, Event, HorizontalPodAutoscaler, KindInfo, Lease,
+    ManifestError, ManifestProblem, Namespace, Node, Pod, PodDisruptionBudget, PriorityClass,
+    ReplicaSet, Resource, Secret, Service, Warning, decode,
+};
+
+/// The kinds that a cluster knows, and how to read their manifests.
+///
+/// [`Scheme::kubernetes`] has the modelled ones; an application adds its own with
+/// [`register`](Self::register). A manifest of any other kind is read as [`Unstructured`](super::Unstructured).
+#[derive(Clone, Debug, Default)]
+pub struct Scheme {
+    kinds: Vec<Entry>,
+    /// By everything that a kind may be called, in lower case.
+    by_name: BTreeMap<String, usize>,
+}
+
+#[derive(Clone, Debug)]
+struct Entry {
+    info: KindInfo,
+    /// `None`: the kind is known by name only.
+    decoder: Option<Decoder>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Decoder {
+    checked: fn(Value) -> Result<(AnyObject, Vec<Warning>), ManifestError>,
+    stored: fn(Value) -> Result<AnyObject, serde_json::Error>,
+}
+
+/// An object read from its manifest.
+#[derive(Clone, Debug)]
+pub struct Decoded {
+    /// The object. This is the only reference to it, so `Arc::get_mut` gives access.
+    pub object: AnyObject,
+    /// What is kept in it but not acted on.
+    pub warnings: Vec<Warning>,
+}
+
+impl Scheme {
+    /// A scheme without kinds.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Every kind that Orchestra models, and the names of the usual ones that it doesn't.
+    #[must_use]
+    pub fn kubernetes() -> Self {
+        let mut scheme = Self::new();
+        scheme.register::<Pod>();
+        scheme.register::<Service>();
+        scheme.register::<Deployment>();
+        scheme.register::<ReplicaSet>();
+        scheme.register::<ConfigMap>();
+        scheme.register::<Secret>();
+        scheme.register::<Namespace>();
+        scheme.register::<Node>();
+        scheme.register::<HorizontalPodAutoscaler>();
+        scheme.register::<PodDisruptionBudget>();
+        scheme.register::<PriorityClass>();
+        scheme.register::<EndpointSlice>();
+        scheme.register::<Event>();
+        scheme.register::<Lease>();
+        for (kind, short) in MODELLED_SHORT_NAMES {
+            scheme.add_name(short, kind);
+        }
+        for (info, short) in UNMODELLED {
+            scheme.register_kind(info.clone());
+            for name in *short {
+                scheme.add_name(name, &info.kind);
+            }
+        }
+        scheme
+    }
+
+    /// Adds the kind `T`. It takes the place of one of the same `apiVersion` and kind.
+    pub fn register<T: Resource>(&mut self) {
+        let decoder = Decoder { checked: decode::checked::<T>, stored: decode::stored::<T> };
+        self.add(Entry { info: T::INFO, decoder: Some(decoder) });
+    }
+
+    /// Adds a kind whose objects stay [`Unstructured`](super::Unstructured), so that its plural and scope need not be guessed.
+    pub fn register_kind(&mut self, info: KindInfo) {
+        self.add(Entry { info, decoder: None });
+    }
+
+    fn add(&mut self, entry: Entry) {
+        let info = entry.info.clone();
+        let same = |e: &Entry| e.info.kind == info.kind && is_version(&e.info, &info.api_version());
+        if let Some(index) = self.kinds.iter().position(same) {
+            self.kinds[index] = entry;
+            return;
+        }
+        let index = self.kinds.len();
+        self.kinds.push(entry);
+        let (kind, plural) = (info.kind.to_lowercase(), info.plural.to_lowercase());
+        for name in [kind, plural] {
+            if !info.group.is_empty() {
+                self.by_name.entry(format!("{name}.{}", info.group)).or_insert(index);
+            }
+            // Of two kinds of one name the first keeps it; the other is reached with its group.
+            self.by_name.entry(name).or_insert(index);
+        }
+    }
+
+    fn add_name(&mut self, short: &str, kind: &str) {
+        if let Some(&index) = self.by_name.get(&kind.to_lowercase()) {
+            self.by_name.entry(short.to_owned()).or_insert(index);
+        }
+    }
+
+    /// The kind that is called `name`: by kind, singular, plural or kubectl's short name, in any case, with or
+    /// without its group (`deploy`, `Deployment`, `deployments`, `deployments.apps`).
+    #[must_use]
+    pub fn find(&self, name: &str) -> Option<&KindInfo> {
+        self.by_name.get(&name.to_lowercase()).map(|&index| &self.kinds[index].info)
+    }
+
+    /// Every kind, in the order of registration.
+    pub fn kinds(&self) -> impl Iterator<Item = &KindInfo> {
+        self.kinds.iter().map(|e| &e.info)
+    }
+
+    /// Whether objects of this kind are read into a struct of their own.
+    #[must_use]
+    pub fn is_modelled(&self, info: &KindInfo) -> bool {
+        self.entry(&info.api_version(), &info.kind).is_some_and(|e| e.decoder.is_some())
+    }
+
+    fn entry(&self, api_version: &str, kind: &str) -> Option<&Entry> {
+        // A search over some forty entries needs no allocated key, and the usual kinds come first.
+        self.kinds.iter().find(|e| e.info.kind == kind && is_version(&e.info, api_version))
+    }
+
+    /// Reads a manifest. A `null` means that the field isn't there.
+    ///
+    /// # Errors
+    /// [`ManifestError`] with the path to the field that is wrong.
+    pub fn decode(&self, mut manifest: Value) -> Result<Decoded, ManifestError> {
+        let (api_version, kind, name) = decode::identity(&manifest)?;
+        let decoder = match self.entry(&api_version, &kind) {
+            Some(Entry { decoder: Some(decoder), .. }) => decoder,
+            Some(Entry { info, decoder: None }) => {
+                let object = decode::unstructured(manifest, info.clone()).map_err(|e| e.about(&kind, &name))?;
+                let message = format!("kept, but Orchestra does not act on objects of kind {kind}");
+                return Ok(Decoded { object, warnings: vec![Warning { path: String::new(), message }] });
+            }
+            None => return self.decode_unknown(manifest, &api_version, &kind, &name),
+        };
+        decode::drop_nulls(&mut manifest);
+        match (decoder.checked)(manifest) {
+            Ok((object, warnings)) => Ok(Decoded { object, warnings }),
+            Err(error) => Err(error.about(&kind, &name)),
+        }
+    }
+
+    fn decode_unknown(
+        &self,
+        manifest: Value,
+        api_version: &str,
+        kind: &str,
+        name: &str,
+    ) -> Result<Decoded, ManifestError> {
+        let mut message = format!("kept, but Orchestra does not know the kind {kind} of {api_version}");
+        if let Some(entry) = self.kinds.iter().find(|e| e.info.kind == kind && e.decoder.is_some()) {
+            let known = entry.info.api_version();
+            let group = api_version.split_once('/').map_or("", |(group, _)| group);
+            // A kind of the same name in a group of somebody else's is another kind. In one of ours it is a
+            // mistake, or a version that would be stored beside ours under the same key.
+            if self.kinds.iter().any(|e| e.info.group == group) {
+                let error = format!("is {api_version}, but {kind} is read as {known} only: write that");
+                return Err(ManifestError::new(ManifestProblem::Kind, "apiVersion", error).about(kind, name));
+            }
+            message = format!("{message}; it knows the {kind} of {known}");
+        }
+        let info = guess(&manifest, api_version, kind);
+        let object = decode::unstructured(manifest, info).map_err(|e| e.about(kind, name))?;
+        Ok(Decoded { object, warnings: vec![Warning { path: String::new(), message }] })
+    }
+
+    /// Reads an object that was accepted before, such as one from a store: without warnings, and without the
+    /// path where that fails.
+    ///
+    /// # Errors
+    /// [`ManifestError`], where it is not an object of its kind.
+    pub fn decode_stored(&self, object: Value) -> Result<AnyObject, ManifestError> {
+        let text = |field: &str| object.get(field).and_then(Value::as_str).unwrap_or_default();
+        let (api_version, kind) = (text("apiVersion"), text("kind"));
+        if let Some(Entry { decoder: Some(decoder), .. }) = self.entry(api_version, kind) {
+            let kind = kind.to_owned();
+            return (decoder.stored)(object).map_err(|e| {
+                ManifestError::new(ManifestProblem::Field, "", e.to_string()).about(&kind, "")
+            });
+        }
+        let (api_version, kind, name) = decode::identity(&object)?;
+        let info = match self.entry(&api_version, &kind) {
+            Some(entry) => entry.info.clone(),
+            None => guess(&object, &api_version, &kind),
+        };
+        decode::unstructured(object, info).map_err(|e| e.about(&kind, &name))
+    }
+}
+
+/// Whether `api_version` is that of `info`.
+fn is_version(info: &KindInfo, api_version: &str) -> bool {
+    match api_version.split_once('/') {
+        Some((group, version)) => info.group == group && info.version == version,
+        None => info.group.is_empty() && info.version == api_version,
+    }
+}
+
+/// A kind that nobody registered: in a namespace where the manifest names one.
+fn guess(manifest: &Value, api_version: &str, kind: &str) -> KindInfo {
+    let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
+    KindInfo {
+        group: group.to_owned().into(),
+        version: version.to_owned().into(),
+        kind: kind.to_owned().into(),
+        plural: guess_plural(kind).into(),
+        namespaced: manifest["metadata"].get("namespace").is_some_and(|n| n.as_str().is_some_and(|n| !n.is_empty())),
+    }
+}
