@@ -1,10 +1,15 @@
 //! Autoscalers: how many replicas something needs, by what is measured.
 
+use std::ops::RangeInclusive;
+
 use serde::{Deserialize, Serialize};
 
 use super::absent::is_default;
 use super::object::{Rules, object};
-use super::{AutoscalerBehavior, Condition, Extra, MetricSpec, MetricStatus, ObjectMeta, Timestamp, TypeMeta};
+use super::{
+    AutoscalerBehavior, Condition, Extra, MetricSpec, MetricStatus, MetricTarget, ObjectMeta, Resource, Timestamp,
+    TypeMeta,
+};
 
 /// Keeps the number of replicas of something between two bounds such that what is measured meets its target.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -78,6 +83,19 @@ pub struct CrossVersionObjectReference {
     pub extra: Extra,
 }
 
+impl CrossVersionObjectReference {
+    /// Names the `T` called `name`.
+    #[must_use]
+    pub fn to<T: Resource>(name: impl Into<String>) -> Self {
+        Self {
+            api_version: T::INFO.api_version(),
+            kind: T::INFO.kind.to_string(),
+            name: name.into(),
+            extra: Extra::default(),
+        }
+    }
+}
+
 /// What is observed by a [`HorizontalPodAutoscaler`].
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
@@ -101,6 +119,55 @@ pub struct HorizontalPodAutoscalerStatus {
     /// Fields not acted on.
     #[serde(flatten)]
     pub extra: Extra,
+}
+
+impl HorizontalPodAutoscaler {
+    /// An autoscaler that still needs a target, a range, and something to measure.
+    #[must_use]
+    pub fn new(name: impl Into<String>) -> Self {
+        Self { metadata: ObjectMeta::named(name), ..Self::default() }
+    }
+
+    /// Puts it into a namespace.
+    #[must_use]
+    pub fn namespace(mut self, namespace: impl Into<String>) -> Self {
+        self.metadata.namespace = namespace.into();
+        self
+    }
+
+    /// Sets what is scaled: the `T` called `name` in the same namespace.
+    #[must_use]
+    pub fn target<T: Resource>(mut self, name: impl Into<String>) -> Self {
+        self.spec.scale_target_ref = CrossVersionObjectReference::to::<T>(name);
+        self
+    }
+
+    /// Sets the least and the greatest number of replicas.
+    #[must_use]
+    pub fn range(mut self, replicas: RangeInclusive<u32>) -> Self {
+        (self.spec.min_replicas, self.spec.max_replicas) = replicas.into_inner();
+        self
+    }
+
+    /// Measures the pods' CPU: it is to be that many hundredths of what they request.
+    #[must_use]
+    pub fn cpu(self, percent: u32) -> Self {
+        self.metric(MetricSpec::resource("cpu", MetricTarget::utilization(percent)))
+    }
+
+    /// Measures something else too.
+    #[must_use]
+    pub fn metric(mut self, metric: MetricSpec) -> Self {
+        self.spec.metrics.push(metric);
+        self
+    }
+
+    /// Sets how fast it acts.
+    #[must_use]
+    pub fn behavior(mut self, behavior: AutoscalerBehavior) -> Self {
+        self.spec.behavior = Some(behavior);
+        self
+    }
 }
 
 impl Rules for HorizontalPodAutoscaler {}
