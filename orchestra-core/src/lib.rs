@@ -1,8 +1,11 @@
 //! Objects, decisions, store, controllers and the node agent of Orchestra.
 
 pub mod balance;
+pub mod client;
 pub mod clock;
+pub mod controller;
 pub mod drain;
+pub mod engine;
 pub mod model;
 pub mod rng;
 pub mod rollout;

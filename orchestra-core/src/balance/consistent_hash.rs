@@ -28,9 +28,11 @@ impl ConsistentHash {
 fn identity(id: &EndpointId) -> u64 {
     // FNV-1a: the same on every machine, so that every proxy agrees.
     let port = id.address.port().to_be_bytes();
-    id.pod.as_str().bytes().chain(port).fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-    })
+    id.pod
+        .as_str()
+        .bytes()
+        .chain(port)
+        .fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
 }
 
 #[allow(clippy::cast_precision_loss, reason = "53 bits of the hash are enough to tell endpoints apart")]

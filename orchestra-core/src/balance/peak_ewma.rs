@@ -77,7 +77,11 @@ impl PeakEwma {
     }
 
     /// Two different members that the request allows, or as many as there are.
-    fn two<'s>(&self, slots: &'s [Arc<Slot>], request: &RequestKey<'_>) -> Option<(&'s Slot, Option<&'s Slot>)> {
+    fn two<'s>(
+        &self,
+        slots: &'s [Arc<Slot>],
+        request: &RequestKey<'_>,
+    ) -> Option<(&'s Slot, Option<&'s Slot>)> {
         let allowed: Vec<&Slot> =
             slots.iter().map(|slot| &**slot).filter(|slot| request.allows(&slot.endpoint.id)).collect();
         match allowed.as_slice() {
@@ -142,7 +146,8 @@ impl Feedback for Peak {
             Outcome::Failure => took.max(self.penalty),
         };
         let sample = nanos(sample) as f64;
-        let (known, updated) = (f64::from_bits(load.cost.load(Ordering::Relaxed)), load.updated.load(Ordering::Relaxed));
+        let (known, updated) =
+            (f64::from_bits(load.cost.load(Ordering::Relaxed)), load.updated.load(Ordering::Relaxed));
         let old = decayed(known, updated, now, self.decay);
         // Up at once, down with time. Two that end together may lose one sample: the next one makes up for it.
         let weight = 1.0 - decayed(1.0, updated, now, self.decay);

@@ -30,9 +30,11 @@ impl LoadBalancer for RoundRobin {
         let slots = self.members.load();
         let mut owed = self.owed.lock().unwrap_or_else(PoisonError::into_inner);
         // Both are in the order the endpoints came, unless one came or went since.
-        let same = owed.len() == slots.len() && owed.iter().zip(slots.iter()).all(|(o, s)| o.0 == s.endpoint.id);
+        let same =
+            owed.len() == slots.len() && owed.iter().zip(slots.iter()).all(|(o, s)| o.0 == s.endpoint.id);
         if !same {
-            let known = |id: &EndpointId| owed.iter().find(|(other, _)| other == id).map_or(0, |(_, owed)| *owed);
+            let known =
+                |id: &EndpointId| owed.iter().find(|(other, _)| other == id).map_or(0, |(_, owed)| *owed);
             let renewed = slots.iter().map(|s| (s.endpoint.id.clone(), known(&s.endpoint.id))).collect();
             *owed = renewed;
         }

@@ -24,7 +24,12 @@ pub trait Admission: Debug + Send + Sync + 'static {
     ///
     /// # Errors
     /// Why the object is refused, in words for the person who wrote it.
-    fn admit(&self, operation: Operation, object: &mut dyn Object, old: Option<&dyn Object>) -> Result<(), String>;
+    fn admit(
+        &self,
+        operation: Operation,
+        object: &mut dyn Object,
+        old: Option<&dyn Object>,
+    ) -> Result<(), String>;
 }
 
 const _: fn(&dyn Admission) = |_| {};

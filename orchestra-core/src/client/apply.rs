@@ -7,24 +7,16 @@ use serde_json::Value;
 use super::merge::{json_patch, merge_patch, strategic_patch, three_way};
 use super::plan::unique;
 use super::{Applied, ApplyOutcome, Client, ClientError, Patch};
-use crate::model::{AnyObject, FieldErrors, Object, ObjectKey, Revision, Scheme, parse_manifests};
+use crate::model::{AnyObject, FieldErrors, Object, ObjectKey, Revision, Scheme};
 
 /// Where the last applied manifest is kept: kubectl's own annotation, so that both can be used in turn.
 const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
 
 impl Client {
-    /// Applies every manifest in a text: YAML of one or several documents, or JSON. All of them happen, in
-    /// one commit, or none.
-    ///
-    /// # Errors
-    /// As [`apply`](Self::apply), and [`ClientError::Manifest`] with the place in the text.
-    pub async fn apply_yaml(&self, text: &str) -> Result<Vec<Applied<dyn Object>>, ClientError> {
-        let manifests = parse_manifests(text, &self.inner.scheme)?;
-        let values: Vec<Value> = manifests.iter().map(|m| m.value.clone()).collect();
-        self.apply_all(values).await
-    }
-
-    pub(super) async fn apply_all(&self, manifests: Vec<Value>) -> Result<Vec<Applied<dyn Object>>, ClientError> {
+    pub(super) async fn apply_all(
+        &self,
+        manifests: Vec<Value>,
+    ) -> Result<Vec<Applied<dyn Object>>, ClientError> {
         let mut transaction = self.transaction();
         let mut warnings = Vec::new();
         let mut before = Vec::new();
@@ -47,10 +39,8 @@ impl Client {
             Some(before) if before == after => ApplyOutcome::Unchanged,
             Some(_) => ApplyOutcome::Configured,
         };
-        let applied = objects.into_iter().zip(before).zip(warnings).map(|((object, before), warnings)| Applied {
-            outcome: outcome(before, object.meta().resource_version),
-            object,
-            warnings,
+        let applied = objects.into_iter().zip(before).zip(warnings).map(|((object, before), warnings)| {
+            Applied { outcome: outcome(before, object.meta().resource_version), object, warnings }
         });
         Ok(applied.collect())
     }
@@ -91,8 +81,14 @@ fn strip(manifest: &mut Value) {
     let Some(manifest) = manifest.as_object_mut() else { return };
     manifest.remove("status");
     if let Some(meta) = manifest.get_mut("metadata").and_then(Value::as_object_mut) {
-        for field in ["uid", "resourceVersion", "generation", "creationTimestamp", "deletionTimestamp", "managedFields"]
-        {
+        for field in [
+            "uid",
+            "resourceVersion",
+            "generation",
+            "creationTimestamp",
+            "deletionTimestamp",
+            "managedFields",
+        ] {
             meta.remove(field);
         }
         if let Some(annotations) = meta.get_mut("annotations").and_then(Value::as_object_mut) {

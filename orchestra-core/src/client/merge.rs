@@ -10,7 +10,9 @@ use serde_json::{Map, Value};
 /// Ports have two fields: the same port in TCP and UDP are two items.
 fn merge_keys(list: &str, items: &[Value]) -> &'static [&'static str] {
     match list {
-        "containers" | "initContainers" | "ephemeralContainers" | "volumes" | "env" | "imagePullSecrets" => &["name"],
+        "containers" | "initContainers" | "ephemeralContainers" | "volumes" | "env" | "imagePullSecrets" => {
+            &["name"]
+        }
         "volumeMounts" => &["mountPath"],
         "ports" if items.iter().any(|p| p.get("containerPort").is_some()) => &["containerPort", "protocol"],
         "ports" if items.iter().any(|p| p.get("port").is_some()) => &["port", "protocol"],
@@ -41,7 +43,9 @@ pub(super) fn three_way(last: &Value, new: &Value, live: &Value) -> Value {
 
 fn merge_field(name: &str, last: &Value, new: &Value, live: &Value) -> Value {
     match (new, live) {
-        (Value::Object(new), Value::Object(live)) => Value::Object(merge_objects(last.as_object(), new, live)),
+        (Value::Object(new), Value::Object(live)) => {
+            Value::Object(merge_objects(last.as_object(), new, live))
+        }
         (Value::Array(new), Value::Array(live)) => {
             let keys = list_keys(name, [new, live]);
             if keys.is_empty() {
@@ -122,7 +126,9 @@ pub(super) fn strategic_patch(value: &mut Value, patch: &Value) -> Result<(), St
 
 fn strategic_object(value: &mut Value, patch: &Map<String, Value>) {
     if patch.get("$patch").and_then(Value::as_str) == Some("replace") {
-        *value = Value::Object(patch.iter().filter(|(k, _)| *k != "$patch").map(|(k, v)| (k.clone(), v.clone())).collect());
+        *value = Value::Object(
+            patch.iter().filter(|(k, _)| *k != "$patch").map(|(k, v)| (k.clone(), v.clone())).collect(),
+        );
         return;
     }
     if !value.is_object() {
@@ -137,8 +143,12 @@ fn strategic_object(value: &mut Value, patch: &Map<String, Value>) {
             Value::Object(change) if change.get("$patch").and_then(Value::as_str) == Some("delete") => {
                 fields.remove(key);
             }
-            Value::Object(change) => strategic_object(fields.entry(key.as_str()).or_insert(Value::Null), change),
-            Value::Array(change) => strategic_list(key, fields.entry(key.as_str()).or_insert(Value::Null), change),
+            Value::Object(change) => {
+                strategic_object(fields.entry(key.as_str()).or_insert(Value::Null), change)
+            }
+            Value::Array(change) => {
+                strategic_list(key, fields.entry(key.as_str()).or_insert(Value::Null), change)
+            }
             other => {
                 fields.insert(key.clone(), other.clone());
             }
@@ -151,7 +161,8 @@ fn strategic_list(name: &str, value: &mut Value, patch: &[Value]) {
     let live = value.as_array().cloned().unwrap_or_default();
     let keys = list_keys(name, [patch, &live]);
     let replace = patch.iter().any(|item| directive(item).as_deref() == Some("replace"));
-    let plain = |items: &[Value]| items.iter().filter(|i| directive(i).is_none()).cloned().collect::<Vec<_>>();
+    let plain =
+        |items: &[Value]| items.iter().filter(|i| directive(i).is_none()).cloned().collect::<Vec<_>>();
     if keys.is_empty() || replace {
         *value = Value::Array(plain(patch));
         return;
@@ -182,7 +193,8 @@ mod tests {
 
     #[test]
     fn apply_sets_what_is_new_takes_back_what_is_left_out_and_keeps_what_others_set() {
-        let last = json!({"spec": {"replicas": 2, "paused": true, "containers": [{"name": "a"}, {"name": "b"}]}});
+        let last =
+            json!({"spec": {"replicas": 2, "paused": true, "containers": [{"name": "a"}, {"name": "b"}]}});
         let new = json!({"spec": {"containers": [{"name": "a", "image": "i:2"}]}});
         let live = json!({"spec": {"replicas": 5, "paused": true, "extra": 1, "containers":
             [{"name": "a", "image": "i:1", "stdin": true}, {"name": "b"}, {"name": "injected"}]}});

@@ -22,12 +22,15 @@ use serde_json::Value;
 pub use admission::{Admission, Operation};
 pub use error::ClientError;
 pub use options::{Applied, ApplyOutcome, DeleteOptions, ListOptions, Patch, Propagation};
+pub(crate) use plan::{FOREGROUND_FINALIZER, ORPHAN_FINALIZER};
 pub use transaction::Transaction;
 pub use watch::{ObjectEvent, ObjectWatch};
 pub use writes::Writes;
 
 use crate::clock::SharedClock;
-use crate::model::{AnyObject, AnyObjectExt, GroupKind, KindInfo, Object, ObjectKey, Resource, Revision, Scheme};
+use crate::model::{
+    AnyObject, AnyObjectExt, GroupKind, KindInfo, Object, ObjectKey, Resource, Revision, Scheme,
+};
 use crate::rng::Rng;
 use crate::store::{Epoch, Scope, Store, StoreError};
 
@@ -62,7 +65,10 @@ struct Inner {
 
 impl fmt::Debug for Client {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Client").field("namespace", &self.namespace).field("epoch", &self.epoch).finish_non_exhaustive()
+        f.debug_struct("Client")
+            .field("namespace", &self.namespace)
+            .field("epoch", &self.epoch)
+            .finish_non_exhaustive()
     }
 }
 
@@ -210,7 +216,11 @@ impl Client {
     ///
     /// # Errors
     /// A failure of the store.
-    pub async fn list_any(&self, info: &KindInfo, options: &ListOptions) -> Result<List<dyn Object>, ClientError> {
+    pub async fn list_any(
+        &self,
+        info: &KindInfo,
+        options: &ListOptions,
+    ) -> Result<List<dyn Object>, ClientError> {
         let scope = self.scope(info.group_kind(), info.namespaced, options);
         let listing = self.inner.store.list(&scope).await?;
         let chosen = listing.objects.into_iter().filter(|o| options.labels.matches(&o.meta().labels));
@@ -256,7 +266,9 @@ impl Client {
             loop {
                 match watch.next().await {
                     Some(Ok(event)) if !event.changes.iter().any(|c| c.key == key) => {}
-                    Some(Err(error)) if !matches!(error, StoreError::Compacted { .. }) => return Err(error.into()),
+                    Some(Err(error)) if !matches!(error, StoreError::Compacted { .. }) => {
+                        return Err(error.into());
+                    }
                     // Changed, or the watch ended: look again.
                     _ => break,
                 }
@@ -334,7 +346,8 @@ impl Client {
             let mut object = (*self.get::<T>(name).await?).clone();
             change(&mut object);
             let transaction = self.transaction();
-            let transaction = if status { transaction.update_status(object) } else { transaction.update(object) };
+            let transaction =
+                if status { transaction.update_status(object) } else { transaction.update(object) };
             tries += 1;
             match transaction.commit_one().await {
                 Err(ClientError::Conflict { .. }) if tries < CONFLICT_TRIES => {}
@@ -397,8 +410,6 @@ impl Client {
     /// As [`apply`](Self::apply), and [`ClientError::Manifest`].
     pub async fn apply_value(&self, manifest: Value) -> Result<Applied<dyn Object>, ClientError> {
         let mut applied = self.apply_all(vec![manifest]).await?;
-        applied.pop().ok_or_else(|| {
-            ClientError::Store(StoreError::Invalid("nothing was applied".to_owned()))
-        })
+        applied.pop().ok_or_else(|| ClientError::Store(StoreError::Invalid("nothing was applied".to_owned())))
     }
 }

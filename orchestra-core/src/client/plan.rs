@@ -86,8 +86,12 @@ impl<'c> Plan<'c> {
     /// Names what a store's conflict means for the ops.
     pub(super) fn explain(&self, error: StoreError) -> ClientError {
         match error {
-            StoreError::Conflict { key, .. } if self.creates.contains(&key) => ClientError::AlreadyExists(key),
-            StoreError::Conflict { ref key, .. } => ClientError::Conflict { key: key.clone(), why: error.to_string() },
+            StoreError::Conflict { key, .. } if self.creates.contains(&key) => {
+                ClientError::AlreadyExists(key)
+            }
+            StoreError::Conflict { ref key, .. } => {
+                ClientError::Conflict { key: key.clone(), why: error.to_string() }
+            }
             error => error.into(),
         }
     }
@@ -166,7 +170,10 @@ impl<'c> Plan<'c> {
             return Err(denied(format!("namespace {} does not exist; create it first", key.namespace)));
         };
         if live.meta().is_deleting() {
-            return Err(denied(format!("namespace {} is being deleted; wait until it is gone", key.namespace)));
+            return Err(denied(format!(
+                "namespace {} is being deleted; wait until it is gone",
+                key.namespace
+            )));
         }
         if !self.creates.contains(&namespace) && !self.guesses.contains(&namespace) {
             self.condition(&namespace, &*live, true);
@@ -231,7 +238,8 @@ impl<'c> Plan<'c> {
         let value = match name.as_str() {
             "" => {
                 let classes = self.client.inner.store.list(&Scope::of::<PriorityClass>()).await?;
-                let mut classes = classes.objects.into_iter().filter_map(AnyObjectExt::downcast::<PriorityClass>);
+                let mut classes =
+                    classes.objects.into_iter().filter_map(AnyObjectExt::downcast::<PriorityClass>);
                 classes.find(|c| c.global_default).map(|c| c.value)
             }
             "system-node-critical" => Some(2_000_001_000),
@@ -433,4 +441,3 @@ impl std::fmt::Debug for Plan<'_> {
         f.debug_struct("Plan").field("commit", &self.commit).finish_non_exhaustive()
     }
 }
-

@@ -55,7 +55,10 @@ impl<T: Resource> ObjectWatch<T> {
             self.revision = event.revision;
             for change in event.changes.iter() {
                 let matching = |object: &Option<crate::model::AnyObject>| {
-                    object.clone().filter(|o| self.labels.matches(&o.meta().labels)).and_then(AnyObjectExt::downcast)
+                    object
+                        .clone()
+                        .filter(|o| self.labels.matches(&o.meta().labels))
+                        .and_then(AnyObjectExt::downcast)
                 };
                 let changed = match (matching(&change.previous), matching(&change.object)) {
                     (None, Some(new)) => ObjectEvent::Added(new),

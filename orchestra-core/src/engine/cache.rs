@@ -83,7 +83,11 @@ impl<T: Resource> Cache<T> {
     pub fn in_namespace(&self, namespace: &str) -> Vec<Arc<T>> {
         let from = ObjectKey::new::<T>(namespace, "");
         let objects = self.read();
-        objects.range(from..).take_while(|(k, _)| &*k.namespace == namespace).map(|(_, o)| Arc::clone(o)).collect()
+        objects
+            .range(from..)
+            .take_while(|(k, _)| &*k.namespace == namespace)
+            .map(|(_, o)| Arc::clone(o))
+            .collect()
     }
 
     /// How many objects there are.
@@ -183,7 +187,8 @@ impl<T: Resource> Cache<T> {
             let key = ObjectKey::of(&*object);
             gone.remove(&key);
             let newer = |old: Arc<T>| {
-                old.meta().resource_version < object.meta().resource_version || old.meta().uid != object.meta().uid
+                old.meta().resource_version < object.meta().resource_version
+                    || old.meta().uid != object.meta().uid
             };
             if self.get(&key).is_none_or(newer)
                 && let Some(object) = object.downcast::<T>()
@@ -311,7 +316,8 @@ impl Caches {
     pub fn of<T: Resource>(&self) -> Arc<Cache<T>> {
         let mut caches = self.lock();
         let kind = GroupKind::of::<T>();
-        if let Some(cache) = caches.get(&kind).and_then(|e| Arc::clone(&e.cache).downcast::<Cache<T>>().ok()) {
+        if let Some(cache) = caches.get(&kind).and_then(|e| Arc::clone(&e.cache).downcast::<Cache<T>>().ok())
+        {
             return cache;
         }
         let cache = Arc::new(Cache::<T>::new());
@@ -355,6 +361,8 @@ impl Caches {
 
 impl fmt::Debug for Caches {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Caches").field("kinds", &self.lock().keys().collect::<Vec<_>>()).finish_non_exhaustive()
+        f.debug_struct("Caches")
+            .field("kinds", &self.lock().keys().collect::<Vec<_>>())
+            .finish_non_exhaustive()
     }
 }

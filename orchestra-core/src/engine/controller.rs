@@ -194,7 +194,8 @@ impl Worker {
             (result, _) => result,
         };
         let label = if outcome.is_ok() { "ok" } else { "error" };
-        metrics::counter!("orchestra_reconcile_total", "controller" => self.name, "result" => label).increment(1);
+        metrics::counter!("orchestra_reconcile_total", "controller" => self.name, "result" => label)
+            .increment(1);
         match outcome {
             Ok(Next::OnChange) => self.queue.done(&key),
             Ok(Next::After(delay)) => {
@@ -220,5 +221,9 @@ fn owner_key<Owner: Resource>(part: &ObjectMeta) -> Option<ObjectKey> {
         return None;
     }
     let namespace = if Owner::INFO.namespaced { part.namespace.as_str() } else { "" };
-    Some(ObjectKey { kind: GroupKind::of::<Owner>(), namespace: namespace.into(), name: owner.name.as_str().into() })
+    Some(ObjectKey {
+        kind: GroupKind::of::<Owner>(),
+        namespace: namespace.into(),
+        name: owner.name.as_str().into(),
+    })
 }

@@ -13,10 +13,12 @@
 
 mod cache;
 mod controller;
+mod events;
 mod queue;
 mod tasks;
 
 pub use cache::{Cache, CacheChange, Caches, Index};
 pub use controller::{Controller, Next, ReconcileError, Reconciler};
+pub use events::Recorder;
 pub use queue::{Backoff, Queue};
 pub use tasks::Tasks;

@@ -95,7 +95,8 @@ impl<K: Ord + Clone + Debug> Queue<K> {
     pub fn add_after(&self, key: K, delay: Duration) {
         let at = Instant::now() + delay;
         let mut state = self.lock();
-        if state.waiting.contains(&key) || state.deadlines.get(&key).is_some_and(|(sooner, _)| *sooner <= at) {
+        if state.waiting.contains(&key) || state.deadlines.get(&key).is_some_and(|(sooner, _)| *sooner <= at)
+        {
             return;
         }
         state.cancel_delay(&key);

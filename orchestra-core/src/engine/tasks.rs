@@ -38,7 +38,11 @@ impl Tasks {
 
     /// Starts a task, named in its span. It is dropped at its next await once the group is told to end.
     #[allow(clippy::disallowed_methods, reason = "this is the tracker that spawning goes through")]
-    pub fn spawn(&self, name: &'static str, task: impl Future<Output = ()> + Send + 'static) -> JoinHandle<()> {
+    pub fn spawn(
+        &self,
+        name: &'static str,
+        task: impl Future<Output = ()> + Send + 'static,
+    ) -> JoinHandle<()> {
         let cancel = self.cancel.clone();
         let task = async move {
             tokio::select! {

@@ -75,8 +75,11 @@ impl State {
                 None => objects.extend(kind.objects.values().cloned()),
                 Some(namespace) => {
                     let Some(first) = kind.objects.keys().next() else { continue };
-                    let from =
-                        ObjectKey { kind: first.kind.clone(), namespace: Arc::clone(namespace), name: "".into() };
+                    let from = ObjectKey {
+                        kind: first.kind.clone(),
+                        namespace: Arc::clone(namespace),
+                        name: "".into(),
+                    };
                     let range = kind.objects.range(from..).take_while(|(key, _)| key.namespace == *namespace);
                     objects.extend(range.map(|(_, object)| Arc::clone(object)));
                 }
@@ -153,7 +156,11 @@ impl State {
         if holds {
             return Ok(());
         }
-        Err(StoreError::Conflict { key: key.clone(), expected, found: live.map(|meta| meta.resource_version) })
+        Err(StoreError::Conflict {
+            key: key.clone(),
+            expected,
+            found: live.map(|meta| meta.resource_version),
+        })
     }
 
     /// Makes a prepared commit so. It must have been prepared against this very state.
@@ -211,7 +218,11 @@ impl State {
     }
 
     /// The next event in `scope` after `after`; `None`: there is none yet.
-    pub(super) fn next_after(&self, scope: &Scope, after: Revision) -> Result<Option<WatchEvent>, StoreError> {
+    pub(super) fn next_after(
+        &self,
+        scope: &Scope,
+        after: Revision,
+    ) -> Result<Option<WatchEvent>, StoreError> {
         if after < self.compacted {
             return Err(StoreError::Compacted { requested: after, oldest: self.compacted });
         }

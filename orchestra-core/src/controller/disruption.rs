@@ -1,0 +1,207 @@
+//! How many pods may be taken away on purpose.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+
+use crate::client::{Client, ClientError, DeleteOptions};
+use crate::engine::{Cache, Caches, Controller, Next, ReconcileError, Reconciler, Tasks};
+use crate::model::{
+    Condition, IntOrPercent, ObjectKey, Pod, PodDisruptionBudget, PodDisruptionBudgetStatus, Timestamp,
+    UnhealthyPodEvictionPolicy,
+};
+use crate::rng::Rng;
+
+/// How long an eviction that was granted counts as on its way, until the pod is seen to go: Kubernetes' 2 min.
+const EVICTION_PENDING: Duration = Duration::from_secs(120);
+
+/// Keeps each budget's count of how many more pods may go. [`Client::evict`] spends it.
+#[derive(Debug)]
+pub struct DisruptionController {
+    budgets: Arc<Cache<PodDisruptionBudget>>,
+    pods: Arc<Cache<Pod>>,
+}
+
+impl DisruptionController {
+    /// Starts the controller in `tasks`.
+    pub fn start(client: &Client, caches: &Caches, rng: &Rng, tasks: &Tasks) {
+        let budgets = caches.of::<PodDisruptionBudget>();
+        let reconciler = Self { budgets: Arc::clone(&budgets), pods: caches.of() };
+        Controller::new("disruption", client, caches, rng)
+            .on::<PodDisruptionBudget>()
+            .maps::<Pod>(move |change, add| {
+                for budget in budgets.in_namespace(&change.key.namespace) {
+                    if [change.old, change.new].into_iter().flatten().any(|pod| covers(&budget, pod)) {
+                        add(ObjectKey::of(&*budget));
+                    }
+                }
+            })
+            .start(reconciler, tasks);
+    }
+}
+
+fn covers(budget: &PodDisruptionBudget, pod: &Pod) -> bool {
+    budget.spec.selector.as_ref().is_some_and(|selector| selector.matches(&pod.metadata.labels))
+}
+
+fn is_healthy(pod: &Pod) -> bool {
+    pod.is_ready() && !pod.metadata.is_deleting()
+}
+
+#[async_trait]
+impl Reconciler for DisruptionController {
+    async fn reconcile(&self, key: &ObjectKey, client: &Client) -> Result<Next, ReconcileError> {
+        let Some(budget) = self.budgets.get(key) else { return Ok(Next::OnChange) };
+        let pods = self.pods.in_namespace(&key.namespace);
+        let pods: Vec<&Pod> = pods.iter().map(|p| &**p).filter(|p| covers(&budget, p)).collect();
+        let now = client.clock().now();
+        let status = status(&budget, &pods, now);
+        let pending = !status.disrupted_pods.is_empty();
+        if status != budget.status {
+            client.update_status(PodDisruptionBudget { status, ..(*budget).clone() }).await?;
+        }
+        Ok(if pending { Next::After(EVICTION_PENDING) } else { Next::OnChange })
+    }
+}
+
+/// What may go, from the pods as they are. PURE.
+fn status(budget: &PodDisruptionBudget, pods: &[&Pod], now: Timestamp) -> PodDisruptionBudgetStatus {
+    let going = |(name, since): (&String, &Timestamp)| {
+        let waits = pods.iter().any(|p| p.metadata.name == *name && !p.metadata.is_deleting());
+        (waits && now.since(*since) < EVICTION_PENDING).then(|| (name.clone(), *since))
+    };
+    let disrupted: BTreeMap<String, Timestamp> =
+        budget.status.disrupted_pods.iter().filter_map(going).collect();
+    let counted = |pod: &&&Pod| is_healthy(pod) && !disrupted.contains_key(&pod.metadata.name);
+    let healthy = count(pods.iter().filter(counted).count());
+    let expected = count(pods.iter().filter(|p| !p.is_terminal()).count());
+    let desired = match (budget.spec.min_available, budget.spec.max_unavailable) {
+        (Some(IntOrPercent::Int(n)), _) => n,
+        (Some(percent), _) => percent.round_up(expected),
+        (None, Some(max)) => expected.saturating_sub(max.round_up(expected)),
+        (None, None) => expected,
+    };
+    let allowed = healthy.saturating_sub(desired);
+    let mut conditions = budget.status.conditions.clone();
+    let mut condition = Condition::new("DisruptionAllowed", allowed > 0, now).reason(if allowed > 0 {
+        "SufficientPods"
+    } else {
+        "InsufficientPods"
+    });
+    condition.observed_generation = budget.metadata.generation;
+    condition.set_in(&mut conditions);
+    PodDisruptionBudgetStatus {
+        observed_generation: budget.metadata.generation,
+        disruptions_allowed: allowed,
+        current_healthy: healthy,
+        desired_healthy: desired,
+        expected_pods: expected,
+        disrupted_pods: disrupted,
+        conditions,
+        extra: budget.status.extra.clone(),
+    }
+}
+
+fn count(n: usize) -> u32 {
+    u32::try_from(n).unwrap_or(u32::MAX)
+}
+
+impl Client {
+    /// Deletes a pod, unless a disruption budget forbids it just now. The budget is spent in the commit
+    /// that deletes the pod, so two evictions at once can't both use the last of it.
+    ///
+    /// # Errors
+    /// [`ClientError::Denied`] names the budget that forbids it; try again later. Else as
+    /// [`delete`](Self::delete).
+    pub async fn evict(&self, name: &str, options: &DeleteOptions) -> Result<(), ClientError> {
+        let pod = self.get::<Pod>(name).await?;
+        let key = ObjectKey::of(&*pod);
+        let mut transaction = self.transaction();
+        if !pod.is_terminal() && !pod.metadata.is_deleting() {
+            let budgets = self.list::<PodDisruptionBudget>(&crate::client::ListOptions::default()).await?;
+            let covering: Vec<_> = budgets.items.iter().filter(|b| covers(b, &pod)).collect();
+            if covering.len() > 1 {
+                let why =
+                    "more than one disruption budget selects it; make their selectors disjoint".to_owned();
+                return Err(ClientError::Denied { key, why });
+            }
+            if let Some(budget) = covering.first()
+                && let Some(spent) = spend(budget, &pod, self.clock().now())
+                    .map_err(|why| ClientError::Denied { key: key.clone(), why })?
+            {
+                transaction = transaction.update_status(spent);
+            }
+        }
+        let options = DeleteOptions { uid: Some(pod.metadata.uid.clone()), ..options.clone() };
+        transaction.delete_any(key, options).commit().await.map(|_| ())
+    }
+}
+
+/// The budget with one eviction less; `None` where the pod takes nothing from it.
+fn spend(
+    budget: &PodDisruptionBudget,
+    pod: &Pod,
+    now: Timestamp,
+) -> Result<Option<PodDisruptionBudget>, String> {
+    let status = &budget.status;
+    if !is_healthy(pod) {
+        let enough = status.current_healthy >= status.desired_healthy;
+        if enough || budget.spec.unhealthy_pod_eviction_policy == UnhealthyPodEvictionPolicy::AlwaysAllow {
+            return Ok(None);
+        }
+    }
+    let name = &budget.metadata.name;
+    if status.observed_generation < budget.metadata.generation {
+        return Err(format!("disruption budget {name} was changed and is still being evaluated; try again"));
+    }
+    if status.disruptions_allowed == 0 {
+        let (healthy, desired) = (status.current_healthy, status.desired_healthy);
+        return Err(format!(
+            "disruption budget {name} needs {desired} healthy pods and has {healthy}; try again later"
+        ));
+    }
+    let mut spent = budget.clone();
+    spent.status.disruptions_allowed -= 1;
+    spent.status.disrupted_pods.insert(pod.metadata.name.clone(), now);
+    Ok(Some(spent))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pod(name: &str, ready: bool) -> Pod {
+        let mut pod = Pod::new(name).label("app", "web");
+        pod.set_condition(Condition::new("Ready", ready, Timestamp::EPOCH));
+        pod
+    }
+
+    #[test]
+    fn a_budget_counts_healthy_pods_and_rounds_up() {
+        let pods: Vec<Pod> = (0..7).map(|i| pod(&format!("web-{i}"), i != 0)).collect();
+        let pods: Vec<&Pod> = pods.iter().collect();
+        let allowed =
+            |budget: PodDisruptionBudget| status(&budget, &pods, Timestamp::EPOCH).disruptions_allowed;
+        assert_eq!(allowed(PodDisruptionBudget::new("web").min_available(4)), 2);
+        assert_eq!(allowed(PodDisruptionBudget::new("web").min_available(IntOrPercent::Percent(50))), 2);
+        assert_eq!(allowed(PodDisruptionBudget::new("web").max_unavailable(1)), 0);
+        assert_eq!(allowed(PodDisruptionBudget::new("web").max_unavailable(IntOrPercent::Percent(50))), 3);
+    }
+
+    #[test]
+    fn an_eviction_that_is_on_its_way_is_not_counted_twice() {
+        let pods: Vec<Pod> = (0..3).map(|i| pod(&format!("web-{i}"), true)).collect();
+        let refs: Vec<&Pod> = pods.iter().collect();
+        let mut budget = PodDisruptionBudget::new("web").min_available(2);
+        budget.status = status(&budget, &refs, Timestamp::EPOCH);
+        assert_eq!(budget.status.disruptions_allowed, 1);
+        let spent = spend(&budget, &pods[0], Timestamp::EPOCH).unwrap().unwrap();
+        assert!(spend(&spent, &pods[1], Timestamp::EPOCH).is_err());
+        let again = status(&spent, &refs, Timestamp::EPOCH);
+        assert_eq!(again.disruptions_allowed, 0, "the pod is still there, but granted");
+        let later = status(&spent, &refs, Timestamp::EPOCH + EVICTION_PENDING);
+        assert_eq!(later.disruptions_allowed, 1, "it never went: the grant lapses");
+    }
+}
