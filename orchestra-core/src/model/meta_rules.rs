@@ -1,7 +1,7 @@
 //! What metadata must be.
 
 use super::names::{check_dns_label, check_dns_subdomain, check_label_key, check_label_value};
-use super::{FieldErrors, KindInfo, ObjectMeta};
+use super::{FieldErrors, KindInfo, Labels, ObjectMeta};
 
 /// The most that the annotations of an object may take together, keys and values, in bytes: Kubernetes' limit.
 pub const MAX_ANNOTATIONS_BYTES: usize = 256 * 1024;
@@ -18,16 +18,21 @@ pub fn validate_meta(meta: &ObjectMeta, info: &KindInfo, errors: &mut FieldError
             (false, "") => {}
             (false, _) => errors.push(format!("must be empty: a {} is not in a namespace", info.kind)),
         });
-        for (key, value) in meta.labels.iter() {
-            errors.at(&format!("labels[{key}]"), |errors| {
-                record(check_label_key(key), errors);
-                record(check_label_value(value), errors);
-            });
-        }
+        validate_labels("labels", &meta.labels, errors);
         validate_annotations(meta, errors);
         validate_owners(meta, errors);
         errors.each("finalizers", &meta.finalizers, |errors, name| record(check_label_key(name), errors));
     });
+}
+
+/// Checks the field `name`, a map of labels.
+pub(crate) fn validate_labels(name: &str, labels: &Labels, errors: &mut FieldErrors) {
+    for (key, value) in labels.iter() {
+        errors.at(&format!("{name}[{key}]"), |errors| {
+            record(check_label_key(key), errors);
+            record(check_label_value(value), errors);
+        });
+    }
 }
 
 /// Records what a check found.
@@ -99,7 +104,7 @@ fn validate_owners(meta: &ObjectMeta, errors: &mut FieldErrors) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{Labels, Node, OwnerReference, Pod, Resource};
+    use crate::model::{Node, OwnerReference, Pod, Resource};
 
     fn errors_of(meta: &ObjectMeta, info: &KindInfo) -> Vec<String> {
         let mut errors = FieldErrors::new();

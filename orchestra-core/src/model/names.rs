@@ -98,6 +98,31 @@ fn is_qualified(text: &str) -> Result<(), &'static str> {
     }
 }
 
+/// The longest name of a port (RFC 6335).
+pub const MAX_PORT_NAME_LENGTH: usize = 15;
+
+/// Checks the name of a port: lower-case letters, digits and single `-` between them, at least one letter.
+///
+/// # Errors
+/// What is wrong, in words.
+pub fn check_port_name(name: &str) -> Result<(), String> {
+    let fits = !name.is_empty()
+        && name.len() <= MAX_PORT_NAME_LENGTH
+        && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+        && name.bytes().any(|b| b.is_ascii_lowercase())
+        && !name.starts_with('-')
+        && !name.ends_with('-')
+        && !name.contains("--");
+    if fits {
+        Ok(())
+    } else {
+        Err(format!(
+            "`{name}` is not the name of a port: at most 15 lower-case letters, digits and single `-` between them, \
+             with at least one letter"
+        ))
+    }
+}
+
 /// Checks the name of an environment variable: printable ASCII without `=`.
 ///
 /// # Errors

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::absent::is_default;
-use super::object::{Rules, object};
+use super::object::object;
 use super::quantity::set_amount;
 use super::{Condition, Extra, ObjectMeta, Quantity, ResourceList, Taint, TypeMeta};
 
@@ -28,8 +28,6 @@ pub struct Node {
 }
 
 object!(Node, "", "v1", "nodes", namespaced: false, desired: [spec], status: status);
-
-impl Rules for Node {}
 
 /// What is wanted of a node.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]

@@ -93,6 +93,12 @@ impl Quantity {
         self.nanos == 0
     }
 
+    /// Whether the amount is a number of whole units.
+    #[must_use]
+    pub fn is_whole(self) -> bool {
+        self.nanos % NANOS == 0
+    }
+
     /// Whether the amount is below nothing: a difference, or a mistake.
     #[must_use]
     pub fn is_negative(self) -> bool {

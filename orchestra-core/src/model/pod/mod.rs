@@ -5,22 +5,29 @@ mod affinity;
 mod build;
 mod container;
 mod container_build;
+mod container_rules;
 mod container_state;
+mod defaults;
 mod env;
+mod env_rules;
 mod form;
+mod placement_rules;
 mod probe;
+mod probe_rules;
 mod projected;
 mod requests;
 pub(crate) mod rules;
 mod security;
 mod spec;
 mod status;
+mod update_rules;
 mod volume;
 mod volume_build;
+mod volume_rules;
 
 use std::sync::Arc;
 
-use super::object::{Rules, object};
+use super::object::object;
 use super::{Condition, Extra, ObjectMeta, Timestamp, TypeMeta};
 
 pub use action::{
@@ -77,8 +84,6 @@ pub struct Pod {
 }
 
 object!(Pod, "", "v1", "pods", namespaced: true, desired: [spec, node_name], status: status);
-
-impl Rules for Pod {}
 
 impl Pod {
     /// The spec, to change: copied first where other pods share it.

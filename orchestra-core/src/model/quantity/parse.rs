@@ -9,7 +9,7 @@ use super::{BINARY_SUFFIXES, DECIMAL_SUFFIXES, Format, NANOS, Quantity};
 /// No amount that can be held exactly needs more characters: 19 digits before the point, 9 behind it.
 const MAX_LENGTH: usize = 64;
 /// Exponents beyond this give the largest or the smallest amount, whatever the digits.
-const MAX_EXPONENT: i32 = 2 * MAX_LENGTH as i32;
+const MAX_EXPONENT: i32 = 128;
 
 /// The quantity that `text` stands for: `<sign><digits>.<digits><suffix>`, Kubernetes' grammar.
 pub(super) fn parse(text: &str) -> Option<Quantity> {
