@@ -1,6 +1,8 @@
 //! Amounts of resources, as Kubernetes writes them.
 
 mod parse;
+#[cfg(test)]
+mod tests;
 
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
