@@ -2,7 +2,7 @@
 
 use std::fmt::Debug;
 
-use crate::model::Object;
+use crate::model::{KindInfo, Object};
 
 /// What a change does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -20,6 +20,10 @@ pub enum Operation {
 /// when a write is tried again after a conflict; the object is validated afterwards. Status changes and
 /// deletions do not pass here.
 pub trait Admission: Debug + Send + Sync + 'static {
+    /// Whether objects of this kind are of interest. Pods of one template are admitted together unless an
+    /// admission wants to see each.
+    fn applies_to(&self, kind: &KindInfo) -> bool;
+
     /// Admits `object`, which replaces `old`.
     ///
     /// # Errors

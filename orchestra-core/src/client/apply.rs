@@ -7,12 +7,23 @@ use serde_json::Value;
 use super::merge::{json_patch, merge_patch, strategic_patch, three_way};
 use super::plan::unique;
 use super::{Applied, ApplyOutcome, Client, ClientError, Patch};
-use crate::model::{AnyObject, FieldErrors, Object, ObjectKey, Revision, Scheme};
+use crate::model::{AnyObject, FieldErrors, Object, ObjectKey, Revision, Scheme, parse_manifests};
 
 /// Where the last applied manifest is kept: kubectl's own annotation, so that both can be used in turn.
 const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
 
 impl Client {
+    /// Applies every manifest in a text: YAML of one or several documents, or JSON. All of them happen, in
+    /// one commit, or none.
+    ///
+    /// # Errors
+    /// As [`apply`](Self::apply), and [`ClientError::Manifest`] with the place in the text.
+    pub async fn apply_yaml(&self, text: &str) -> Result<Vec<Applied<dyn Object>>, ClientError> {
+        let manifests = parse_manifests(text, &self.inner.scheme)?;
+        let values: Vec<Value> = manifests.iter().map(|m| m.value.clone()).collect();
+        self.apply_all(values).await
+    }
+
     pub(super) async fn apply_all(
         &self,
         manifests: Vec<Value>,

@@ -8,8 +8,8 @@ use serde_json::Value;
 
 use super::{Client, ClientError, DeleteOptions, Operation, Propagation, apply};
 use crate::model::{
-    AnyObject, AnyObjectExt, FieldErrors, Namespace, NamespacePhase, Object, ObjectKey, Pod, PodSpec,
-    PriorityClass, Revision, validate_meta,
+    AnyObject, AnyObjectExt, Condition, FieldErrors, Namespace, NamespacePhase, Object, ObjectKey, Pod,
+    PodSpec, PriorityClass, Revision, Uid, validate_meta,
 };
 use crate::store::{Commit, Committed, Precondition, Scope, StoreError};
 
@@ -30,6 +30,8 @@ pub(super) enum Op {
     /// The manifest as it was written, and decoded.
     Apply(Value, AnyObject),
     Delete(ObjectKey, DeleteOptions),
+    /// The pod with this key and identity goes to this node.
+    Bind(ObjectKey, Uid, Arc<str>),
 }
 
 /// What an op comes to.
@@ -75,6 +77,7 @@ impl<'c> Plan<'c> {
             Op::Status(object) => self.status(object).await,
             Op::Delete(key, options) => self.delete(key, options).await,
             Op::Apply(manifest, object) => self.apply(manifest, object).await,
+            Op::Bind(key, uid, node) => self.bind(key, uid, node).await,
         }
     }
 
@@ -196,7 +199,8 @@ impl<'c> Plan<'c> {
         let o = unique(object);
         o.set_defaults();
         let operation = if old.is_some() { Operation::Update } else { Operation::Create };
-        for admission in &self.client.inner.admission {
+        let applying = self.client.inner.admission.iter().filter(|admission| admission.applies_to(o.info()));
+        for admission in applying.cloned().collect::<Vec<_>>() {
             let refused = |why| ClientError::Denied { key: key.clone(), why };
             admission.admit(operation, o, old).map_err(refused)?;
         }
@@ -216,7 +220,8 @@ impl<'c> Plan<'c> {
 
     /// Gives a new pod the spec that an earlier pod of the same template was admitted with.
     fn admit_known_pod(&self, object: &mut AnyObject, old: Option<&dyn Object>) -> bool {
-        if old.is_some() || !self.client.inner.admission.is_empty() {
+        let looks = |admission: &Arc<dyn super::Admission>| admission.applies_to(object.info());
+        if old.is_some() || self.client.inner.admission.iter().any(looks) {
             return false;
         }
         let any: &mut dyn std::any::Any = unique(object);
@@ -337,6 +342,26 @@ impl<'c> Plan<'c> {
         unique(&mut new).copy_status(&**object);
         self.condition(&key, &*live, object.meta().resource_version == Revision::ZERO);
         self.write(&key, new);
+        Ok(())
+    }
+
+    async fn bind(&mut self, key: &ObjectKey, uid: &Uid, node: &Arc<str>) -> Result<(), ClientError> {
+        let live = self.read(key).await?.ok_or_else(|| ClientError::NotFound(key.clone()))?;
+        let conflict = |why: String| ClientError::Conflict { key: key.clone(), why };
+        let Some(pod) = live.as_resource::<Pod>().filter(|pod| pod.metadata.uid == *uid) else {
+            return Err(conflict("it is another pod of the same name".to_owned()));
+        };
+        if let Some(other) = &pod.node_name {
+            return Err(conflict(format!("it is bound to node {other} already")));
+        }
+        if pod.metadata.is_deleting() {
+            return Err(conflict("it is being deleted".to_owned()));
+        }
+        let mut bound = pod.clone();
+        bound.node_name = Some(Arc::clone(node));
+        bound.set_condition(Condition::new("PodScheduled", true, self.client.inner.clock.now()));
+        self.condition(key, &*live, true);
+        self.write(key, Arc::new(bound));
         Ok(())
     }
 

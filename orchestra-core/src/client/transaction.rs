@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::plan::{Op, Plan};
 use super::{CONFLICT_TRIES, Client, ClientError, DeleteOptions};
-use crate::model::{AnyObject, AnyObjectExt, ObjectKey, Resource, Revision, Uid};
+use crate::model::{AnyObject, AnyObjectExt, ObjectKey, Pod, Resource, Revision, Uid};
 use crate::store::{Precondition, StoreError};
 
 /// A change of several objects that happens whole or not at all.
@@ -78,6 +78,11 @@ impl<'c> Transaction<'c> {
     /// Deletes the object at `key`.
     pub fn delete_any(self, key: ObjectKey, options: DeleteOptions) -> Self {
         self.op(Op::Delete(key, options))
+    }
+
+    /// Gives a pod that is on no node yet to `node`.
+    pub fn bind(self, pod: &Pod, node: impl Into<Arc<str>>) -> Self {
+        self.op(Op::Bind(ObjectKey::of(pod), pod.metadata.uid.clone(), node.into()))
     }
 
     pub(super) fn apply(self, manifest: Value, object: AnyObject) -> Self {

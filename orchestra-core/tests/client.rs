@@ -1,0 +1,186 @@
+//! The client on a memory store: what is stored, what is refused, and with which words.
+
+use std::sync::Arc;
+
+use orchestra_core::client::{
+    ApplyOutcome, Client, ClientError, DeleteOptions, ListOptions, ObjectEvent, Patch,
+};
+use orchestra_core::clock::SystemClock;
+use orchestra_core::model::{
+    ConfigMap, Deployment, Namespace, ObjectKey, Pod, PriorityClass, Revision, Scheme,
+};
+use orchestra_core::rng::Rng;
+use orchestra_core::store::{MemoryStore, StoreError};
+use serde_json::json;
+
+async fn client() -> Client {
+    let store = Arc::new(MemoryStore::new());
+    let client = Client::new(store, Arc::new(Scheme::kubernetes()), Arc::new(SystemClock), Rng::seeded(1));
+    client.create(Namespace::new("default")).await.unwrap();
+    client
+}
+
+fn pod(name: &str) -> Pod {
+    Pod::new(name).image("shop/web:1")
+}
+
+#[tokio::test]
+async fn create_fills_in_and_update_keeps_identity_status_and_generation() {
+    let client = client().await;
+    let web = client.create(Deployment::new("web").image("shop/web:1")).await.unwrap();
+    assert_eq!(web.metadata.namespace, "default");
+    assert_eq!(web.metadata.generation, 1);
+    assert!(!web.metadata.uid.is_empty() && web.metadata.creation_timestamp.is_some());
+
+    let same = client.update((*web).clone()).await.unwrap();
+    assert_eq!(
+        same.metadata.resource_version, web.metadata.resource_version,
+        "nothing changed: nothing written"
+    );
+
+    let scaled = client.scale::<Deployment>("web", 3).await.unwrap();
+    assert_eq!((scaled.spec.replicas, scaled.metadata.generation), (3, 2));
+    let seen = client.modify_status::<Deployment>("web", |d| d.status.replicas = 3).await.unwrap();
+    assert_eq!(
+        (seen.status.replicas, seen.metadata.generation),
+        (3, 2),
+        "status is no change of what is desired"
+    );
+    let labelled =
+        client.modify::<Deployment>("web", |d| drop(d.metadata.labels.insert("a".into(), "b".into()))).await;
+    assert_eq!(labelled.unwrap().status.replicas, 3, "an update leaves the status");
+}
+
+#[tokio::test]
+async fn an_update_based_on_an_old_revision_is_a_conflict_and_changes_nothing() {
+    let client = client().await;
+    let old = client.create(ConfigMap::new("settings").entry("colour", "blue")).await.unwrap();
+    client.update(ConfigMap::new("settings").entry("colour", "red")).await.unwrap();
+    let mut mine = (*old).clone();
+    mine.data.insert("size".into(), "large".into());
+    let error = client.update(mine).await.unwrap_err();
+    assert!(error.is_conflict() && error.to_string().contains("ConfigMap default/settings"), "{error}");
+    assert_eq!(client.get::<ConfigMap>("settings").await.unwrap().data["colour"], "red");
+    assert!(matches!(client.create(ConfigMap::new("settings")).await, Err(ClientError::AlreadyExists(_))));
+}
+
+#[tokio::test]
+async fn a_bad_object_is_refused_with_the_path_and_nothing_of_its_transaction_is_stored() {
+    let client = client().await;
+    let bad = Deployment::new("web").image("");
+    let error =
+        client.transaction().create(ConfigMap::new("settings")).create(bad).commit().await.unwrap_err();
+    assert!(error.to_string().contains("spec.template.spec.containers[0].image"), "{error}");
+    assert!(client.find::<ConfigMap>("settings").await.unwrap().is_none());
+    let elsewhere = client.namespace("nowhere").create(ConfigMap::new("settings")).await.unwrap_err();
+    assert!(elsewhere.to_string().contains("namespace nowhere does not exist"), "{elsewhere}");
+}
+
+#[tokio::test]
+async fn pods_of_one_template_go_on_sharing_it() {
+    let client = client().await;
+    client.create(PriorityClass::new("high", 1000)).await.unwrap();
+    let mut template = pod("");
+    template.metadata.name.clear();
+    template.metadata.generate_name = "web-".into();
+    template.spec_mut().priority_class_name = "high".into();
+    let mut transaction = client.transaction();
+    for _ in 0..3 {
+        transaction = transaction.create(template.clone());
+    }
+    transaction.commit().await.unwrap();
+    let pods = client.list::<Pod>(&ListOptions::default()).await.unwrap().items;
+    assert_eq!(pods.len(), 3);
+    assert_eq!(pods[0].spec.priority, Some(1000));
+    assert!(pods.iter().all(|pod| Arc::ptr_eq(&pod.spec, &pods[0].spec)));
+    assert!(pods.iter().all(|pod| pod.metadata.name.len() == "web-".len() + 5));
+}
+
+#[tokio::test]
+async fn a_bound_pod_ends_in_its_grace_and_an_unbound_one_at_once() {
+    let client = client().await;
+    let waiting = client.create(pod("waiting")).await.unwrap();
+    client
+        .delete::<Pod>("waiting", &DeleteOptions::default().uid(waiting.metadata.uid.clone()))
+        .await
+        .unwrap();
+    assert!(client.find::<Pod>("waiting").await.unwrap().is_none());
+
+    let running = client.create(pod("running")).await.unwrap();
+    client.transaction().bind(&running, "node-1").commit().await.unwrap();
+    let twice = client.transaction().bind(&running, "node-2").commit().await.unwrap_err();
+    assert!(twice.to_string().contains("bound to node node-1"), "{twice}");
+    client.delete::<Pod>("running", &DeleteOptions::default()).await.unwrap();
+    let ending = client.get::<Pod>("running").await.unwrap();
+    assert_eq!(ending.metadata.deletion_grace_period_seconds, Some(30));
+    client.delete::<Pod>("running", &DeleteOptions::default().grace_period(60)).await.unwrap();
+    assert_eq!(client.get::<Pod>("running").await.unwrap().metadata, ending.metadata, "a grace only shrinks");
+    client.delete::<Pod>("running", &DeleteOptions::default().grace_period(0)).await.unwrap();
+    assert!(client.find::<Pod>("running").await.unwrap().is_none());
+    let other = DeleteOptions::default().uid(running.metadata.uid.clone());
+    client.create(pod("running")).await.unwrap();
+    assert!(
+        client.delete::<Pod>("running", &other).await.unwrap_err().is_conflict(),
+        "it is another pod now"
+    );
+}
+
+#[tokio::test]
+async fn apply_merges_and_says_what_it_did() {
+    let client = client().await;
+    let created = client.apply(Deployment::new("web").image("shop/web:1").replicas(2)).await.unwrap();
+    assert_eq!(created.outcome, ApplyOutcome::Created);
+    let again = client.apply(Deployment::new("web").image("shop/web:1").replicas(2)).await.unwrap();
+    assert_eq!(again.outcome, ApplyOutcome::Unchanged);
+
+    let yaml = "
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: settings}
+data: {a: '1', b: '2'}
+---
+apiVersion: example.org/v1
+kind: Gadget
+metadata: {name: one, namespace: default}
+spec: {size: 3}
+";
+    let applied = client.apply_yaml(yaml).await.unwrap();
+    assert_eq!(applied.len(), 2);
+    client
+        .modify::<ConfigMap>("settings", |map| drop(map.data.insert("c".into(), "3".into())))
+        .await
+        .unwrap();
+    client.apply_yaml(&yaml.replace("b: '2'", "d: '4'")).await.unwrap();
+    let settings = client.get::<ConfigMap>("settings").await.unwrap();
+    assert_eq!(settings.data.keys().map(String::as_str).collect::<Vec<_>>(), ["a", "c", "d"]);
+
+    let gadget = ObjectKey {
+        kind: orchestra_core::model::GroupKind { group: "example.org".into(), kind: "Gadget".into() },
+        namespace: "default".into(),
+        name: "one".into(),
+    };
+    let patched = client.patch_any(&gadget, &Patch::Merge(json!({"spec": {"size": 4}}))).await.unwrap();
+    assert_eq!(patched.to_value()["spec"]["size"], 4);
+
+    let broken = yaml.replace("data: {a: '1', b: '2'}", "data: {a: '9'}").replace("size: 3}", "size: [}");
+    assert!(client.apply_yaml(&broken).await.is_err());
+    assert_eq!(client.get::<ConfigMap>("settings").await.unwrap().data["a"], "1", "all or nothing");
+}
+
+#[tokio::test]
+async fn a_watch_through_a_selector_sees_objects_enter_and_leave() {
+    let client = client().await;
+    let options = ListOptions::default().labels("app=web".parse().unwrap());
+    let mut watch = client.watch::<Pod>(&options, Revision::ZERO).await.unwrap();
+    client.create(pod("a")).await.unwrap();
+    client
+        .modify::<Pod>("a", |pod| drop(pod.metadata.labels.insert("app".into(), "web".into())))
+        .await
+        .unwrap();
+    client.modify::<Pod>("a", |pod| drop(pod.metadata.labels.remove("app"))).await.unwrap();
+    assert!(matches!(watch.next().await, Some(Ok(ObjectEvent::Added(_)))));
+    assert!(matches!(watch.next().await, Some(Ok(ObjectEvent::Deleted(_)))));
+    client.store().close().await.unwrap();
+    assert!(watch.next().await.is_none());
+    assert!(matches!(client.get::<Pod>("a").await, Err(ClientError::Store(StoreError::Closed))));
+}
