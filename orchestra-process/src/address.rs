@@ -5,6 +5,7 @@
 //! the block: the kernel refuses a second one in the same network namespace, and frees it when its holder dies.
 //! Pods outlive the holder, so whoever claims a block also looks whether anything still listens inside it.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io;
@@ -64,9 +65,9 @@ impl Addresses {
         self.with(|state| {
             state.used.insert(ip);
             let block = block_of(ip);
-            if !state.blocks.contains_key(&block) {
+            if let Entry::Vacant(entry) = state.blocks.entry(block) {
                 match bind_block(block) {
-                    Ok(claim) => drop(state.blocks.insert(block, claim)),
+                    Ok(claim) => drop(entry.insert(claim)),
                     Err(error) => {
                         tracing::warn!(%ip, %error, "another runtime has taken the block of this address")
                     }

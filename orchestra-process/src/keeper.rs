@@ -15,9 +15,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use rustix::event::epoll::{self, EventData, EventFlags};
 use rustix::event::{EventfdFlags, eventfd};
 use rustix::fs::inotify::{self, ReadFlags, WatchFlags};
-use tokio::sync::oneshot;
 
-use crate::reap::{self, Status};
+use crate::exec::ExecProcess;
+use crate::reap;
 use crate::state::{Container, Core};
 
 /// Events taken at once. More wait in the kernel.
@@ -35,8 +35,8 @@ const FIRST_PROCESS: u64 = 2;
 pub(crate) enum Target {
     /// It was the main process of a container.
     Container(Arc<Container>),
-    /// It was run by `exec`, and somebody waits for its status.
-    Exec(oneshot::Sender<Status>),
+    /// It was run by `exec`.
+    Exec(Arc<ExecProcess>),
 }
 
 /// The keeper's side that others call.
@@ -144,6 +144,18 @@ pub(crate) fn run(core: &Core) {
         }
         ingest(core, &mut backlog);
         reap::reap(core, ended);
+    }
+    end_execs(keeper);
+}
+
+/// What `exec` runs ends with the runtime: nobody could reach it any more.
+fn end_execs(keeper: &Keeper) {
+    let mut watched = keeper.watched.lock().unwrap_or_else(PoisonError::into_inner);
+    for (_, (_, target)) in std::mem::take(&mut watched.processes) {
+        if let Target::Exec(process) = target {
+            process.kill();
+            process.reap();
+        }
     }
 }
 

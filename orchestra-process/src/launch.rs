@@ -170,7 +170,7 @@ fn plain(id: &str, path: &Path) -> Result<(), RuntimeError> {
 
 /// Finds a program as `execvp` does: a name without a slash in the container's `PATH`, a relative path from
 /// the working directory. One that isn't found is left as it is, and fails at its start.
-fn find_program(program: &Path, env: &[(String, String)], cwd: &Path) -> PathBuf {
+pub(crate) fn find_program(program: &Path, env: &[(String, String)], cwd: &Path) -> PathBuf {
     if program.components().count() > 1 || program.is_absolute() {
         return cwd.join(program);
     }

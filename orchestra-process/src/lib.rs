@@ -17,6 +17,7 @@ mod launch;
 mod log;
 mod pidfd_info;
 mod procfs;
+mod pty;
 mod reap;
 mod record;
 mod runtime;
@@ -24,6 +25,7 @@ mod sandbox;
 mod spawn;
 mod state;
 mod stats;
+mod stdio;
 #[cfg(test)]
 mod testing;
 

@@ -79,7 +79,7 @@ pub(crate) fn reap(core: &Core, ended: Vec<(Arc<OwnedFd>, Target)>) {
     let mut containers = Vec::new();
     for (pidfd, target) in ended {
         match target {
-            Target::Exec(waiting) => drop(waiting.send(wait(&pidfd))),
+            Target::Exec(process) => process.reap(),
             Target::Container(container) => {
                 // Held while the container is being started; afterwards it is running, or gone.
                 let Some(process) = container.process() else { continue };

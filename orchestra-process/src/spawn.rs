@@ -24,30 +24,29 @@ pub(crate) struct Spawned {
     pub(crate) pidfd: Arc<OwnedFd>,
 }
 
-/// The command of a container, still without its input and output. Its environment is exactly the container's
-/// own, and it leads a process group of its own.
+/// A program with a container's environment, directory and user, still without its input and output.
 ///
 /// Nothing here makes std leave its `posix_spawn` path, which costs the same however large this process is; only
 /// another user does.
-pub(crate) fn command(launch: &Launch) -> Command {
-    let mut command = Command::new(&launch.program);
-    command.args(&launch.args).current_dir(&launch.cwd);
-    environment(&mut command, launch);
-    command
-}
-
-fn environment(command: &mut Command, launch: &Launch) {
-    command.env_clear().envs(launch.env.iter().map(|(name, value)| (name, value))).process_group(0);
+fn command(launch: &Launch, program: &Path, args: &[String]) -> Command {
+    let mut command = Command::new(program);
+    command.args(args).current_dir(&launch.cwd);
+    command.env_clear().envs(launch.env.iter().map(|(name, value)| (name, value)));
     if let Some((user, group)) = launch.user {
         command.uid(user).gid(group.unwrap_or(user));
     }
+    command
 }
 
-/// The command of a further program in a container.
+/// Makes a command lead a process group, so that all of it can be killed at once, and no Ctrl-C meant for us
+/// reaches it.
+pub(crate) fn own_group(command: &mut Command) {
+    command.process_group(0);
+}
+
+/// The command of a further program in a container. It needs a group of its own, or a session.
 pub(crate) fn exec_command(launch: &Launch, program: &Path, args: &[String]) -> Command {
-    let mut command = Command::new(program);
-    command.args(args).current_dir(&launch.cwd);
-    environment(&mut command, launch);
+    let mut command = command(launch, program, args);
     command.env(EXEC_MARKER, "1");
     command
 }
@@ -61,7 +60,8 @@ pub(crate) fn main_process(launch: &Launch, spools: [File; 2], stdin: Option<&Pa
         }
     }
     let [stdout, stderr] = spools;
-    let mut command = command(launch);
+    let mut command = command(launch, &launch.program, &launch.args);
+    own_group(&mut command);
     command.stdin(match stdin {
         Some(pipe) => Stdio::from(open_stdin(pipe)?),
         None => Stdio::null(),
