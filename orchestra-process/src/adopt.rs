@@ -90,6 +90,7 @@ fn adopt_container(
         dir,
         run: Mutex::new(run),
         over: watch::Sender::new(ended),
+        execs: Mutex::default(),
         cpu_nanos: std::sync::atomic::AtomicU64::new(0),
     });
     // The rest of a dead main process; and what exec ran, whose client is gone.

@@ -105,6 +105,7 @@ fn new(
         dir,
         run: Mutex::new(Run::Created),
         over: watch::Sender::new(false),
+        execs: Mutex::default(),
         cpu_nanos: AtomicU64::new(0),
     })
 }

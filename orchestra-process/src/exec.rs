@@ -28,6 +28,7 @@ const MAX_WAITING: usize = 16;
 #[derive(Debug)]
 pub(crate) struct ExecProcess {
     pid: i32,
+    container: Arc<Container>,
     pidfd: Arc<OwnedFd>,
     /// How it ended, once it was waited for.
     status: watch::Sender<Option<Status>>,
@@ -39,6 +40,7 @@ impl ExecProcess {
     /// Takes note that it ended.
     pub(crate) fn reap(&self) {
         let _reap = self.reap.lock().unwrap_or_else(PoisonError::into_inner);
+        self.container.execs().remove(&self.pid);
         self.status.send_replace(Some(reap::wait(&self.pidfd)));
     }
 
@@ -85,9 +87,8 @@ pub(crate) fn exec(
     if !matches!(*run, Run::Running(_)) {
         return Err(not_found("running container", id));
     }
-    let launch = &container.record.launch;
-    let path = locate(&container.dir, launch, program);
-    let (process, ends) = spawn_program(launch, &path, args, options).map_err(|error| {
+    let path = locate(&container.dir, &container.record.launch, program);
+    let (process, ends) = spawn_program(container, &path, args, options).map_err(|error| {
         if passes(&error) {
             failed(id, "run a program in it", error)
         } else {
@@ -116,11 +117,12 @@ fn locate(dir: &Path, launch: &Launch, program: &str) -> PathBuf {
 }
 
 fn spawn_program(
-    launch: &Launch,
+    container: &Arc<Container>,
     program: &Path,
     args: &[String],
     options: &ExecOptions,
 ) -> io::Result<(Arc<ExecProcess>, Ends)> {
+    let launch = &container.record.launch;
     let mut command = spawn::exec_command(launch, program, args);
     let ends = if options.tty {
         if !launch.env.iter().any(|(name, _)| name == "TERM") {
@@ -147,8 +149,14 @@ fn spawn_program(
         Ends { input, outputs, terminal: None }
     };
     let spawned = spawn::spawned(&mut command)?;
-    let status = watch::Sender::new(None);
-    let process = ExecProcess { pid: spawned.pid, pidfd: spawned.pidfd, status, reap: Mutex::new(()) };
+    container.execs().insert(spawned.pid);
+    let process = ExecProcess {
+        pid: spawned.pid,
+        container: Arc::clone(container),
+        pidfd: spawned.pidfd,
+        status: watch::Sender::new(None),
+        reap: Mutex::new(()),
+    };
     Ok((Arc::new(process), ends))
 }
 

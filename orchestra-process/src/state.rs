@@ -1,6 +1,6 @@
 //! What a runtime holds in memory.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr};
@@ -84,6 +84,8 @@ pub(crate) struct Container {
     pub(crate) run: Mutex<Run>,
     /// Whether the process has ended and nothing of it is left.
     pub(crate) over: watch::Sender<bool>,
+    /// What `exec` runs in it: the pids, each of which leads a group.
+    pub(crate) execs: Mutex<BTreeSet<i32>>,
     /// The CPU time last reported, in nanoseconds: it never goes back, though processes end.
     pub(crate) cpu_nanos: std::sync::atomic::AtomicU64,
 }
@@ -91,6 +93,10 @@ pub(crate) struct Container {
 impl Container {
     pub(crate) fn run(&self) -> MutexGuard<'_, Run> {
         self.run.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn execs(&self) -> MutexGuard<'_, BTreeSet<i32>> {
+        self.execs.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) fn id(&self) -> &Arc<str> {

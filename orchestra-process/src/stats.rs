@@ -15,7 +15,7 @@ use crate::state::{Container, Core};
 const MAX_DEPTH: usize = 64;
 
 /// Reads the process table once, whatever the number of containers. A process belongs to the container whose main
-/// process leads its group or is among its ancestors.
+/// process, or one run by `exec`, leads its group or is among its ancestors.
 pub(crate) fn stats(core: &Arc<Core>) -> Result<Vec<ContainerStats>, RuntimeError> {
     let containers = core.index().all();
     let running: Vec<(Arc<Container>, i32)> = containers
@@ -25,8 +25,11 @@ pub(crate) fn stats(core: &Arc<Core>) -> Result<Vec<ContainerStats>, RuntimeErro
     if running.is_empty() {
         return Ok(Vec::new());
     }
-    let mains: BTreeMap<i32, usize> =
-        running.iter().enumerate().map(|(index, (_, pid))| (*pid, index)).collect();
+    let mut mains: BTreeMap<i32, usize> = BTreeMap::new();
+    for (index, (container, pid)) in running.iter().enumerate() {
+        mains.insert(*pid, index);
+        mains.extend(container.execs().iter().map(|pid| (*pid, index)));
+    }
     let table: BTreeMap<i32, Stat> = procfs::pids()
         .map_err(|error| failed("the host", "read its process table", error))?
         .into_iter()

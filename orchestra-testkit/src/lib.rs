@@ -1,3 +1,4 @@
 //! Part of Orchestra.
 
 pub mod rollout_contract;
+pub mod runtime_contract;
