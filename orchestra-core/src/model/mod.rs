@@ -29,6 +29,8 @@ pub mod names;
 mod node;
 mod node_rules;
 mod node_selector;
+#[cfg(test)]
+mod node_tests;
 mod namespace;
 pub(crate) mod object;
 mod object_reference;

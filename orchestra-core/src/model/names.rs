@@ -158,3 +158,60 @@ pub fn check_data_key(key: &str) -> Result<(), String> {
         ))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    type Check = fn(&str) -> Result<(), String>;
+
+    fn assert_checked(check: Check, good: &[&str], bad: &[&str]) {
+        for name in good {
+            assert_eq!(check(name), Ok(()), "{name}");
+        }
+        for name in bad {
+            assert!(check(name).is_err(), "{name} should be refused");
+        }
+    }
+
+    #[test]
+    fn names_are_dns_names() {
+        let (longest, too_long) = ("a".repeat(63), "a".repeat(64));
+        let label: [&str; 4] = ["a", "web-1", "0", &longest];
+        assert_checked(
+            check_dns_label,
+            &label,
+            &["", "-a", "a-", "A", "a.b", "a_b", "\u{fc}", " a", &too_long],
+        );
+        assert_checked(
+            check_dns_subdomain,
+            &["a", "a.b-c.d", &too_long],
+            &["", ".a", "a.", "a..b", "a.-b", "A", "a/b"],
+        );
+        let (longest, too_long) = (["ab"; 85].join(".")[..253].to_owned(), ["ab"; 85].join("."));
+        assert_checked(check_dns_subdomain, &[&longest], &[&too_long]);
+    }
+
+    #[test]
+    fn labels_have_qualified_keys_and_short_values() {
+        let too_long = "a".repeat(64);
+        assert_checked(
+            check_label_key,
+            &["app", "A_b.c-1", "example.com/App"],
+            &["", "/a", "a/", "a/b/c", "Example.com/a", "-a", "a b", &too_long],
+        );
+        assert_checked(check_label_value, &["", "a", "A_b.c-1"], &["-", "a/b", "a ", ".a", &too_long]);
+    }
+
+    #[test]
+    fn ports_variables_and_keys_have_names_of_their_own() {
+        assert_checked(
+            check_port_name,
+            &["http", "a1", "grpc-web", "123456789012-ab"],
+            &["", "80", "HTTP", "-a", "a-", "a--b", "1234567890123456", "a_b"],
+        );
+        assert_checked(check_env_name, &["A", "a.b-c", "1", "with space"], &["", "A=B", "\u{fc}", "A\nB"]);
+        assert_checked(check_data_key, &["a", "a.json"], &["", ".", "..", "..a", "a/b"]);
+        assert_checked(check_data_key, &[".env", "A_b-c.1"], &["a b", "\u{fc}"]);
+    }
+}

@@ -20,6 +20,8 @@ pub(crate) mod rules;
 mod security;
 mod spec;
 mod status;
+#[cfg(test)]
+mod tests;
 mod update_rules;
 mod volume;
 mod volume_build;
