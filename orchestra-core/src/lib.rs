@@ -1,6 +1,5 @@
 //! Objects, decisions, store, controllers and the node agent of Orchestra.
 
-pub mod autoscale;
 pub mod balance;
 pub mod client;
 pub mod clock;
@@ -11,4 +10,5 @@ pub mod model;
 pub mod rng;
 pub mod rollout;
 pub mod runtime;
+pub mod scheduler;
 pub mod store;

@@ -1,0 +1,183 @@
+//! A batch of pods to place, with the view that the decisions are made on.
+
+use std::collections::VecDeque;
+use std::fmt;
+
+use super::unit::Unit;
+use super::{AssignError, Explanation, NodeId, NodeView, Outcome, Pipeline, PodInfo, View};
+
+/// The pods to place, and the view with every decision so far already in it.
+pub struct Batch<'v> {
+    view: &'v mut View,
+    units: VecDeque<Unit>,
+    outcomes: Vec<Option<Outcome>>,
+    /// Pods in the order in which they were decided, so that [`atomic`](Self::atomic) can take decisions back.
+    decided: Vec<u32>,
+    constraints: Option<Pipeline>,
+}
+
+impl<'v> Batch<'v> {
+    pub(crate) fn new(view: &'v mut View, units: Vec<Unit>, outcomes: Vec<Option<Outcome>>) -> Self {
+        Self { view, units: units.into(), outcomes, decided: Vec::new(), constraints: None }
+    }
+
+    pub(crate) fn into_outcomes(self) -> Vec<Option<Outcome>> {
+        self.outcomes
+    }
+
+    /// Takes the next unit off the batch.
+    #[expect(
+        clippy::should_implement_trait,
+        reason = "an iterator would borrow the batch that decisions go to"
+    )]
+    pub fn next(&mut self) -> Option<Unit> {
+        self.units.pop_front()
+    }
+
+    /// How many units have not been taken yet.
+    #[must_use]
+    pub fn remaining(&self) -> usize {
+        self.units.len()
+    }
+
+    /// The view, with every decision so far in it.
+    #[must_use]
+    pub fn view(&self) -> &View {
+        self.view
+    }
+
+    pub(crate) fn view_mut(&mut self) -> &mut View {
+        self.view
+    }
+
+    /// All nodes of the view.
+    pub fn nodes(&self) -> impl Iterator<Item = NodeView<'_>> {
+        self.view.nodes()
+    }
+
+    /// The nodes that can take `pod` now by all of Kubernetes' hard constraints: room, selectors, affinity,
+    /// taints, ports, spread. The answer for equal pods is kept and follows what changes.
+    pub fn feasible(&mut self, pod: &PodInfo) -> impl Iterator<Item = NodeView<'_>> {
+        let constraints = self.constraints.get_or_insert_with(Pipeline::constraints);
+        let nodes = constraints.feasible(self.view, pod);
+        nodes.into_iter().filter_map(|id| self.view.node(id))
+    }
+
+    /// Why the nodes that are not [`feasible`](Self::feasible) are not.
+    pub fn explain(&mut self, pod: &PodInfo) -> Explanation {
+        let constraints = self.constraints.get_or_insert_with(Pipeline::constraints);
+        constraints.why_not(self.view, pod)
+    }
+
+    /// Gives `pod` to `node`. The view has it there from now on.
+    ///
+    /// # Errors
+    /// Where the node is not there, has not enough left or one of the host ports taken, or where the batch has a
+    /// decision about this pod already. Nothing has changed then. Other constraints are the scheduler's business.
+    pub fn assign(&mut self, pod: &PodInfo, node: NodeId) -> Result<(), AssignError> {
+        let name = || format!("{}/{}", pod.namespace(), pod.name());
+        if !self.is_waiting(pod) {
+            return Err(AssignError::NotWaiting { pod: name() });
+        }
+        let Some(target) = self.view.node(node) else { return Err(AssignError::UnknownNode { pod: name() }) };
+        let lacking = target.lacking(pod).map(|resource| format!("insufficient {resource}"));
+        let lacking = lacking.or_else(|| target.port_taken(pod).then(|| "a host port is taken".to_owned()));
+        if let Some(lacking) = lacking {
+            return Err(AssignError::DoesNotFit { pod: name(), node: target.name().into(), lacking });
+        }
+        let name = self.view.assume(pod, node);
+        self.decide(pod, Outcome::Assigned(name));
+        Ok(())
+    }
+
+    /// Leaves `pod` pending. Does nothing where the batch has a decision about the pod already.
+    pub fn defer(&mut self, pod: &PodInfo, why: impl Into<Explanation>) {
+        if self.is_waiting(pod) {
+            self.decide(pod, Outcome::Pending(why.into()));
+        }
+    }
+
+    /// Whether the batch has no decision about `pod` yet.
+    #[must_use]
+    pub fn is_waiting(&self, pod: &PodInfo) -> bool {
+        matches!(self.outcomes.get(pod.slot as usize), Some(None))
+    }
+
+    fn decide(&mut self, pod: &PodInfo, outcome: Outcome) {
+        self.outcomes[pod.slot as usize] = Some(outcome);
+        self.decided.push(pod.slot);
+    }
+
+    /// Runs `decisions`; where it fails, none of the decisions made in it stands.
+    ///
+    /// # Errors
+    /// What `decisions` failed with.
+    pub fn atomic<R, E>(&mut self, decisions: impl FnOnce(&mut Self) -> Result<R, E>) -> Result<R, E> {
+        let (mark, decided) = (self.view.mark(), self.decided.len());
+        let result = decisions(self);
+        if result.is_ok() {
+            self.view.keep(mark);
+        } else {
+            self.view.roll_back(mark);
+            for slot in self.decided.drain(decided..) {
+                self.outcomes[slot as usize] = None;
+            }
+        }
+        result
+    }
+
+    /// Decides about all pods of a unit. `choose` says where a pod goes, or why it waits. Of a gang enough pods
+    /// are placed or none; members beyond that wait without holding up the rest.
+    pub fn place(
+        &mut self,
+        unit: &Unit,
+        mut choose: impl FnMut(&mut Self, &PodInfo) -> Result<NodeId, Explanation>,
+    ) {
+        let mut put = |batch: &mut Self, pod: &PodInfo| {
+            let node = choose(batch, pod)?;
+            batch.assign(pod, node).map_err(Explanation::from)
+        };
+        let Some((gang, least)) = &unit.gang else {
+            for pod in &unit.pods {
+                if let Err(why) = put(self, pod) {
+                    self.defer(pod, why);
+                }
+            }
+            return;
+        };
+        let result = self.atomic(|batch| {
+            let mut waiting = None;
+            let mut placed = 0;
+            for pod in &unit.pods {
+                match put(batch, pod) {
+                    Ok(()) => placed += 1,
+                    Err(why) => {
+                        batch.defer(pod, why.clone());
+                        waiting.get_or_insert(why);
+                    }
+                }
+            }
+            if placed >= *least { Ok(()) } else { Err((placed, waiting)) }
+        });
+        if let Err((placed, waiting)) = result {
+            let note = format!("gang {gang} needs {least} pods placed together, {placed} can be");
+            let why = match waiting {
+                Some(why) if !why.reasons().is_empty() => why.with_note(note),
+                _ => Explanation::note(note),
+            };
+            for pod in &unit.pods {
+                self.defer(pod, why.clone());
+            }
+        }
+    }
+}
+
+impl fmt::Debug for Batch<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (remaining, decided) = (self.remaining(), self.decided.len());
+        f.debug_struct("Batch")
+            .field("remaining", &remaining)
+            .field("decided", &decided)
+            .finish_non_exhaustive()
+    }
+}

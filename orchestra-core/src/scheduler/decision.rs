@@ -1,0 +1,113 @@
+//! What was decided, and how a batch of decisions is made.
+
+use std::sync::Arc;
+
+use super::unit::{Pending, Unit};
+use super::{Batch, Explanation, PodInfo, Scheduler, View};
+use crate::model::Pod;
+
+/// What was decided about one pod.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Decision {
+    /// The pod, as it was when the decision was made.
+    pub pod: Arc<Pod>,
+    /// The decision.
+    pub outcome: Outcome,
+}
+
+/// A decision about a pod.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Outcome {
+    /// The pod goes to the node of this name. In the view it is there already.
+    Assigned(Arc<str>),
+    /// The pod waits.
+    Pending(Explanation),
+}
+
+/// Why an assignment was refused.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum AssignError {
+    /// There is no such node.
+    #[error("pod {pod} was given to a node that is not there")]
+    UnknownNode {
+        /// Namespace and name of the pod.
+        pod: String,
+    },
+    /// The node has not enough left, or a host port is taken.
+    #[error("pod {pod} does not fit on node {node}: {lacking}")]
+    DoesNotFit {
+        /// Namespace and name of the pod.
+        pod: String,
+        /// The node's name.
+        node: Arc<str>,
+        /// The resource it lacks.
+        lacking: String,
+    },
+    /// The batch has a decision about this pod already, or the pod is not of this batch.
+    #[error("pod {pod} is not waiting for a decision in this batch")]
+    NotWaiting {
+        /// Namespace and name of the pod.
+        pod: String,
+    },
+}
+
+impl From<AssignError> for Explanation {
+    fn from(error: AssignError) -> Self {
+        Self::note(error.to_string())
+    }
+}
+
+/// Lets `scheduler` decide about `pods` on `view`: one decision for each pod, in the order in which they were
+/// taken (the highest priority first, then the oldest, then by name).
+///
+/// Assigned pods are in the view when this returns, as assumed; see [`View`]. Pods that must not be placed stay
+/// pending without being shown to the scheduler: those with scheduling gates, those being deleted or ended, and
+/// those that are on a node already.
+pub fn schedule<P: Into<Pending>>(
+    scheduler: &mut dyn Scheduler,
+    view: &mut View,
+    pods: impl IntoIterator<Item = P>,
+) -> Vec<Decision> {
+    let mut pending: Vec<Pending> = pods.into_iter().map(Into::into).collect();
+    pending.sort_by(|a, b| a.order().cmp(&b.order()));
+
+    let count = pending.iter().map(|p| p.pods.len()).sum();
+    let mut pods: Vec<PodInfo> = Vec::with_capacity(count);
+    let mut outcomes: Vec<Option<Outcome>> = Vec::with_capacity(count);
+    let mut units = Vec::with_capacity(pending.len());
+    for Pending { pods: members, gang } in pending {
+        let mut unit = Unit { pods: Vec::with_capacity(members.len()), gang };
+        for pod in &members {
+            let mut info = view.pod_info(pod);
+            info.slot = u32::try_from(pods.len()).unwrap_or(u32::MAX);
+            let kept_back = why_kept_back(view, pod).map(Outcome::Pending);
+            if kept_back.is_none() {
+                unit.pods.push(info.clone());
+            }
+            outcomes.push(kept_back);
+            pods.push(info);
+        }
+        if !unit.pods.is_empty() {
+            units.push(unit);
+        }
+    }
+    let mut batch = Batch::new(view, units, outcomes);
+    scheduler.schedule(&mut batch);
+    let undecided = || Outcome::Pending(Explanation::note("the scheduler did not decide"));
+    let outcomes = batch.into_outcomes().into_iter().map(|o| o.unwrap_or_else(undecided));
+    pods.iter().zip(outcomes).map(|(pod, outcome)| Decision { pod: Arc::clone(pod.pod()), outcome }).collect()
+}
+
+fn why_kept_back(view: &View, pod: &Pod) -> Option<Explanation> {
+    if let Some(gate) = pod.spec.scheduling_gates.first() {
+        return Some(Explanation::note(format!("waits for scheduling gate {}", gate.name)));
+    }
+    if pod.is_terminating() || pod.is_terminal() {
+        return Some(Explanation::note("has ended or is being deleted"));
+    }
+    let node = pod.node_name.as_ref().or_else(|| view.node_of(&pod.metadata.uid))?;
+    Some(Explanation::note(format!("is on node {node} already")))
+}

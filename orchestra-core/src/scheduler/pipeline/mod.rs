@@ -1,0 +1,148 @@
+//! The default scheduler: filters say where a pod may go, scores say where it goes best.
+
+mod builder;
+mod domains;
+mod index;
+mod ranking;
+mod set;
+mod tree;
+
+use std::fmt;
+use std::sync::Arc;
+
+pub use builder::PipelineBuilder;
+use ranking::Ranking;
+pub use set::MAX_WEIGHT;
+use set::PluginSet;
+
+use super::view::residents::NumberMap;
+use super::{Batch, Explanation, NodeId, PodInfo, Scheduler, View};
+
+/// How many nodes all kept rankings together may speak of: about 60 bytes each, so 120 MB at most. Beyond it the
+/// rankings that were not used for longest are dropped, and made again when they are needed.
+const MAX_RANKED_NODES: usize = 2_000_000;
+/// How many rankings are kept at least and at most, whatever the number of nodes.
+const RANKINGS: std::ops::RangeInclusive<usize> = 8..=1024;
+
+/// Places each pod on the node that passes all filters and has the highest sum of weighted scores.
+///
+/// [`kubernetes`](Self::kubernetes) has the rules and preferences of Kubernetes' default scheduler;
+/// [`builder`](Self::builder) adds to them or changes them. All nodes are looked at, never a sample.
+///
+/// **Ties** between nodes of equal rank are broken by a number that is drawn for each node from the seed and the
+/// node's name: the upper half of `scatter(seed ^ hash(name))`, with FNV-1a as `hash` and the last step of
+/// `SplitMix64` as `scatter`; the larger number wins, and of two equal ones the name that sorts first. So a
+/// decision depends on seed, nodes and pods alone, not on the order in which the view learned of them.
+///
+/// **Speed.** For each class of equal pods the pipeline keeps a ranking of the nodes; a change of one node or pod
+/// costs a new look at one node, and the next equal pod is placed by looking at the top. Scores are absolute, so
+/// that no change moves more than it touches.
+///
+/// ```
+/// use orchestra_core::scheduler::{Pipeline, Reads};
+///
+/// let scheduler = Pipeline::builder()
+///     .filter("quiet", |pod, node| pod.priority() > 0 || node.label("tier") != Some("fast"))
+///     .score("price", 20, |_pod, node| 100.0 - node.label("price").and_then(|p| p.parse().ok()).unwrap_or(100.0))
+///     .reads(Reads::NODE)
+///     .build();
+/// ```
+pub struct Pipeline {
+    plugins: PluginSet,
+    rankings: NumberMap<u64, Ranking>,
+    /// The view that the rankings are about.
+    identity: Option<Arc<()>>,
+    uses: u64,
+}
+
+impl Pipeline {
+    /// Kubernetes' default scheduler.
+    #[must_use]
+    pub fn kubernetes() -> Self {
+        PipelineBuilder::kubernetes().build()
+    }
+
+    /// A builder that starts from Kubernetes' default scheduler.
+    #[must_use]
+    pub fn builder() -> PipelineBuilder {
+        PipelineBuilder::kubernetes()
+    }
+
+    /// Only the hard constraints of Kubernetes' default scheduler.
+    pub(crate) fn constraints() -> Self {
+        PipelineBuilder::constraints().build()
+    }
+
+    fn new(plugins: PluginSet) -> Self {
+        Self { plugins, rankings: NumberMap::default(), identity: None, uses: 0 }
+    }
+
+    /// The node that `pod` goes to, or why it waits.
+    fn choose(&mut self, view: &mut View, pod: &PodInfo) -> Result<NodeId, Explanation> {
+        let (ranking, plugins) = self.ranking(view, pod);
+        ranking.best(plugins, view, pod)
+    }
+
+    pub(crate) fn feasible(&mut self, view: &mut View, pod: &PodInfo) -> Vec<NodeId> {
+        let (ranking, plugins) = self.ranking(view, pod);
+        ranking.feasible(plugins, view, pod)
+    }
+
+    pub(crate) fn why_not(&mut self, view: &mut View, pod: &PodInfo) -> Explanation {
+        let (ranking, plugins) = self.ranking(view, pod);
+        ranking.why_not(plugins, view, pod)
+    }
+
+    /// The ranking of the pod's class, up to date.
+    fn ranking(&mut self, view: &mut View, pod: &PodInfo) -> (&mut Ranking, &PluginSet) {
+        if !self.identity.as_ref().is_some_and(|identity| Arc::ptr_eq(identity, view.identity())) {
+            self.rankings.clear();
+            self.identity = Some(Arc::clone(view.identity()));
+        }
+        self.uses += 1;
+        let (id, uses) = (pod.class().id, self.uses);
+        if !self.rankings.contains_key(&id) {
+            self.make_room(view);
+        }
+        let entry = self.rankings.entry(id);
+        let plugins = &self.plugins;
+        let ranking = match entry {
+            indexmap::map::Entry::Occupied(entry) => {
+                let ranking = entry.into_mut();
+                ranking.catch_up(plugins, view);
+                ranking
+            }
+            indexmap::map::Entry::Vacant(entry) => entry.insert(Ranking::new(plugins, view, pod)),
+        };
+        ranking.last_used = uses;
+        (ranking, plugins)
+    }
+
+    /// Drops the half of the rankings that was not used for longest, where there are too many.
+    fn make_room(&mut self, view: &View) {
+        let most = (MAX_RANKED_NODES / view.slots().len().max(1)).clamp(*RANKINGS.start(), *RANKINGS.end());
+        if self.rankings.len() >= most {
+            let mut last_uses: Vec<u64> = self.rankings.values().map(|r| r.last_used).collect();
+            last_uses.sort_unstable();
+            let middle = last_uses[last_uses.len() / 2];
+            self.rankings.retain(|_, ranking| ranking.last_used > middle);
+        }
+    }
+}
+
+impl Scheduler for Pipeline {
+    fn schedule(&mut self, batch: &mut Batch<'_>) {
+        while let Some(unit) = batch.next() {
+            batch.place(&unit, |batch, pod| self.choose(batch.view_mut(), pod));
+        }
+    }
+}
+
+impl fmt::Debug for Pipeline {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Pipeline").field("plugins", &self.plugins).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests;

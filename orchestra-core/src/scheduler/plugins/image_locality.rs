@@ -1,0 +1,74 @@
+//! A score for nodes that have the pod's images already.
+
+use std::borrow::Cow;
+
+use crate::scheduler::view::slots::scatter;
+use crate::scheduler::{NodeView, PodInfo, Points, Reads, Score, View};
+
+/// Images smaller than this in all, in bytes, aren't worth a point: Kubernetes' 23 MB.
+const LEAST_BYTES: f64 = 23.0 * 1024.0 * 1024.0;
+/// From this size on, in bytes for each container, a node gets all points: Kubernetes' 1000 MB.
+const MOST_BYTES: f64 = 1000.0 * 1024.0 * 1024.0;
+
+/// Prefers nodes that have the pod's images, the more so the bigger they are.
+///
+/// As in Kubernetes an image counts for the part of the nodes that have it: else all pods of a new image would
+/// pile up on the first node that has pulled it.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct ImageLocality;
+
+/// The images of a pod's containers, as nodes call them: with a tag.
+fn images(pod: &PodInfo) -> impl Iterator<Item = Cow<'_, str>> {
+    let spec = pod.spec();
+    spec.init_containers.iter().chain(&spec.containers).filter(|c| !c.image.is_empty()).map(|c| {
+        let name = c.image.rsplit('/').next().unwrap_or_default();
+        if name.contains([':', '@']) {
+            Cow::Borrowed(c.image.as_str())
+        } else {
+            format!("{}:latest", c.image).into()
+        }
+    })
+}
+
+#[allow(clippy::cast_precision_loss, reason = "a size or a count for a score needs no more digits")]
+fn bytes(node: &NodeView<'_>, image: &str, spelled: &str) -> f64 {
+    let known = |i: &&crate::model::ContainerImage| i.names.iter().any(|n| n == image || n == spelled);
+    let Some(found) = node.node().status.images.iter().find(known) else { return 0.0 };
+    let spread = node.view().images();
+    let nodes = spread.nodes(image).max(spread.nodes(spelled));
+    found.size_bytes as f64 * f64::from(nodes) / node.view().len().max(1) as f64
+}
+
+impl Score for ImageLocality {
+    #[allow(clippy::cast_precision_loss, reason = "the number of containers is small")]
+    fn score(&self, pod: &PodInfo, node: &NodeView<'_>) -> Points {
+        if node.node().status.images.is_empty() {
+            return Points::ZERO;
+        }
+        let (spec, mut sum) = (pod.spec(), 0.0);
+        let spelled = spec.init_containers.iter().chain(&spec.containers).filter(|c| !c.image.is_empty());
+        for (image, container) in images(pod).zip(spelled) {
+            sum += bytes(node, &image, &container.image);
+        }
+        let most = MOST_BYTES * (spec.init_containers.len() + spec.containers.len()).max(1) as f64;
+        Points::fraction((sum - LEAST_BYTES) / (most - LEAST_BYTES))
+    }
+
+    fn reads(&self) -> Reads {
+        Reads::NODE
+    }
+
+    /// Follows on how many nodes the images are.
+    fn version(&self, pod: &PodInfo, view: &View) -> u64 {
+        let known = view.images();
+        if known.is_empty() {
+            return 0;
+        }
+        let stamps = images(pod).map(|i| known.stamp(&i));
+        let spelled =
+            pod.spec().containers.iter().chain(&pod.spec().init_containers).map(|c| known.stamp(&c.image));
+        let all =
+            stamps.chain(spelled).fold(0, |all, stamp| if stamp == 0 { all } else { scatter(all ^ stamp) });
+        if all == 0 { 0 } else { all ^ view.len() as u64 }
+    }
+}

@@ -1,0 +1,17 @@
+//! Kubernetes' filters and scores that look at one node at a time.
+
+mod allocation;
+mod image_locality;
+mod node_affinity;
+mod ports;
+mod resource_fit;
+mod taints;
+
+pub use allocation::{BalancedAllocation, LeastAllocated, MostAllocated};
+pub use image_locality::ImageLocality;
+pub(crate) use node_affinity::chosen;
+pub use node_affinity::{NodeAffinityFilter, NodeAffinityScore};
+pub use ports::HostPorts;
+pub use resource_fit::ResourceFit;
+pub(crate) use taints::untolerated;
+pub use taints::{TaintFilter, TaintScore, Unschedulable};

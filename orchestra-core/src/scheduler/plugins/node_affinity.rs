@@ -1,0 +1,59 @@
+//! Which nodes a pod asks for by their labels and names.
+
+use crate::model::{Labels, PodSpec};
+use crate::scheduler::{Filter, NodeView, PodInfo, Points, Reads, Score, Verdict};
+
+/// Whether the node selector and the required node affinity of a pod choose the node.
+pub(crate) fn chosen(spec: &PodSpec, name: &str, labels: &Labels) -> bool {
+    spec.node_selector.iter().all(|(key, value)| labels.value(key) == Some(value))
+        && spec
+            .affinity
+            .as_ref()
+            .and_then(|a| a.node_affinity.as_ref()?.required.as_ref())
+            .is_none_or(|required| required.matches(name, labels))
+}
+
+/// The node must have the labels of the pod's node selector and meet its required node affinity.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct NodeAffinityFilter;
+
+impl Filter for NodeAffinityFilter {
+    fn check(&self, pod: &PodInfo, node: &NodeView<'_>) -> Verdict {
+        if chosen(pod.spec(), node.name(), node.labels()) {
+            Verdict::Accept
+        } else {
+            Verdict::reject("don't match the pod's node selector or affinity")
+        }
+    }
+
+    fn reads(&self) -> Reads {
+        Reads::NODE
+    }
+}
+
+/// Prefers nodes that the pod's preferred node affinity speaks of: the weight of the terms that match, as a part
+/// of the weight of all.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct NodeAffinityScore;
+
+impl Score for NodeAffinityScore {
+    fn score(&self, pod: &PodInfo, node: &NodeView<'_>) -> Points {
+        let affinity = pod.spec().affinity.as_ref().and_then(|a| a.node_affinity.as_ref());
+        let Some(terms) = affinity.map(|a| &a.preferred).filter(|terms| !terms.is_empty()) else {
+            return Points::ZERO;
+        };
+        let all: u64 = terms.iter().map(|t| u64::from(t.weight)).sum();
+        let matching = terms.iter().filter(|t| t.preference.matches(node.name(), node.labels()));
+        let sum: u64 = matching.map(|t| u64::from(t.weight)).sum();
+        if all == 0 { Points::ZERO } else { Points::new(f64::from(percent_millis(sum, all)) / 1000.0) }
+    }
+
+    fn reads(&self) -> Reads {
+        Reads::NODE
+    }
+}
+
+/// `part` of `all` in thousandths of a percent.
+fn percent_millis(part: u64, all: u64) -> u32 {
+    u32::try_from(100_000 * part / all).unwrap_or(u32::MAX)
+}

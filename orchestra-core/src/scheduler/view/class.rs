@@ -1,0 +1,181 @@
+//! Equal pods: what they ask for, worked out once for all of them.
+
+use std::collections::HashMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::Arc;
+
+use super::columns::{ResourceId, ResourceNames, Weight, amount};
+use super::terms::PodTerms;
+use crate::model::{HostPort, Labels, Pod, PodSpec, Uid};
+
+/// What a pod without a request for CPU counts for in scores, in thousandths of a CPU: Kubernetes' figure.
+const LEAST_CPU: i64 = 100;
+/// What a pod without a request for memory counts for in scores, in bytes: Kubernetes' figure.
+const LEAST_MEMORY: i64 = 200 * 1024 * 1024;
+
+/// Unused classes are dropped when there are twice as many as were in use at the last look, and this many more.
+const SPARE_CLASSES: usize = 1024;
+
+/// All pods with the same namespace, labels, annotations, spec and controller: no plugin that keeps its answers
+/// can tell them apart. Pods that are being deleted are in classes of their own.
+#[derive(Debug)]
+pub(crate) struct PodClass {
+    /// Never used for another class.
+    pub(crate) id: u64,
+    pub(crate) namespace: String,
+    pub(crate) labels: Labels,
+    annotations: Labels,
+    pub(crate) spec: Arc<PodSpec>,
+    pub(crate) controller: Option<Uid>,
+    pub(crate) terminating: bool,
+    /// What is set aside on the node, the place for one pod included; nothing that is zero.
+    pub(crate) requests: Box<[(ResourceId, i64)]>,
+    pub(crate) weight: Weight,
+    pub(crate) ports: Box<[HostPort]>,
+    pub(crate) terms: PodTerms,
+}
+
+impl PodClass {
+    fn new(id: u64, pod: &Pod, resources: &mut ResourceNames) -> Self {
+        let meta = &pod.metadata;
+        let mut requests = vec![(ResourceId::PODS, 1)];
+        for (name, quantity) in pod.spec.requests() {
+            let amount = amount(&name, quantity);
+            if amount > 0 && name != "pods" {
+                requests.push((resources.intern(&name), amount));
+            }
+        }
+        // CPU and memory are what nodes run out of first, and the order is that of the explanations.
+        requests.sort_unstable();
+        let request = |resource| requests.iter().find(|(r, _)| *r == resource).map(|(_, amount)| *amount);
+        Self {
+            id,
+            namespace: meta.namespace.clone(),
+            labels: meta.labels.clone(),
+            annotations: meta.annotations.clone(),
+            spec: Arc::clone(&pod.spec),
+            controller: meta.controller().map(|owner| owner.uid.clone()),
+            terminating: pod.is_terminating(),
+            weight: Weight {
+                cpu: request(ResourceId::CPU).unwrap_or(LEAST_CPU),
+                memory: request(ResourceId::MEMORY).unwrap_or(LEAST_MEMORY),
+            },
+            requests: requests.into(),
+            ports: pod.spec.host_ports().collect(),
+            terms: PodTerms::new(meta, &pod.spec),
+        }
+    }
+
+    pub(crate) fn request(&self, resource: ResourceId) -> i64 {
+        self.requests.iter().find(|(r, _)| *r == resource).map_or(0, |(_, amount)| *amount)
+    }
+
+    fn has(&self, pod: &Pod) -> bool {
+        let meta = &pod.metadata;
+        (Arc::ptr_eq(&self.spec, &pod.spec) || self.spec == pod.spec)
+            && self.namespace == meta.namespace
+            && self.labels == meta.labels
+            && self.annotations == meta.annotations
+            && self.terminating == pod.is_terminating()
+            && self.controller.as_ref() == meta.controller().map(|owner| &owner.uid)
+    }
+}
+
+/// A number that equal pods share and others mostly don't.
+fn digest(pod: &Pod) -> u64 {
+    let (meta, spec) = (&pod.metadata, &pod.spec);
+    let mut hasher = DefaultHasher::new();
+    meta.namespace.hash(&mut hasher);
+    meta.labels.hash(&mut hasher);
+    meta.annotations.hash(&mut hasher);
+    pod.is_terminating().hash(&mut hasher);
+    meta.controller().map(|owner| &owner.uid).hash(&mut hasher);
+    for container in spec.containers.iter().chain(&spec.init_containers) {
+        (&container.name, &container.image, &container.command, &container.args).hash(&mut hasher);
+        container.resources.requests.hash(&mut hasher);
+        for variable in &container.env {
+            (&variable.name, &variable.value).hash(&mut hasher);
+        }
+    }
+    spec.node_selector.hash(&mut hasher);
+    spec.priority.hash(&mut hasher);
+    hasher.finish()
+}
+
+/// The classes of all pods that are on nodes or being placed.
+#[derive(Debug, Default)]
+pub(crate) struct Classes {
+    known: HashMap<u64, Vec<Arc<PodClass>>>,
+    /// The last one asked for: runs of equal pods end here.
+    last: Option<Arc<PodClass>>,
+    count: usize,
+    sweep_at: usize,
+    next: u64,
+}
+
+impl Classes {
+    /// The class of `pod`.
+    pub(crate) fn of(&mut self, pod: &Pod, resources: &mut ResourceNames) -> Arc<PodClass> {
+        if let Some(last) = self.last.as_ref().filter(|class| class.has(pod)) {
+            return Arc::clone(last);
+        }
+        let digest = digest(pod);
+        let found = self.known.get(&digest).and_then(|bucket| bucket.iter().find(|class| class.has(pod)));
+        let class = found.map(Arc::clone).unwrap_or_else(|| self.add(digest, pod, resources));
+        self.last = Some(Arc::clone(&class));
+        class
+    }
+
+    fn add(&mut self, digest: u64, pod: &Pod, resources: &mut ResourceNames) -> Arc<PodClass> {
+        if self.count >= self.sweep_at + SPARE_CLASSES {
+            self.known.retain(|_, bucket| {
+                bucket.retain(|class| Arc::strong_count(class) > 1);
+                !bucket.is_empty()
+            });
+            self.count = self.known.values().map(Vec::len).sum();
+            self.sweep_at = 2 * self.count;
+        }
+        let class = Arc::new(PodClass::new(self.next, pod, resources));
+        self.next += 1;
+        self.count += 1;
+        self.known.entry(digest).or_default().push(Arc::clone(&class));
+        class
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{Container, ObjectMeta};
+
+    fn pod(name: &str, args: &[&str]) -> Pod {
+        let container =
+            Container { args: args.iter().map(|a| (*a).to_owned()).collect(), ..Container::default() };
+        let spec = PodSpec { containers: vec![container], ..PodSpec::default() };
+        Pod { metadata: ObjectMeta::named(name), spec: Arc::new(spec), ..Pod::default() }
+    }
+
+    #[test]
+    fn equal_pods_share_a_class_also_without_sharing_a_spec() {
+        let (mut classes, mut resources) = (Classes::default(), ResourceNames::default());
+        let a = classes.of(&pod("a", &[]), &mut resources);
+        let other = classes.of(&pod("other", &["x"]), &mut resources);
+        let b = classes.of(&pod("b", &[]), &mut resources);
+        assert!(Arc::ptr_eq(&a, &b));
+        assert_ne!(a.id, other.id);
+        let mut deleted = pod("b", &[]);
+        deleted.metadata.deletion_timestamp = Some(crate::model::Timestamp::EPOCH);
+        assert_ne!(classes.of(&deleted, &mut resources).id, a.id);
+    }
+
+    #[test]
+    fn classes_that_nobody_uses_are_dropped() {
+        let (mut classes, mut resources) = (Classes::default(), ResourceNames::default());
+        let kept = classes.of(&pod("kept", &[]), &mut resources);
+        for i in 0..3 * SPARE_CLASSES {
+            classes.of(&pod("x", &[&i.to_string()]), &mut resources);
+        }
+        assert!(classes.count <= SPARE_CLASSES + 2);
+        assert!(Arc::ptr_eq(&classes.of(&pod("again", &[]), &mut resources), &kept));
+    }
+}

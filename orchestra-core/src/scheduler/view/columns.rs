@@ -1,0 +1,203 @@
+//! Resources of all nodes, one column each: what a node has, and what its pods take of it.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use crate::model::{Quantity, ResourceList};
+
+/// How many resources are told apart. A real cluster knows a few dozen; a pod that asks for a resource beyond
+/// the bound is taken to ask for something that no node has.
+const MAX_RESOURCES: usize = 4096;
+
+/// The largest amount of a resource, 2^48: 256 TiB, or 281 million million pieces. Larger ones count as this, so
+/// that 32,768 of the largest requests fit into a sum.
+const MAX_AMOUNT: i64 = 1 << 48;
+
+/// A resource's number. The order is that of first sight; the first four are fixed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct ResourceId(u16);
+
+impl ResourceId {
+    /// In thousandths of a CPU.
+    pub(crate) const CPU: Self = Self(0);
+    /// In bytes.
+    pub(crate) const MEMORY: Self = Self(1);
+    /// How many pods.
+    pub(crate) const PODS: Self = Self(3);
+    /// A resource that no node has.
+    const UNKNOWN: Self = Self(u16::MAX);
+
+    const fn index(self) -> usize {
+        self.0 as usize
+    }
+}
+
+/// The resources with fixed numbers.
+const FIXED: [&str; 4] = ["cpu", "memory", "ephemeral-storage", "pods"];
+
+/// The amount of `quantity` of the resource called `name`: thousandths for `cpu`, whole units for all others.
+pub(crate) fn amount(name: &str, quantity: Quantity) -> i64 {
+    let amount = if name == "cpu" { quantity.milli() } else { quantity.value() };
+    amount.clamp(0, MAX_AMOUNT)
+}
+
+/// Names of resources.
+#[derive(Debug)]
+pub(crate) struct ResourceNames {
+    names: Vec<Arc<str>>,
+    ids: HashMap<Arc<str>, ResourceId>,
+}
+
+impl Default for ResourceNames {
+    fn default() -> Self {
+        let mut names = Self { names: Vec::new(), ids: HashMap::new() };
+        for name in FIXED {
+            names.intern(name);
+        }
+        names
+    }
+}
+
+impl ResourceNames {
+    pub(crate) fn intern(&mut self, name: &str) -> ResourceId {
+        if let Some(id) = self.ids.get(name) {
+            return *id;
+        }
+        if self.names.len() >= MAX_RESOURCES {
+            return ResourceId::UNKNOWN;
+        }
+        let id = ResourceId(u16::try_from(self.names.len()).unwrap_or(u16::MAX));
+        let name: Arc<str> = name.into();
+        self.names.push(Arc::clone(&name));
+        self.ids.insert(name, id);
+        id
+    }
+
+    pub(crate) fn get(&self, name: &str) -> Option<ResourceId> {
+        self.ids.get(name).copied()
+    }
+
+    pub(crate) fn name(&self, id: ResourceId) -> &str {
+        self.names.get(id.index()).map_or("an unknown resource", |n| n)
+    }
+}
+
+/// What pods request of a node for scoring: like the request, but at least
+/// a little, so that pods without requests spread too.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Weight {
+    /// In thousandths of a CPU.
+    pub(crate) cpu: i64,
+    /// In bytes.
+    pub(crate) memory: i64,
+}
+
+/// The columns. A column exists from the first amount in it that is not zero.
+#[derive(Debug, Default)]
+pub(crate) struct Columns {
+    allocatable: Vec<Vec<i64>>,
+    used: Vec<Vec<i64>>,
+    weights: Vec<Weight>,
+}
+
+fn cell(columns: &mut Vec<Vec<i64>>, resource: ResourceId, node: usize) -> &mut i64 {
+    let index = resource.index();
+    if columns.len() <= index {
+        columns.resize_with(index + 1, Vec::new);
+    }
+    let column = &mut columns[index];
+    if column.len() <= node {
+        // Doubling, because nodes come one by one.
+        column.resize((node + 1).next_power_of_two(), 0);
+    }
+    &mut column[node]
+}
+
+fn at(columns: &[Vec<i64>], resource: ResourceId, node: usize) -> i64 {
+    columns.get(resource.index()).and_then(|c| c.get(node)).copied().unwrap_or(0)
+}
+
+impl Columns {
+    pub(crate) fn allocatable(&self, resource: ResourceId, node: usize) -> i64 {
+        at(&self.allocatable, resource, node)
+    }
+
+    pub(crate) fn used(&self, resource: ResourceId, node: usize) -> i64 {
+        at(&self.used, resource, node)
+    }
+
+    pub(crate) fn weight(&self, node: usize) -> Weight {
+        self.weights.get(node).copied().unwrap_or_default()
+    }
+
+    /// Sets what `node` has. Resources that are not in the list become 0.
+    pub(crate) fn set_allocatable(&mut self, node: usize, list: &ResourceList, names: &mut ResourceNames) {
+        for column in &mut self.allocatable {
+            if let Some(amount) = column.get_mut(node) {
+                *amount = 0;
+            }
+        }
+        for (name, quantity) in list {
+            let (resource, amount) = (names.intern(name), amount(name, *quantity));
+            if amount > 0 && resource != ResourceId::UNKNOWN {
+                *cell(&mut self.allocatable, resource, node) = amount;
+            }
+        }
+    }
+
+    /// Adds (`sign` 1) or takes off (-1) what a pod requests.
+    pub(crate) fn charge(&mut self, node: usize, requests: &[(ResourceId, i64)], weight: Weight, sign: i64) {
+        for (resource, amount) in requests {
+            if *resource != ResourceId::UNKNOWN {
+                *cell(&mut self.used, *resource, node) += sign * amount;
+            }
+        }
+        if self.weights.len() <= node {
+            self.weights.resize((node + 1).next_power_of_two(), Weight::default());
+        }
+        self.weights[node].cpu += sign * weight.cpu;
+        self.weights[node].memory += sign * weight.memory;
+    }
+
+    /// The first requested resource of which `node` has too little left.
+    pub(crate) fn lacking(&self, node: usize, requests: &[(ResourceId, i64)]) -> Option<ResourceId> {
+        let free = |resource| self.allocatable(resource, node) - self.used(resource, node);
+        requests.iter().find(|(resource, amount)| *amount > free(*resource)).map(|(resource, _)| *resource)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_charged_can_be_taken_off_again() {
+        let (mut names, mut columns) = (ResourceNames::default(), Columns::default());
+        let gpu = names.intern("nvidia.com/gpu");
+        let list = ResourceList::from([
+            ("cpu".to_owned(), "4".parse().unwrap()),
+            ("nvidia.com/gpu".to_owned(), "2".parse().unwrap()),
+        ]);
+        columns.set_allocatable(3, &list, &mut names);
+        let requests = [(ResourceId::CPU, 3000), (gpu, 2)];
+        assert_eq!(columns.lacking(3, &requests), None);
+        columns.charge(3, &requests, Weight { cpu: 3000, memory: 1 }, 1);
+        assert_eq!(columns.lacking(3, &requests), Some(ResourceId::CPU));
+        assert_eq!(columns.lacking(3, &[(ResourceId::CPU, 1000), (gpu, 1)]), Some(gpu));
+        columns.charge(3, &requests, Weight { cpu: 3000, memory: 1 }, -1);
+        assert_eq!(columns.lacking(3, &requests), None);
+        assert_eq!(columns.weight(3), Weight::default());
+        columns.set_allocatable(3, &ResourceList::new(), &mut names);
+        assert_eq!(columns.allocatable(ResourceId::CPU, 3), 0);
+    }
+
+    #[test]
+    fn the_number_of_resources_is_bounded() {
+        let (mut names, mut columns) = (ResourceNames::default(), Columns::default());
+        let last = (0..=MAX_RESOURCES).map(|i| names.intern(&format!("example.com/{i}"))).last().unwrap();
+        assert_eq!(last, ResourceId::UNKNOWN);
+        columns.charge(0, &[(last, 1)], Weight::default(), 1);
+        assert_eq!(columns.lacking(0, &[(last, 1)]), Some(last));
+        assert_eq!(columns.lacking(0, &[(last, 0)]), None);
+    }
+}

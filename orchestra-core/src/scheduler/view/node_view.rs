@@ -1,0 +1,151 @@
+//! One node as a plugin sees it.
+
+use std::fmt;
+use std::sync::Arc;
+
+use super::columns::ResourceId;
+use super::slots::{NodeId, Slot};
+use super::{PodInfo, View};
+use crate::model::{Labels, Node, Pod};
+
+/// A node in a [`View`], with the pods that are on it or were given to it, decisions of the running batch
+/// included. Cheap to copy.
+///
+/// Amounts are in thousandths of a CPU for `cpu`, bytes for memory and storage, pieces for all else.
+#[derive(Clone, Copy)]
+pub struct NodeView<'v> {
+    view: &'v View,
+    id: NodeId,
+    slot: &'v Slot,
+    object: &'v Arc<Node>,
+}
+
+impl<'v> NodeView<'v> {
+    pub(crate) fn new(view: &'v View, id: NodeId) -> Option<Self> {
+        let slot = view.slots.get(id)?;
+        Some(Self { view, id, slot, object: slot.object.as_ref()? })
+    }
+
+    /// The node's number.
+    #[must_use]
+    pub fn id(&self) -> NodeId {
+        self.id
+    }
+
+    /// The node's name.
+    #[must_use]
+    pub fn name(&self) -> &'v str {
+        &self.slot.name
+    }
+
+    /// The node object.
+    #[must_use]
+    pub fn node(&self) -> &'v Arc<Node> {
+        self.object
+    }
+
+    /// The node's labels.
+    #[must_use]
+    pub fn labels(&self) -> &'v Labels {
+        &self.object.metadata.labels
+    }
+
+    /// The value of one of the node's labels.
+    #[must_use]
+    pub fn label(&self, key: &str) -> Option<&'v str> {
+        self.labels().value(key)
+    }
+
+    /// How much of `resource` pods can have on this node in all. 0 for a resource it has not.
+    #[must_use]
+    pub fn allocatable(&self, resource: &str) -> i64 {
+        self.view.resources.get(resource).map_or(0, |r| self.allocatable_of(r))
+    }
+
+    /// How much of `resource` the node's pods request.
+    #[must_use]
+    pub fn used(&self, resource: &str) -> i64 {
+        self.view.resources.get(resource).map_or(0, |r| self.used_of(r))
+    }
+
+    /// How much of `resource` is left. Negative on an overcommitted node.
+    #[must_use]
+    pub fn free(&self, resource: &str) -> i64 {
+        self.allocatable(resource) - self.used(resource)
+    }
+
+    /// How much of `resource` would be in use with `pod` on the node, as a part of what it has: 0.0 to 1.0, or
+    /// above where it doesn't fit; 1.0 where the node has none. Pods without a request for CPU or memory count
+    /// as requesting a little.
+    #[must_use]
+    pub fn fraction_with(&self, resource: &str, pod: &PodInfo) -> f64 {
+        let Some(resource) = self.view.resources.get(resource) else { return 1.0 };
+        fraction(self.used_with(resource, pod), self.allocatable_of(resource))
+    }
+
+    /// The pods here, in no particular but a repeatable order.
+    pub fn pods(&self) -> impl ExactSizeIterator<Item = &'v Arc<Pod>> + use<'v> {
+        let view = self.view;
+        self.slot.pods.iter().map(move |number| &view.pods.get(*number).pod)
+    }
+
+    /// Whether what `pod` requests is left: every resource, the number of pods, host ports. No other
+    /// constraint is looked at; see [`Batch::feasible`](crate::scheduler::Batch::feasible).
+    #[must_use]
+    pub fn fits(&self, pod: &PodInfo) -> bool {
+        self.lacking(pod).is_none() && !self.port_taken(pod)
+    }
+
+    /// The view that the node is in.
+    #[must_use]
+    pub fn view(&self) -> &'v View {
+        self.view
+    }
+
+    pub(crate) fn allocatable_of(&self, resource: ResourceId) -> i64 {
+        self.view.columns.allocatable(resource, self.id.index())
+    }
+
+    pub(crate) fn used_of(&self, resource: ResourceId) -> i64 {
+        self.view.columns.used(resource, self.id.index())
+    }
+
+    /// What would be in use with `pod` here, for scoring.
+    pub(crate) fn used_with(&self, resource: ResourceId, pod: &PodInfo) -> i64 {
+        let (on_node, class) = (self.view.columns.weight(self.id.index()), pod.class());
+        match resource {
+            ResourceId::CPU => on_node.cpu + class.weight.cpu,
+            ResourceId::MEMORY => on_node.memory + class.weight.memory,
+            other => self.used_of(other) + class.request(other),
+        }
+    }
+
+    pub(crate) fn lacking(&self, pod: &PodInfo) -> Option<&'v str> {
+        let lacking = self.view.columns.lacking(self.id.index(), &pod.class().requests);
+        lacking.map(|resource| self.view.resources.name(resource))
+    }
+
+    pub(crate) fn port_taken(&self, pod: &PodInfo) -> bool {
+        let ports = &pod.class().ports;
+        !ports.is_empty()
+            && self.slot.ports.iter().any(|(used, _)| ports.iter().any(|p| p.conflicts_with(used)))
+    }
+}
+
+/// A part of a whole, 1.0 where the whole is nothing.
+#[allow(
+    clippy::cast_precision_loss,
+    reason = "amounts are below 2^53 but for overcommitted nodes, where it is all the same"
+)]
+pub(crate) fn fraction(part: i64, whole: i64) -> f64 {
+    if whole <= 0 { 1.0 } else { part as f64 / whole as f64 }
+}
+
+impl fmt::Debug for NodeView<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("NodeView")
+            .field("id", &self.id)
+            .field("name", &self.slot.name)
+            .finish_non_exhaustive()
+    }
+}

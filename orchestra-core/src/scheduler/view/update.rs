@@ -1,0 +1,238 @@
+//! How a view follows the cluster.
+
+use std::sync::Arc;
+
+use super::class::PodClass;
+use super::log::{Entry, NodeDiff};
+use super::pods::Record;
+use super::slots::NodeId;
+use super::undo::Undo;
+use super::{PodInfo, View, labels};
+use crate::model::{Namespace, Node, Pod, ResourceList, Uid};
+use crate::scheduler::Change;
+
+/// What is known of a pod: the pod, its class, its node's name, and whether that is assumed.
+pub(super) type Known = (Arc<Pod>, Arc<PodClass>, Arc<str>, bool);
+
+impl View {
+    /// A node came or changed. Tells what of it a scheduler can see; nothing, for a heartbeat.
+    pub fn node_changed(&mut self, node: &Arc<Node>) -> Change {
+        self.set_node(&node.metadata.name, Some(node))
+    }
+
+    /// A node is gone. Its pods stay until they are gone themselves, or their node comes back.
+    pub fn node_removed(&mut self, name: &str) -> Change {
+        self.set_node(name, None)
+    }
+
+    /// A pod came or changed. Only pods that are bound to a node and have not ended are in the view; for an
+    /// assumed pod this is the confirmation, once it is bound.
+    pub fn pod_changed(&mut self, pod: &Arc<Pod>) -> Change {
+        let uid = &pod.metadata.uid;
+        match &pod.node_name {
+            _ if pod.is_terminal() => self.set_pod(uid, None),
+            Some(name) => {
+                let class = self.classes.of(pod, &mut self.resources);
+                self.set_pod(uid, Some((Arc::clone(pod), class, Arc::clone(name), false)))
+            }
+            None if self.is_assumed(uid) => Change::NONE,
+            None => self.set_pod(uid, None),
+        }
+    }
+
+    /// A pod is gone.
+    pub fn pod_removed(&mut self, uid: &Uid) -> Change {
+        self.set_pod(uid, None)
+    }
+
+    /// A decision about a pod was not carried out: it is not on the node it was given to. Does nothing to pods
+    /// whose decision was confirmed.
+    pub fn forget(&mut self, uid: &Uid) -> Change {
+        if self.is_assumed(uid) { self.set_pod(uid, None) } else { Change::NONE }
+    }
+
+    /// A namespace came, or its labels changed.
+    pub fn namespace_changed(&mut self, namespace: &Namespace) -> Change {
+        let (name, labels) = (&namespace.metadata.name, &namespace.metadata.labels);
+        let old = self.namespaces.insert(name.clone(), labels.clone());
+        if old.unwrap_or_default() == *labels {
+            return Change::NONE;
+        }
+        self.log.push(Entry::Namespace);
+        Change::NAMESPACE
+    }
+
+    /// A namespace is gone.
+    pub fn namespace_removed(&mut self, name: &str) -> Change {
+        if self.namespaces.remove(name).is_none_or(|labels| labels.is_empty()) {
+            return Change::NONE;
+        }
+        self.log.push(Entry::Namespace);
+        Change::NAMESPACE
+    }
+
+    /// Puts a pod on a node by a decision. Returns the node's name.
+    pub(crate) fn assume(&mut self, pod: &PodInfo, node: NodeId) -> Arc<str> {
+        let name = Arc::clone(&self.slots.slot(node).name);
+        let next = (Arc::clone(pod.pod()), Arc::clone(pod.class()), Arc::clone(&name), true);
+        self.set_pod(&pod.pod().metadata.uid, Some(next));
+        name
+    }
+
+    pub(super) fn set_node(&mut self, name: &str, node: Option<&Arc<Node>>) -> Change {
+        if node.is_none() && self.slots.find(name).is_none() {
+            return Change::NONE;
+        }
+        let id = self.slots.ensure(name);
+        let old = self.slots.set_object(id, node.cloned());
+        let diff = difference(old.as_deref(), node.map(|n| &**n));
+        if diff != NodeDiff::NONE {
+            self.node_differs(id, old.as_deref(), node.map(|n| &**n), diff);
+        }
+        if self.trail.is_on() {
+            self.trail.push(Undo::Node(name.into(), old));
+        }
+        if node.is_none() {
+            self.slots.release(id);
+        }
+        if diff != NodeDiff::NONE && node.is_some() { Change::NODE } else { Change::NONE }
+    }
+
+    fn node_differs(&mut self, id: NodeId, old: Option<&Node>, new: Option<&Node>, diff: NodeDiff) {
+        if diff.intersects(NodeDiff::RESOURCES) {
+            let list = new.map(allocatable).cloned().unwrap_or_default();
+            self.columns.set_allocatable(id.index(), &list, &mut self.resources);
+        }
+        if diff.intersects(NodeDiff::TOPOLOGY) {
+            self.topology.set_node(id.index(), new.map(|n| &n.metadata.labels));
+            self.topology.compact(|| labels(&self.slots));
+        }
+        if diff.intersects(NodeDiff::IMAGES) {
+            if let Some(node) = new {
+                self.images.add(node);
+            }
+            if let Some(node) = old {
+                self.images.remove(node);
+            }
+        }
+        self.log.push(Entry::Node(id, diff));
+    }
+
+    /// Sets or removes what is known of one pod.
+    pub(super) fn set_pod(&mut self, uid: &Uid, next: Option<Known>) -> Change {
+        let number = self.pods.find(uid);
+        let mut change = Change::NONE;
+        if let (Some(number), Some((pod, class, name, assumed))) = (number, &next) {
+            let record = self.pods.get(number);
+            if record.class.id == class.id && self.slots.slot(record.node).name == *name {
+                self.save(uid, Some(number));
+                let record = self.pods.get_mut(number);
+                (record.pod, record.assumed) = (Arc::clone(pod), *assumed);
+                return change;
+            }
+        }
+        if number.is_none() && next.is_none() {
+            return change;
+        }
+        self.save(uid, number);
+        if let Some(number) = number {
+            self.displace(number);
+            change |= Change::FREED;
+        }
+        if let Some((pod, class, name, assumed)) = next {
+            self.place(pod, class, &name, assumed);
+            change |= Change::PLACED;
+        }
+        change
+    }
+
+    fn save(&mut self, uid: &Uid, number: Option<u32>) {
+        if self.trail.is_on() {
+            let before = number.map(|n| self.pods.get(n)).map(|r| {
+                (
+                    Arc::clone(&r.pod),
+                    Arc::clone(&r.class),
+                    Arc::clone(&self.slots.slot(r.node).name),
+                    r.assumed,
+                )
+            });
+            self.trail.push(Undo::Pod(uid.clone(), before));
+        }
+    }
+
+    fn place(&mut self, pod: Arc<Pod>, class: Arc<PodClass>, node: &str, assumed: bool) {
+        let id = self.slots.ensure(node);
+        self.columns.charge(id.index(), &class.requests, class.weight, 1);
+        self.residents.add(&class, id);
+        self.log.push(Entry::Pod(id, Arc::clone(&class), 1));
+        let slot = self.slots.slot_mut(id);
+        for port in &class.ports {
+            match slot.ports.iter_mut().find(|(p, _)| p == port) {
+                Some((_, count)) => *count += 1,
+                None => slot.ports.push((*port, 1)),
+            }
+        }
+        let place = slot.pods.len();
+        let number = self.pods.insert(Record { pod, class, node: id, place, assumed });
+        slot.pods.push(number);
+    }
+
+    fn displace(&mut self, number: u32) {
+        let Record { class, node: id, place, .. } = self.pods.remove(number);
+        self.columns.charge(id.index(), &class.requests, class.weight, -1);
+        self.residents.remove(&class, id);
+        let slot = self.slots.slot_mut(id);
+        for port in &class.ports {
+            if let Some((_, count)) = slot.ports.iter_mut().find(|(p, _)| p == port) {
+                *count -= 1;
+            }
+        }
+        slot.ports.retain(|(_, count)| *count > 0);
+        slot.pods.swap_remove(place);
+        if let Some(moved) = slot.pods.get(place) {
+            self.pods.get_mut(*moved).place = place;
+        }
+        self.slots.release(id);
+        self.log.push(Entry::Pod(id, class, -1));
+    }
+}
+
+/// What pods can have of a node: what it says is allocatable, or all it has.
+fn allocatable(node: &Node) -> &ResourceList {
+    let status = &node.status;
+    if status.allocatable.is_empty() { &status.capacity } else { &status.allocatable }
+}
+
+fn difference(old: Option<&Node>, new: Option<&Node>) -> NodeDiff {
+    let mut diff = NodeDiff::NONE;
+    match (old, new) {
+        (None, None) => {}
+        (Some(old), Some(new)) => {
+            diff.add(NodeDiff::LABELS, old.metadata.labels != new.metadata.labels);
+            let cordoned = old.spec.unschedulable != new.spec.unschedulable;
+            diff.add(NodeDiff::TAINTS, cordoned || old.spec.taints != new.spec.taints);
+            diff.add(NodeDiff::RESOURCES, allocatable(old) != allocatable(new));
+            diff.add(NodeDiff::IMAGES, old.status.images != new.status.images);
+            diff.add(
+                NodeDiff::REST,
+                old.metadata.annotations != new.metadata.annotations || rest_differs(old, new),
+            );
+        }
+        (old, new) => {
+            let images = |node: Option<&Node>| node.is_some_and(|n| !n.status.images.is_empty());
+            diff.add(NodeDiff::PRESENCE, true);
+            diff.add(NodeDiff::RESOURCES, true);
+            diff.add(NodeDiff::IMAGES, images(old) || images(new));
+        }
+    }
+    diff
+}
+
+/// Whether a plugin could see another difference. Times of heartbeats are none.
+fn rest_differs(old: &Node, new: &Node) -> bool {
+    let conditions =
+        |node: &Node| node.status.conditions.iter().map(|c| (c.type_.clone(), c.status)).collect::<Vec<_>>();
+    old.status.capacity != new.status.capacity
+        || old.status.node_info != new.status.node_info
+        || conditions(old) != conditions(new)
+}
