@@ -1,5 +1,6 @@
 //! Objects, decisions, store, controllers and the node agent of Orchestra.
 
+pub mod autoscale;
 pub mod balance;
 pub mod client;
 pub mod clock;

@@ -1,0 +1,258 @@
+//! The controllers on a memory store, with a paused clock: what they bring about, and what they leave alone.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use orchestra_core::client::{Client, ClientError, DeleteOptions, ListOptions, Propagation};
+use orchestra_core::clock::TokioClock;
+use orchestra_core::controller::{
+    DisruptionController, EndpointsController, GarbageCollector, NODE_LEASE_NAMESPACE, NamespaceController,
+    NodeLifecycleController, NodeLifecycleOptions, UNREACHABLE,
+};
+use orchestra_core::engine::{Caches, Recorder, Tasks};
+use orchestra_core::model::{
+    Condition, ConfigMap, EndpointSlice, Lease, Namespace, Node, OwnerReference, Pod, PodDisruptionBudget, Resource,
+    Scheme, Service, Timestamp,
+};
+use orchestra_core::rng::Rng;
+use orchestra_core::store::{MemoryStore, Store};
+
+struct World {
+    client: Client,
+    caches: Caches,
+    rng: Rng,
+    tasks: Tasks,
+}
+
+impl World {
+    async fn new() -> Self {
+        let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
+        let rng = Rng::seeded(1);
+        let clock = Arc::new(TokioClock::starting_at(Timestamp::from_micros(1_800_000_000_000_000)));
+        let client = Client::new(Arc::clone(&store), Arc::new(Scheme::kubernetes()), clock, rng.clone());
+        for name in ["default", NODE_LEASE_NAMESPACE] {
+            client.create(Namespace::new(name)).await.unwrap();
+        }
+        let tasks = Tasks::new();
+        Self { client, caches: Caches::new(store, tasks.clone()), rng, tasks }
+    }
+
+    async fn running(&self, name: &str, node: &str, ip: [u8; 4]) -> Arc<Pod> {
+        let pod = self.client.create(Pod::new(name).image("i").label("app", "web")).await.unwrap();
+        self.client.transaction().bind(&pod, node).commit().await.unwrap();
+        self.client
+            .modify_status::<Pod>(name, |pod| {
+                pod.status.pod_ip = Some(ip.into());
+                pod.set_condition(Condition::new("Ready", true, Timestamp::EPOCH));
+            })
+            .await
+            .unwrap()
+    }
+
+    /// Waits until the object is as `holds` says; the deadline is in paused time, so it costs none.
+    async fn until<T: Resource>(&self, name: &str, holds: impl FnMut(Option<&T>) -> bool + Send) {
+        let wait = self.client.wait::<T>(name, holds);
+        tokio::time::timeout(Duration::from_secs(600), wait).await.expect("it came about in time").unwrap();
+    }
+}
+
+fn owned_by<T: Resource>(owner: &T, name: &str) -> ConfigMap {
+    let mut part = ConfigMap::new(name);
+    part.metadata.owner_references = vec![OwnerReference::controller_of(owner)];
+    part
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_service_lists_the_ready_pods_it_selects_and_forgets_those_that_go() {
+    let world = World::new().await;
+    EndpointsController::start(&world.client, &world.caches, &world.rng, &world.tasks);
+    world.client.create(Service::new("web").port(80).target_port(8080)).await.unwrap();
+    let a = world.running("a", "node", [127, 1, 0, 1]).await;
+    world.running("b", "node", [127, 1, 0, 2]).await;
+    let ready = |slice: Option<&EndpointSlice>| {
+        slice.map_or(0, |s| s.endpoints.iter().filter(|e| e.conditions.is_ready()).count())
+    };
+    world.until::<EndpointSlice>("web-0", |slice| ready(slice) == 2).await;
+    let slice = world.client.get::<EndpointSlice>("web-0").await.unwrap();
+    assert_eq!(slice.ports[0].port, Some(8080));
+    assert!(slice.endpoints.iter().any(|e| e.target_ref.as_ref().unwrap().uid == a.metadata.uid));
+
+    world.client.delete::<Pod>("a", &DeleteOptions::default()).await.unwrap();
+    world.until::<EndpointSlice>("web-0", |slice| ready(slice) == 1).await;
+    let slice = world.client.get::<EndpointSlice>("web-0").await.unwrap();
+    assert!(slice.endpoints.iter().any(|e| e.conditions.is_terminating()), "it is listed until it is gone");
+    world.client.delete::<Pod>("a", &DeleteOptions::default().grace_period(0)).await.unwrap();
+    world.until::<EndpointSlice>("web-0", |slice| slice.is_some_and(|s| s.endpoints.len() == 1)).await;
+    world.tasks.shutdown().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_large_service_is_cut_into_slices_and_a_change_rewrites_one() {
+    let world = World::new().await;
+    EndpointsController::start(&world.client, &world.caches, &world.rng, &world.tasks);
+    for i in 0..150u8 {
+        world.running(&format!("pod-{i}"), "node", [127, 1, 1, i]).await;
+    }
+    world.client.create(Service::new("web").port(80)).await.unwrap();
+    world.until::<EndpointSlice>("web-1", |slice| slice.is_some_and(|s| s.endpoints.len() == 50)).await;
+    let first = world.client.get::<EndpointSlice>("web-0").await.unwrap();
+    assert_eq!(first.endpoints.len(), 100);
+    let second = world.client.get::<EndpointSlice>("web-1").await.unwrap();
+    let in_second = second.endpoints[0].target_ref.as_ref().unwrap().name.clone();
+    world.client.delete::<Pod>(&in_second, &DeleteOptions::default().grace_period(0)).await.unwrap();
+    world.until::<EndpointSlice>("web-1", |slice| slice.is_some_and(|s| s.endpoints.len() == 49)).await;
+    let after = world.client.get::<EndpointSlice>("web-0").await.unwrap();
+    assert_eq!(after.metadata.resource_version, first.metadata.resource_version, "the other slice is not touched");
+    world.tasks.shutdown().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn parts_go_with_their_last_owner_and_only_then() {
+    let world = World::new().await;
+    let one = world.client.create(ConfigMap::new("one")).await.unwrap();
+    let two = world.client.create(ConfigMap::new("two")).await.unwrap();
+    let mut shared = owned_by(&*one, "shared");
+    shared.metadata.owner_references.push(OwnerReference { controller: false, ..OwnerReference::controller_of(&*two) });
+    world.client.create(shared).await.unwrap();
+    world.client.create(owned_by(&*one, "part")).await.unwrap();
+    GarbageCollector::start(&world.client, &world.rng, &world.tasks);
+    world.client.delete::<ConfigMap>("one", &DeleteOptions::default()).await.unwrap();
+    world.until::<ConfigMap>("part", |part| part.is_none()).await;
+    assert!(world.client.find::<ConfigMap>("shared").await.unwrap().is_some(), "it has another owner");
+    world.client.delete::<ConfigMap>("two", &DeleteOptions::default()).await.unwrap();
+    world.until::<ConfigMap>("shared", |part| part.is_none()).await;
+
+    // An owner of the same name, but another object: the part is an orphan from the start.
+    world.client.create(ConfigMap::new("one")).await.unwrap();
+    world.client.create(owned_by(&*one, "late")).await.unwrap();
+    world.until::<ConfigMap>("late", |part| part.is_none()).await;
+    assert!(world.client.find::<ConfigMap>("one").await.unwrap().is_some());
+    world.tasks.shutdown().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn foreground_waits_for_the_parts_and_orphan_frees_them() {
+    let world = World::new().await;
+    GarbageCollector::start(&world.client, &world.rng, &world.tasks);
+    let owner = world.client.create(ConfigMap::new("owner")).await.unwrap();
+    let mut part = owned_by(&*owner, "part");
+    part.metadata.finalizers = vec!["example.org/slow".into()];
+    world.client.create(part).await.unwrap();
+    let foreground = DeleteOptions::default().propagation(Propagation::Foreground);
+    world.client.delete::<ConfigMap>("owner", &foreground).await.unwrap();
+    world.until::<ConfigMap>("part", |part| part.is_some_and(|p| p.metadata.is_deleting())).await;
+    assert!(world.client.get::<ConfigMap>("owner").await.unwrap().metadata.is_deleting(), "it waits for its part");
+    world.client.modify::<ConfigMap>("part", |part| part.metadata.finalizers.clear()).await.unwrap();
+    world.until::<ConfigMap>("owner", |owner| owner.is_none()).await;
+
+    let owner = world.client.create(ConfigMap::new("owner")).await.unwrap();
+    world.client.create(owned_by(&*owner, "kept")).await.unwrap();
+    // The collector must know of the part before it can free it.
+    world.until::<ConfigMap>("kept", |kept| kept.is_some()).await;
+    let orphan = DeleteOptions::default().propagation(Propagation::Orphan);
+    world.client.delete::<ConfigMap>("owner", &orphan).await.unwrap();
+    world.until::<ConfigMap>("owner", |owner| owner.is_none()).await;
+    let kept = world.client.get::<ConfigMap>("kept").await.unwrap();
+    assert!(kept.metadata.owner_references.is_empty() && !kept.metadata.is_deleting());
+    world.tasks.shutdown().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_deleted_namespace_is_emptied_and_takes_nothing_new() {
+    let world = World::new().await;
+    NamespaceController::start(&world.client, &world.caches, &world.rng, &world.tasks);
+    world.client.create(Namespace::new("shop")).await.unwrap();
+    let shop = world.client.namespace("shop");
+    let mut slow = ConfigMap::new("slow");
+    slow.metadata.finalizers = vec!["example.org/slow".into()];
+    shop.create(slow).await.unwrap();
+    shop.create(ConfigMap::new("quick")).await.unwrap();
+    world.client.delete::<Namespace>("shop", &DeleteOptions::default()).await.unwrap();
+    tokio::time::timeout(Duration::from_secs(60), shop.wait::<ConfigMap>("quick", |map| map.is_none()))
+        .await
+        .unwrap()
+        .unwrap();
+    let refused = shop.create(ConfigMap::new("late")).await.unwrap_err();
+    assert!(matches!(refused, ClientError::Denied { .. }), "{refused}");
+    assert!(world.client.find::<Namespace>("shop").await.unwrap().is_some());
+    shop.modify::<ConfigMap>("slow", |map| map.metadata.finalizers.clear()).await.unwrap();
+    world.until::<Namespace>("shop", |namespace| namespace.is_none()).await;
+    world.tasks.shutdown().await;
+}
+
+async fn renew(client: &Client, node: &str) {
+    let leases = client.namespace(NODE_LEASE_NAMESPACE);
+    let now = client.clock().now();
+    match leases.modify::<Lease>(node, |lease| lease.spec.renew_time = Some(now)).await {
+        Err(ClientError::NotFound(_)) => drop(leases.create(Lease::new(node).held(node, 40, now)).await.unwrap()),
+        result => drop(result.unwrap()),
+    }
+}
+
+async fn nodes(world: &World, names: &[&str]) {
+    for name in names {
+        world.client.create(Node::new(*name)).await.unwrap();
+        renew(&world.client, name).await;
+    }
+    NodeLifecycleController::start(
+        NodeLifecycleOptions::default(),
+        &world.client,
+        &world.caches,
+        Recorder::disabled(),
+        &world.rng,
+        &world.tasks,
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_silent_node_is_tainted_and_its_pods_leave_it() {
+    let world = World::new().await;
+    nodes(&world, &["a", "b", "c"]).await;
+    world.running("on-a", "a", [127, 1, 0, 1]).await;
+    world.running("on-b", "b", [127, 1, 0, 2]).await;
+    for _ in 0..10 {
+        tokio::time::sleep(Duration::from_secs(10)).await;
+        renew(&world.client, "b").await;
+        renew(&world.client, "c").await;
+    }
+    world.until::<Pod>("on-a", |pod| pod.is_none_or(|p| p.metadata.is_deleting() && !p.is_ready())).await;
+    assert!(world.client.get::<Node>("a").await.unwrap().spec.taints.iter().any(|t| t.key == UNREACHABLE));
+    assert!(!world.client.get::<Pod>("on-b").await.unwrap().metadata.is_deleting());
+    renew(&world.client, "a").await;
+    world.until::<Node>("a", |node| node.is_some_and(|n| n.spec.taints.is_empty())).await;
+    world.tasks.shutdown().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn when_most_nodes_are_silent_at_once_nothing_is_evicted() {
+    let world = World::new().await;
+    nodes(&world, &["a", "b", "c"]).await;
+    for (i, node) in ["a", "b", "c"].into_iter().enumerate() {
+        world.running(&format!("on-{node}"), node, [127, 1, 0, u8::try_from(i).unwrap()]).await;
+    }
+    for _ in 0..30 {
+        tokio::time::sleep(Duration::from_secs(10)).await;
+        renew(&world.client, "c").await;
+    }
+    let pods = world.client.list::<Pod>(&ListOptions::default()).await.unwrap();
+    assert!(pods.items.iter().all(|pod| !pod.metadata.is_deleting()), "two of three is more than 55 percent");
+    world.tasks.shutdown().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn two_evictions_at_once_do_not_both_spend_the_last_of_a_budget() {
+    let world = World::new().await;
+    DisruptionController::start(&world.client, &world.caches, &world.rng, &world.tasks);
+    for i in 0..3u8 {
+        world.running(&format!("web-{i}"), "node", [127, 1, 0, i]).await;
+    }
+    world.client.create(PodDisruptionBudget::new("web").min_available(2)).await.unwrap();
+    let spendable = |b: Option<&PodDisruptionBudget>| b.is_some_and(|b| b.status.disruptions_allowed == 1);
+    world.until::<PodDisruptionBudget>("web", spendable).await;
+    let options = DeleteOptions::default();
+    let (one, two) = tokio::join!(world.client.evict("web-0", &options), world.client.evict("web-1", &options));
+    assert!(one.is_ok() != two.is_ok(), "one of them goes: {one:?}, {two:?}");
+    let refused = one.err().or(two.err()).unwrap();
+    assert!(refused.to_string().contains("disruption budget web"), "{refused}");
+    world.tasks.shutdown().await;
+}
