@@ -75,6 +75,48 @@ fn every_unknown_field_survives_and_so_do_the_known() {
 }
 
 #[test]
+fn every_unknown_field_is_warned_of() {
+    /// The paths of the fields in `value` that no version of the model is going to have.
+    fn unknown(path: &str, value: &Value, found: &mut Vec<String>) {
+        const OTHERS: [&str; 7] = [
+            "managedFields",
+            "claims",
+            "mountPropagation",
+            "seccompProfile",
+            "nfs",
+            "sysctls",
+            "lastProbeTime",
+        ];
+        match value {
+            Value::Object(fields) => {
+                for (key, value) in fields {
+                    let path = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
+                    if key == "x" || key == "serviceAccountToken" || OTHERS.contains(&key.as_str()) {
+                        found.push(path);
+                    } else {
+                        unknown(&path, value, found);
+                    }
+                }
+            }
+            Value::Array(items) => {
+                for (i, item) in items.iter().enumerate() {
+                    unknown(&format!("{path}[{i}]"), item, found);
+                }
+            }
+            _ => {}
+        }
+    }
+    let manifest = with_unknown_fields();
+    let (mut expected, mut found) = (Vec::new(), Vec::new());
+    unknown("", &manifest, &mut expected);
+    found.extend(crate::model::unmodelled::warnings(&read(manifest)).into_iter().map(|warning| warning.path));
+    expected.sort();
+    found.sort();
+    assert!(expected.len() > 50);
+    assert_eq!(found, expected);
+}
+
+#[test]
 fn what_is_absent_is_not_written() {
     let pod =
         read(json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "a"}, "spec": {"containers": [
