@@ -7,12 +7,12 @@ use orchestra_core::client::{Client, ClientError, DeleteOptions, ListOptions, Pr
 use orchestra_core::clock::TokioClock;
 use orchestra_core::controller::{
     DisruptionController, EndpointsController, GarbageCollector, NODE_LEASE_NAMESPACE, NamespaceController,
-    NodeLifecycleController, NodeLifecycleOptions, UNREACHABLE,
+    NodeLifecycleController, NodeLifecycleOptions, SchedulingLoop, UNREACHABLE,
 };
 use orchestra_core::engine::{Caches, Recorder, Tasks};
 use orchestra_core::model::{
-    Condition, ConfigMap, EndpointSlice, Lease, Namespace, Node, OwnerReference, Pod, PodDisruptionBudget, Resource,
-    Scheme, Service, Timestamp,
+    Condition, ConfigMap, Container, EndpointSlice, Event, Lease, Namespace, Node, OwnerReference, Pod,
+    PodDisruptionBudget, Resource, Scheme, Service, Timestamp,
 };
 use orchestra_core::rng::Rng;
 use orchestra_core::store::{MemoryStore, Store};
@@ -102,7 +102,10 @@ async fn a_large_service_is_cut_into_slices_and_a_change_rewrites_one() {
     world.client.delete::<Pod>(&in_second, &DeleteOptions::default().grace_period(0)).await.unwrap();
     world.until::<EndpointSlice>("web-1", |slice| slice.is_some_and(|s| s.endpoints.len() == 49)).await;
     let after = world.client.get::<EndpointSlice>("web-0").await.unwrap();
-    assert_eq!(after.metadata.resource_version, first.metadata.resource_version, "the other slice is not touched");
+    assert_eq!(
+        after.metadata.resource_version, first.metadata.resource_version,
+        "the other slice is not touched"
+    );
     world.tasks.shutdown().await;
 }
 
@@ -112,7 +115,10 @@ async fn parts_go_with_their_last_owner_and_only_then() {
     let one = world.client.create(ConfigMap::new("one")).await.unwrap();
     let two = world.client.create(ConfigMap::new("two")).await.unwrap();
     let mut shared = owned_by(&*one, "shared");
-    shared.metadata.owner_references.push(OwnerReference { controller: false, ..OwnerReference::controller_of(&*two) });
+    shared
+        .metadata
+        .owner_references
+        .push(OwnerReference { controller: false, ..OwnerReference::controller_of(&*two) });
     world.client.create(shared).await.unwrap();
     world.client.create(owned_by(&*one, "part")).await.unwrap();
     GarbageCollector::start(&world.client, &world.rng, &world.tasks);
@@ -141,7 +147,10 @@ async fn foreground_waits_for_the_parts_and_orphan_frees_them() {
     let foreground = DeleteOptions::default().propagation(Propagation::Foreground);
     world.client.delete::<ConfigMap>("owner", &foreground).await.unwrap();
     world.until::<ConfigMap>("part", |part| part.is_some_and(|p| p.metadata.is_deleting())).await;
-    assert!(world.client.get::<ConfigMap>("owner").await.unwrap().metadata.is_deleting(), "it waits for its part");
+    assert!(
+        world.client.get::<ConfigMap>("owner").await.unwrap().metadata.is_deleting(),
+        "it waits for its part"
+    );
     world.client.modify::<ConfigMap>("part", |part| part.metadata.finalizers.clear()).await.unwrap();
     world.until::<ConfigMap>("owner", |owner| owner.is_none()).await;
 
@@ -184,7 +193,9 @@ async fn renew(client: &Client, node: &str) {
     let leases = client.namespace(NODE_LEASE_NAMESPACE);
     let now = client.clock().now();
     match leases.modify::<Lease>(node, |lease| lease.spec.renew_time = Some(now)).await {
-        Err(ClientError::NotFound(_)) => drop(leases.create(Lease::new(node).held(node, 40, now)).await.unwrap()),
+        Err(ClientError::NotFound(_)) => {
+            drop(leases.create(Lease::new(node).held(node, 40, now)).await.unwrap())
+        }
         result => drop(result.unwrap()),
     }
 }
@@ -250,9 +261,48 @@ async fn two_evictions_at_once_do_not_both_spend_the_last_of_a_budget() {
     let spendable = |b: Option<&PodDisruptionBudget>| b.is_some_and(|b| b.status.disruptions_allowed == 1);
     world.until::<PodDisruptionBudget>("web", spendable).await;
     let options = DeleteOptions::default();
-    let (one, two) = tokio::join!(world.client.evict("web-0", &options), world.client.evict("web-1", &options));
+    let (one, two) =
+        tokio::join!(world.client.evict("web-0", &options), world.client.evict("web-1", &options));
     assert!(one.is_ok() != two.is_ok(), "one of them goes: {one:?}, {two:?}");
     let refused = one.err().or(two.err()).unwrap();
     assert!(refused.to_string().contains("disruption budget web"), "{refused}");
+    world.tasks.shutdown().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn pending_pods_are_bound_and_those_that_fit_nowhere_say_why() {
+    let world = World::new().await;
+    let mut schedulers = orchestra_core::controller::Schedulers::new();
+    let pipeline = orchestra_core::scheduler::PipelineBuilder::kubernetes().build();
+    schedulers.insert("default-scheduler".to_owned(), Box::new(pipeline));
+    let recorder = Recorder::start(&world.client, "scheduler", &world.tasks);
+    SchedulingLoop::start(schedulers, &world.client, &world.caches, recorder, &world.tasks);
+    for name in ["a", "b"] {
+        world.client.create(Node::new(name).capacity("cpu", "2").capacity("pods", "10")).await.unwrap();
+    }
+    for i in 0..4 {
+        let container = Container::new("main", "i").request("cpu", "1");
+        world.client.create(Pod::new(format!("fits-{i}")).container(container)).await.unwrap();
+    }
+    for i in 0..4 {
+        world.until::<Pod>(&format!("fits-{i}"), |pod| pod.is_some_and(|p| p.node_name.is_some())).await;
+    }
+    let container = Container::new("main", "i").request("cpu", "1");
+    world.client.create(Pod::new("waits").container(container)).await.unwrap();
+    let explained = |pod: Option<&Pod>| pod.is_some_and(|p| p.condition("PodScheduled").is_some());
+    world.until::<Pod>("waits", explained).await;
+    let waits = world.client.get::<Pod>("waits").await.unwrap();
+    let why = &waits.condition("PodScheduled").unwrap().message;
+    assert!(why.starts_with("0/2 nodes") && why.contains("cpu"), "{why}");
+
+    world.client.delete::<Pod>("fits-0", &DeleteOptions::default().grace_period(0)).await.unwrap();
+    world.until::<Pod>("waits", |pod| pod.is_some_and(|p| p.node_name.is_some())).await;
+    let events = world.client.list::<Event>(&ListOptions::default()).await.unwrap();
+    assert!(events.items.iter().any(|e| e.reason == "FailedScheduling" && e.involved_object.name == "waits"));
+    let mut on_node = std::collections::BTreeMap::new();
+    for pod in world.client.list::<Pod>(&ListOptions::default()).await.unwrap().items {
+        *on_node.entry(pod.node_name.clone()).or_insert(0) += 1;
+    }
+    assert!(on_node.values().all(|n| *n == 2), "no node is over-committed: {on_node:?}");
     world.tasks.shutdown().await;
 }

@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::{Client, ClientError, DeleteOptions, Operation, Propagation, apply};
 use crate::model::{
-    AnyObject, AnyObjectExt, Condition, FieldErrors, Namespace, NamespacePhase, Object, ObjectKey, Pod,
+    AnyObject, AnyObjectExt, Condition, FieldErrors, Namespace, NamespacePhase, Node, Object, ObjectKey, Pod,
     PodSpec, PriorityClass, Revision, Uid, validate_meta,
 };
 use crate::store::{Commit, Committed, Precondition, Scope, StoreError};
@@ -136,7 +136,10 @@ impl<'c> Plan<'c> {
     async fn create(&mut self, object: &AnyObject) -> Result<(), ClientError> {
         let mut object = object.clone_object();
         let o = unique(&mut object);
-        o.clear_status();
+        // A node is registered with what it has; all else has not been observed yet.
+        if (o as &dyn std::any::Any).downcast_ref::<Node>().is_none() {
+            o.clear_status();
+        }
         let namespaced = o.info().namespaced;
         let meta = o.meta_mut();
         if !namespaced {
