@@ -12,6 +12,9 @@ use super::{AnyObject, Decoded, ManifestError, ManifestProblem, Scheme, Warning}
 /// largest single object that Kubernetes takes has one and a half megabytes.
 pub const MAX_MANIFEST_BYTES: usize = 16 << 20;
 
+/// The longest path that a message about the text itself shows, in bytes: longer ones are of bombs.
+const MAX_PATH: usize = 200;
+
 /// A manifest that was read from a text.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
@@ -110,7 +113,8 @@ impl Parser<'_> {
         if may_be_yaml && before == (self.manifests.len(), self.document - 1) {
             // YAML may start like JSON: `{kind: Pod, ...}`.
             self.document -= 1;
-            if serde_yaml_ng::from_str::<serde::de::IgnoredAny>(document.text).is_ok() {
+            let is_yaml = || serde_yaml_ng::from_str::<serde::de::IgnoredAny>(document.text).is_ok();
+            if document.check_work().is_ok() && is_yaml() {
                 return self.read_yaml(document);
             }
             self.document += 1;
@@ -149,6 +153,10 @@ impl Parser<'_> {
     }
 
     fn read_yaml(&mut self, document: Document<'_>) -> Result<(), ManifestError> {
+        if let Err(message) = document.check_work() {
+            self.document += 1;
+            return Err(self.error(ManifestProblem::TooLarge, "", message, Some(document.line)));
+        }
         for (number, deserializer) in serde_yaml_ng::Deserializer::from_str(document.text).enumerate() {
             self.document += 1;
             let mut track = serde_path_to_error::Track::new();
@@ -184,7 +192,7 @@ impl Parser<'_> {
         let message = again.as_ref().unwrap_or(error).to_string();
         if message.contains("repetition limit") || message.contains("recursion limit") {
             let message = "grows too much when its aliases are followed, or is too deep".to_owned();
-            return self.error(ManifestProblem::TooLarge, path, message, line);
+            return self.error(ManifestProblem::TooLarge, "", message, line);
         }
         self.error(ManifestProblem::Syntax, "", format!("is not YAML: {message}"), line)
     }
@@ -196,6 +204,8 @@ impl Parser<'_> {
         message: impl Into<String>,
         line: Option<usize>,
     ) -> ManifestError {
+        // serde_path_to_error writes `?` where it knows nothing; and of what is too deep the path is no help.
+        let path = if path == "?" || path.len() > MAX_PATH { "" } else { path };
         ManifestError { document: Some(self.document), line, ..ManifestError::new(problem, path, message) }
     }
 

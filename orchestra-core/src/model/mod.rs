@@ -50,6 +50,8 @@ mod service_build;
 mod strict;
 mod taint;
 mod template;
+#[cfg(test)]
+mod tests;
 mod time;
 mod unmodelled;
 mod unstructured;

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::marker::PhantomData;
 
 use serde::{Deserialize, Deserializer, Serialize, de};
 use serde_json::Value;
@@ -22,7 +23,7 @@ pub struct Secret {
     /// Name, namespace, labels.
     pub metadata: ObjectMeta,
     /// The entries, base64 in the manifest.
-    #[serde(skip_serializing_if = "is_default")]
+    #[serde(skip_serializing_if = "is_default", deserialize_with = "entries")]
     pub data: BTreeMap<String, ByteString>,
     /// Entries as plain text. [`set_defaults`](super::Object::set_defaults) moves them into `data`, over
     /// what is there.
@@ -53,7 +54,41 @@ fn text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> 
 }
 
 fn texts<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeMap<String, String>, D::Error> {
-    Ok(BTreeMap::<String, Text>::deserialize(deserializer)?.into_iter().map(|(k, v)| (k, v.0)).collect())
+    Ok(entries::<Text, D>(deserializer)?.into_iter().map(|(k, v)| (k, v.0)).collect())
+}
+
+/// A map whose errors don't show what was found instead of one.
+fn entries<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<BTreeMap<String, T>, D::Error> {
+    struct Entries<T>(PhantomData<T>);
+    impl<'de, T: Deserialize<'de>> de::Visitor<'de> for Entries<T> {
+        type Value = BTreeMap<String, T>;
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("a map")
+        }
+        fn visit_str<E: de::Error>(self, _: &str) -> Result<Self::Value, E> {
+            Err(E::custom("must be a map (the value is not shown)"))
+        }
+        fn visit_i64<E: de::Error>(self, _: i64) -> Result<Self::Value, E> {
+            self.visit_str("")
+        }
+        fn visit_u64<E: de::Error>(self, _: u64) -> Result<Self::Value, E> {
+            self.visit_str("")
+        }
+        fn visit_f64<E: de::Error>(self, _: f64) -> Result<Self::Value, E> {
+            self.visit_str("")
+        }
+        fn visit_map<A: de::MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+            let mut entries = BTreeMap::new();
+            while let Some((key, value)) = map.next_entry()? {
+                entries.insert(key, value);
+            }
+            Ok(entries)
+        }
+    }
+    // Not `deserialize_map`: its own message would show what is there.
+    deserializer.deserialize_any(Entries(PhantomData))
 }
 
 impl fmt::Debug for Secret {

@@ -19,6 +19,9 @@ const MAX_EXPANDED_BYTES: usize = 4 * super::MAX_MANIFEST_BYTES;
 /// What a value costs beside its text: the size of a [`Value`] in its list or map.
 const VALUE_BYTES: usize = 32;
 
+/// The key whose map, or maps, are merged into the one that it stands in.
+const MERGE: &str = "<<";
+
 /// What reading has used so far, and what went wrong.
 #[derive(Debug, Default)]
 pub(super) struct Reading {
@@ -157,13 +160,9 @@ impl<'de> de::Visitor<'de> for Strict<'_> {
         self.reading.charge(0)?;
         let field = self.deeper()?;
         let (mut fields, mut merged) = (Map::new(), None);
-        while let Some(key) = access.next_key_seed(Key(self))? {
-            let is_merge = self.yaml && key == "<<";
-            if fields.contains_key(&key) || (is_merge && merged.is_some()) {
-                return Err(self.syntax(format!("the key `{key}` is there twice")));
-            }
+        while let Some(key) = access.next_key_seed(Key(self, &fields, merged.is_some()))? {
             let value = access.next_value_seed(field)?;
-            if is_merge {
+            if self.yaml && key == MERGE {
                 merged = Some(value);
             } else {
                 fields.insert(key, value);
@@ -194,8 +193,8 @@ impl Strict<'_> {
     }
 }
 
-/// Reads a key. As in Kubernetes, numbers and booleans become text.
-struct Key<'a>(Strict<'a>);
+/// Reads a key that is not yet among the fields, or merged. As in Kubernetes, numbers and booleans become text.
+struct Key<'a>(Strict<'a>, &'a Map<String, Value>, bool);
 
 impl<'de> de::DeserializeSeed<'de> for Key<'_> {
     type Value = String;
@@ -212,7 +211,11 @@ impl<'de> de::Visitor<'de> for Key<'_> {
     }
 
     fn visit_str<E: de::Error>(self, key: &str) -> Result<String, E> {
-        self.0.reading.charge(key.len())?;
+        let Self(strict, fields, merged) = self;
+        strict.reading.charge(key.len())?;
+        if fields.contains_key(key) || (merged && key == MERGE) {
+            return Err(strict.syntax(format!("the key `{key}` is there twice")));
+        }
         Ok(key.to_owned())
     }
 
