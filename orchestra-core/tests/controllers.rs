@@ -306,3 +306,13 @@ async fn pending_pods_are_bound_and_those_that_fit_nowhere_say_why() {
     assert!(on_node.values().all(|n| *n == 2), "no node is over-committed: {on_node:?}");
     world.tasks.shutdown().await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn the_pods_of_a_node_that_is_no_more_go_with_it() {
+    let world = World::new().await;
+    nodes(&world, &["a", "b"]).await;
+    world.running("on-a", "a", [127, 1, 0, 1]).await;
+    world.client.delete::<Node>("a", &DeleteOptions::default()).await.unwrap();
+    world.until::<Pod>("on-a", |pod| pod.is_none()).await;
+    world.tasks.shutdown().await;
+}

@@ -59,6 +59,8 @@ pub struct NodeLifecycleController {
 struct State {
     /// When each lease was last seen to change, and what it said.
     renewals: BTreeMap<String, (Option<Timestamp>, Instant)>,
+    /// Since when a node that has pods is not there.
+    gone: BTreeMap<String, Instant>,
     /// How many evictions are free now, and since when.
     tokens: f64,
     refilled: Instant,
@@ -76,7 +78,8 @@ impl NodeLifecycleController {
     ) {
         let pods = caches.of::<Pod>();
         let tokens = f64::from(options.evictions_per_second);
-        let state = State { renewals: BTreeMap::new(), tokens, refilled: Instant::now() };
+        let state =
+            State { renewals: BTreeMap::new(), gone: BTreeMap::new(), tokens, refilled: Instant::now() };
         let reconciler = Self {
             options,
             nodes: caches.of(),
@@ -116,6 +119,37 @@ impl NodeLifecycleController {
             *seen = (renewed, Instant::now());
         }
         grace.saturating_sub(seen.1.elapsed())
+    }
+
+    /// There is no such node: nobody will ever end the pods that are bound to it, so their objects go. Not at
+    /// once, since a node may be about to register.
+    async fn gone(&self, name: &str, client: &Client) -> Result<Next, ReconcileError> {
+        let pods = self.pods_on.get(name);
+        let waited = {
+            let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+            state.renewals.remove(name);
+            if pods.is_empty() {
+                state.gone.remove(name);
+                return Ok(Next::OnChange);
+            }
+            state.gone.entry(name.to_owned()).or_insert_with(Instant::now).elapsed()
+        };
+        if waited < self.options.grace {
+            return Ok(Next::After(self.options.grace.saturating_sub(waited)));
+        }
+        if client.find::<Node>(name).await?.is_some() {
+            return Ok(Next::OnChange);
+        }
+        let granted = self.take(pods.len());
+        for pod in pods.iter().take(granted) {
+            let options = DeleteOptions::default().uid(pod.metadata.uid.clone()).grace_period(0);
+            let client = client.namespace(pod.metadata.namespace.as_str());
+            match client.delete::<Pod>(&pod.metadata.name, &options).await {
+                Err(error) if !error.is_not_found() && !error.is_conflict() => return Err(error),
+                _ => {}
+            }
+        }
+        Ok(if granted < pods.len() { Next::After(Duration::from_secs(1)) } else { Next::OnChange })
     }
 
     /// Takes up to `wanted` from the eviction budget.
@@ -254,10 +288,8 @@ fn tolerated_for(node: &Node, pod: &Pod, now: Timestamp) -> Option<Duration> {
 #[async_trait]
 impl Reconciler for NodeLifecycleController {
     async fn reconcile(&self, key: &ObjectKey, client: &Client) -> Result<Next, ReconcileError> {
-        let Some(node) = self.nodes.get(key) else {
-            self.state.lock().unwrap_or_else(PoisonError::into_inner).renewals.remove(&*key.name);
-            return Ok(Next::OnChange);
-        };
+        let Some(node) = self.nodes.get(key) else { return self.gone(&key.name, client).await };
+        self.state.lock().unwrap_or_else(PoisonError::into_inner).gone.remove(&*key.name);
         let patience = self.patience(&node);
         let silent = patience.is_zero();
         if silent && self.cut_off() {
