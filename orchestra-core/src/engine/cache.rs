@@ -5,9 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
 
-use tokio::sync::watch;
-
 use super::Tasks;
+use super::progress::Progress;
 use super::queue::Backoff;
 use crate::model::{AnyObject, AnyObjectExt, GroupKind, ObjectKey, Resource, Revision};
 use crate::store::{Scope, Store, StoreError};
@@ -41,7 +40,7 @@ pub struct Cache<T> {
     objects: RwLock<BTreeMap<ObjectKey, Arc<T>>>,
     // Held while a change is applied, so that a handler that is added sees each object exactly once.
     handlers: Mutex<Handlers<T>>,
-    revision: watch::Sender<Option<Revision>>,
+    seen: Progress,
 }
 
 struct Handlers<T> {
@@ -54,7 +53,7 @@ impl<T: Resource> Cache<T> {
         Self {
             objects: RwLock::default(),
             handlers: Mutex::new(Handlers { indexes: Vec::new(), listeners: Vec::new() }),
-            revision: watch::Sender::new(None),
+            seen: Progress::default(),
         }
     }
 
@@ -150,9 +149,7 @@ impl<T: Resource> Cache<T> {
 
     /// Waits until the cache shows everything up to `revision`, the revision of a commit to this kind.
     pub async fn wait_for(&self, revision: Revision) {
-        let mut seen = self.revision.subscribe();
-        // The sender lives as long as the cache, so this ends only by the revision coming.
-        let _ended = seen.wait_for(|seen| seen.is_some_and(|seen| seen >= revision)).await;
+        self.seen.wait_for(revision).await;
     }
 
     /// Waits until the cache has been filled for the first time.
@@ -176,7 +173,7 @@ impl<T: Resource> Cache<T> {
     }
 
     fn publish(&self, revision: Revision) {
-        self.revision.send_modify(|seen| *seen = (*seen).max(Some(revision)));
+        self.seen.reach(revision);
     }
 
     /// Makes the cache equal a list: what is gone goes, what differs changes.
@@ -241,7 +238,7 @@ impl<T: Resource> Cache<T> {
 
 impl<T> fmt::Debug for Cache<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Cache").field("revision", &*self.revision.borrow()).finish_non_exhaustive()
+        f.debug_struct("Cache").field("revision", &self.seen.get()).finish_non_exhaustive()
     }
 }
 
@@ -297,7 +294,7 @@ pub struct Caches {
 struct Entry {
     /// An `Arc<Cache<T>>`.
     cache: Arc<dyn Any + Send + Sync>,
-    seen: watch::Receiver<Option<Revision>>,
+    seen: Progress,
 }
 
 impl Caches {
@@ -323,7 +320,7 @@ impl Caches {
         let cache = Arc::new(Cache::<T>::new());
         let (store, follower) = (Arc::clone(&self.store), Arc::clone(&cache));
         self.tasks.spawn("cache", async move { follower.follow(&*store, Backoff::default()).await });
-        let seen = cache.revision.subscribe();
+        let seen = cache.seen.clone();
         let any: Arc<dyn Any + Send + Sync> = Arc::<Cache<T>>::clone(&cache);
         caches.insert(kind, Entry { cache: any, seen });
         cache
@@ -332,8 +329,8 @@ impl Caches {
     /// Waits until the cache of `kind`, where there is one, shows everything up to `revision`.
     pub async fn wait_for(&self, kind: &GroupKind, revision: Revision) {
         let seen = self.lock().get(kind).map(|entry| entry.seen.clone());
-        if let Some(mut seen) = seen {
-            let _ended = seen.wait_for(|seen| seen.is_some_and(|seen| seen >= revision)).await;
+        if let Some(seen) = seen {
+            seen.wait_for(revision).await;
         }
     }
 

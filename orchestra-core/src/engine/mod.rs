@@ -14,6 +14,7 @@
 mod cache;
 mod controller;
 mod events;
+mod progress;
 mod queue;
 mod tasks;
 
