@@ -8,6 +8,7 @@ pub mod controller;
 pub mod drain;
 pub mod engine;
 pub mod model;
+pub mod node;
 pub mod rng;
 pub mod rollout;
 pub mod runtime;

@@ -1,0 +1,51 @@
+//! Making a container's image present.
+
+use std::time::Duration;
+
+use super::{CALL_LIMIT, bounded};
+use crate::model::{Container, ImagePullPolicy, Pod};
+use crate::node::action::StartError;
+use crate::node::agent::Shared;
+use crate::node::env::Sources;
+use crate::node::error::chain;
+use crate::node::registry_auth::registry_auth;
+use crate::node::spec::pull_policy;
+use crate::runtime::{ImageSpec, RuntimeError};
+
+/// How long a pull may take: a large image over a slow line. After that it is tried again.
+const PULL_LIMIT: Duration = Duration::from_secs(1800);
+
+pub(super) async fn ensure(
+    shared: &Shared,
+    pod: &Pod,
+    container: &Container,
+    sources: &Sources,
+) -> Result<(), StartError> {
+    let image = ImageSpec::from(container.image.as_str());
+    let policy = pull_policy(container);
+    if policy != ImagePullPolicy::Always {
+        let call = shared.runtime.image(&image);
+        let present = bounded(CALL_LIMIT, &image.name, "look for the image", call).await;
+        match present.map_err(|error| refused(container, &error))? {
+            Some(_) => return Ok(()),
+            None if policy == ImagePullPolicy::Never => {
+                let message = format!(
+                    "image {} of container {} is not present, and its pull policy is Never",
+                    container.image, container.name
+                );
+                return Err(StartError::Pull { reason: "ErrImageNeverPull", message });
+            }
+            None => {}
+        }
+    }
+    let auth = registry_auth(pod, &container.image, sources);
+    let call = shared.runtime.pull_image(&image, auth.as_ref());
+    let pulled = bounded(PULL_LIMIT, &image.name, "pull the image", call).await;
+    pulled.map(drop).map_err(|error| refused(container, &error))
+}
+
+fn refused(container: &Container, error: &RuntimeError) -> StartError {
+    let reason =
+        if matches!(error, RuntimeError::InvalidImage { .. }) { "InvalidImageName" } else { "ErrImagePull" };
+    StartError::Pull { reason, message: format!("container {}: {}", container.name, chain(error)) }
+}

@@ -1,0 +1,93 @@
+//! Starting a run of a container.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::{CALL_LIMIT, Job, bounded, hook, image, with_addresses};
+use crate::model::{Container, Pod};
+use crate::node::action::StartError;
+use crate::node::agent::Shared;
+use crate::node::env::{Sources, environment, service_env};
+use crate::node::error::chain;
+use crate::node::spec::container_spec;
+use crate::node::volumes::{MountError, mounts};
+use crate::runtime::{ContainerId, ContainerSpec, RuntimeError, SandboxId};
+
+/// How long a postStart hook may take. Kubernetes lets it run for ever, and the container hang with it.
+const POST_START_LIMIT: Duration = Duration::from_secs(600);
+
+/// Pulls, creates and starts, and runs the postStart hook. Whatever of that was done before is found done.
+pub(super) async fn start(
+    shared: &Arc<Shared>,
+    job: &Job,
+    name: &str,
+    attempt: u32,
+) -> Result<(), StartError> {
+    let create = |message: &str| StartError::Create { message: message.to_owned(), outcome_unknown: false };
+    let (Some(pod), Some(sandbox)) = (&job.pod, &job.sandbox) else {
+        return Err(create("the pod or its sandbox is gone"));
+    };
+    let pod = with_addresses(shared, pod, Some(sandbox));
+    let Some(container) = pod.spec.container(name) else { return Err(create("there is no such container")) };
+    let sources = shared.sources(&pod).await.map_err(|error| create(&chain(&error)))?;
+    image::ensure(shared, &pod, container, &sources).await?;
+    let spec = resolve(shared, &pod, container, attempt, &sources).await?;
+    let id = create_and_start(shared, &sandbox.id, &spec).await?;
+    let Some(handler) = container.lifecycle.as_ref().and_then(|l| l.post_start.as_ref()) else {
+        return Ok(());
+    };
+    let ran = hook::run(shared, sandbox, container, &id, handler, POST_START_LIMIT).await;
+    if let Err(message) = ran {
+        let grace = Duration::from_secs(pod.spec.termination_grace_period_seconds);
+        let call = shared.runtime.stop_container(&id, grace);
+        let stopped = bounded(grace + CALL_LIMIT, name, "stop after a failed postStart hook", call).await;
+        if let Err(error) = stopped {
+            tracing::warn!(container = name, error = chain(&error), "a container outlives its failed hook");
+        }
+        return Err(StartError::PostStart { message });
+    }
+    Ok(())
+}
+
+async fn resolve(
+    shared: &Arc<Shared>,
+    pod: &Pod,
+    container: &Container,
+    attempt: u32,
+    sources: &Sources,
+) -> Result<ContainerSpec, StartError> {
+    let config = |message: String| StartError::Config { message };
+    let services = if pod.spec.enable_service_links == Some(false) {
+        Vec::new()
+    } else {
+        service_env(&shared.services.in_namespace(&pod.metadata.namespace))
+    };
+    let env = environment(pod, container, sources, &services).map_err(|error| config(error.to_string()))?;
+    let mounts =
+        mounts(&*shared.volumes, pod, container, sources, &env).await.map_err(|error| match error {
+            MountError::Config(error) => config(error.to_string()),
+            MountError::Files(_) => StartError::Create { message: error.message(), outcome_unknown: false },
+        })?;
+    Ok(container_spec(pod, container, attempt, env, mounts))
+}
+
+async fn create_and_start(
+    shared: &Arc<Shared>,
+    sandbox: &SandboxId,
+    spec: &ContainerSpec,
+) -> Result<ContainerId, StartError> {
+    let call = shared.runtime.create_container(sandbox, spec);
+    let created = bounded(CALL_LIMIT, &spec.name, "create the container", call).await;
+    let id = created.map_err(|error| failed(&error))?;
+    let call = shared.runtime.start_container(&id);
+    bounded(CALL_LIMIT, &spec.name, "start the container", call).await.map_err(|error| failed(&error))?;
+    Ok(id)
+}
+
+fn failed(error: &RuntimeError) -> StartError {
+    let message = chain(error);
+    match error {
+        RuntimeError::Start { .. } => StartError::Run { message },
+        _ => StartError::Create { message, outcome_unknown: error.outcome_unknown() },
+    }
+}

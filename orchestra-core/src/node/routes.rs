@@ -1,0 +1,138 @@
+//! Which change concerns which agent.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+
+use super::agent::Shared;
+use crate::engine::{Cache, CacheChange, Caches, Index};
+use crate::model::{ConfigMap, ObjectKey, Pod, Secret, Uid};
+
+/// Hands the changes of pods, config maps and secrets to the agents that they concern. Clones are the same.
+///
+/// Share one between all agents of a process: each keeps one index and one listener whatever their number.
+#[derive(Clone)]
+pub struct Routes(Arc<Inner>);
+
+struct Inner {
+    pods: Arc<Cache<Pod>>,
+    by_node: Index<Pod, Arc<str>>,
+    table: Mutex<Table>,
+}
+
+#[derive(Default)]
+struct Table {
+    agents: BTreeMap<Arc<str>, Weak<Shared>>,
+    /// Which pods name a config map or secret, with their nodes; and the reverse.
+    interested: BTreeMap<ObjectKey, BTreeSet<(Arc<str>, Uid)>>,
+    interests: BTreeMap<(Arc<str>, Uid), BTreeSet<ObjectKey>>,
+}
+
+impl Routes {
+    /// Routes over the caches of a cluster. To be called inside a tokio runtime.
+    #[must_use]
+    pub fn new(caches: &Caches) -> Self {
+        let pods = caches.of::<Pod>();
+        let by_node = pods.index(|pod: &Pod| pod.node_name.iter().cloned().collect());
+        let inner = Arc::new(Inner { pods, by_node, table: Mutex::default() });
+        // The listeners live as long as the caches; the routes must not be kept alive by them.
+        let weak = Arc::downgrade(&inner);
+        inner.pods.on_change(move |change| {
+            if let Some(inner) = weak.upgrade() {
+                inner.pod_changed(change);
+            }
+        });
+        let weak = Arc::downgrade(&inner);
+        caches.of::<ConfigMap>().on_change(move |change| wake(&weak, change.key));
+        let weak = Arc::downgrade(&inner);
+        caches.of::<Secret>().on_change(move |change| wake(&weak, change.key));
+        Self(inner)
+    }
+
+    /// The pods that are bound to `node`.
+    pub(super) fn pods_on(&self, node: &str) -> Vec<Arc<Pod>> {
+        self.0.by_node.get(node)
+    }
+
+    /// The pod at `key`, as the cache has it.
+    pub(super) fn pod(&self, key: &ObjectKey) -> Option<Arc<Pod>> {
+        self.0.pods.get(key)
+    }
+
+    /// Brings an agent in: from now on it is told of the pods on its node, and first of those that are there.
+    pub(super) fn join(&self, agent: &Arc<Shared>) {
+        self.0.lock().agents.insert(Arc::clone(&agent.node), Arc::downgrade(agent));
+        for pod in self.pods_on(&agent.node) {
+            agent.pod_changed(&pod);
+            // It may have gone between the look and the telling, before this agent was told of goings.
+            let now = self.pod(&ObjectKey::of(&*pod));
+            if now.is_none_or(|now| now.metadata.uid != pod.metadata.uid) {
+                agent.pod_gone(&pod.metadata.uid);
+            }
+        }
+    }
+
+    /// Says which config maps and secrets a pod names.
+    pub(super) fn set_interest(&self, node: &Arc<str>, uid: &Uid, keys: BTreeSet<ObjectKey>) {
+        let who = (Arc::clone(node), uid.clone());
+        let mut table = self.0.lock();
+        if keys.is_empty() && !table.interests.contains_key(&who) {
+            return;
+        }
+        for key in table.interests.remove(&who).unwrap_or_default() {
+            if let Some(set) = table.interested.get_mut(&key) {
+                set.remove(&who);
+                if set.is_empty() {
+                    table.interested.remove(&key);
+                }
+            }
+        }
+        for key in &keys {
+            table.interested.entry(key.clone()).or_default().insert(who.clone());
+        }
+        if !keys.is_empty() {
+            table.interests.insert(who, keys);
+        }
+    }
+}
+
+fn wake(inner: &Weak<Inner>, key: &ObjectKey) {
+    let Some(inner) = inner.upgrade() else { return };
+    let concerned: Vec<(Arc<str>, Uid)> =
+        inner.lock().interested.get(key).map(|set| set.iter().cloned().collect()).unwrap_or_default();
+    for (node, uid) in concerned {
+        if let Some(agent) = inner.agent(&node) {
+            agent.config_changed(&uid);
+        }
+    }
+}
+
+impl Inner {
+    fn lock(&self) -> MutexGuard<'_, Table> {
+        self.table.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn agent(&self, node: &str) -> Option<Arc<Shared>> {
+        self.lock().agents.get(node)?.upgrade()
+    }
+
+    fn pod_changed(&self, change: &CacheChange<'_, Pod>) {
+        if let Some(old) = change.old
+            && change.new.is_none_or(|new| new.metadata.uid != old.metadata.uid)
+            && let Some(agent) = old.node_name.as_deref().and_then(|node| self.agent(node))
+        {
+            agent.pod_gone(&old.metadata.uid);
+        }
+        if let Some(new) = change.new
+            && let Some(agent) = new.node_name.as_deref().and_then(|node| self.agent(node))
+        {
+            agent.pod_changed(new);
+        }
+    }
+}
+
+impl fmt::Debug for Routes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Routes").field("nodes", &self.0.lock().agents.len()).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,214 @@
+//! Volumes on the host's file system.
+
+use std::fs;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+
+use async_trait::async_trait;
+
+use super::{FileSet, VolumeError, VolumeFiles, check_relative, publish};
+use crate::model::{HostPathType, Uid};
+
+/// The permissions of a directory that containers of any user write to, as Kubernetes gives an emptyDir.
+const SHARED_MODE: u32 = 0o777;
+
+/// Keeps volumes under one directory: `pods/<uid>/volumes/<name>`.
+#[derive(Clone, Debug)]
+pub struct HostVolumes {
+    root: PathBuf,
+}
+
+impl HostVolumes {
+    /// Volumes under `root`, which is created when it is first needed.
+    #[must_use]
+    pub fn new(root: impl Into<PathBuf>) -> Self {
+        Self { root: root.into() }
+    }
+
+    fn pods_dir(&self) -> PathBuf {
+        self.root.join("pods")
+    }
+
+    fn pod_dir(&self, pod: &Uid) -> Result<PathBuf, VolumeError> {
+        Ok(self.pods_dir().join(part(pod.as_str())?))
+    }
+
+    fn volume_dir(&self, pod: &Uid, volume: &str) -> Result<PathBuf, VolumeError> {
+        Ok(self.pod_dir(pod)?.join("volumes").join(part(volume)?))
+    }
+
+    /// Does file work where it may block.
+    async fn blocking<R: Send + 'static>(
+        path: PathBuf,
+        work: impl FnOnce(&Path) -> Result<R, VolumeError> + Send + 'static,
+    ) -> Result<R, VolumeError> {
+        let shown = path.clone();
+        let result = tokio::task::spawn_blocking(move || work(&path)).await;
+        result.unwrap_or_else(|error| Err(io(&shown, "work on it")(std::io::Error::other(error))))
+    }
+}
+
+/// One part of a path, that is not a way out.
+fn part(name: &str) -> Result<&str, VolumeError> {
+    check_relative(name)?;
+    if name.contains('/') {
+        return Err(VolumeError::Unsafe { path: name.to_owned(), why: "must be one name".to_owned() });
+    }
+    Ok(name)
+}
+
+pub(super) fn io<'a>(
+    path: &'a Path,
+    operation: &'static str,
+) -> impl Fn(std::io::Error) -> VolumeError + use<'a> {
+    move |source| VolumeError::Io { path: path.display().to_string(), operation, source }
+}
+
+#[cfg(unix)]
+pub(super) fn set_mode(path: &Path, mode: u32) -> Result<(), VolumeError> {
+    use std::os::unix::fs::PermissionsExt;
+    fs::set_permissions(path, fs::Permissions::from_mode(mode)).map_err(io(path, "set its permissions"))
+}
+
+#[cfg(not(unix))]
+pub(super) fn set_mode(_: &Path, _: u32) -> Result<(), VolumeError> {
+    Ok(())
+}
+
+#[async_trait]
+#[deny(clippy::missing_trait_methods)]
+impl VolumeFiles for HostVolumes {
+    async fn directory(&self, pod: &Uid, volume: &str) -> Result<PathBuf, VolumeError> {
+        Self::blocking(self.volume_dir(pod, volume)?, |path| {
+            if !path.is_dir() {
+                fs::create_dir_all(path).map_err(io(path, "create it"))?;
+                set_mode(path, SHARED_MODE)?;
+            }
+            Ok(path.to_owned())
+        })
+        .await
+    }
+
+    async fn publish(&self, pod: &Uid, volume: &str, files: &FileSet) -> Result<PathBuf, VolumeError> {
+        let files = files.clone();
+        Self::blocking(self.volume_dir(pod, volume)?, move |path| {
+            publish::publish(path, &files)?;
+            Ok(path.to_owned())
+        })
+        .await
+    }
+
+    async fn host_path(&self, path: &Path, type_: HostPathType) -> Result<PathBuf, VolumeError> {
+        Self::blocking(path.to_owned(), move |path| {
+            if !path.is_absolute() || path.components().any(|c| c == std::path::Component::ParentDir) {
+                let why = "a host path must be absolute and without `..`".to_owned();
+                return Err(VolumeError::Unsafe { path: path.display().to_string(), why });
+            }
+            match type_ {
+                HostPathType::DirectoryOrCreate if !path.exists() => {
+                    fs::create_dir_all(path).map_err(io(path, "create it"))?;
+                }
+                HostPathType::FileOrCreate => {
+                    let created = fs::OpenOptions::new().write(true).create_new(true).open(path);
+                    if let Err(error) = created
+                        && error.kind() != ErrorKind::AlreadyExists
+                    {
+                        return Err(io(path, "create it")(error));
+                    }
+                }
+                _ => {}
+            }
+            check_type(path, type_)?;
+            Ok(path.to_owned())
+        })
+        .await
+    }
+
+    async fn sub_path(&self, volume: &Path, path: &str) -> Result<PathBuf, VolumeError> {
+        check_relative(path)?;
+        let path = path.to_owned();
+        Self::blocking(volume.to_owned(), move |volume| sub_path(volume, &path)).await
+    }
+
+    async fn remove(&self, pod: &Uid) -> Result<(), VolumeError> {
+        Self::blocking(self.pod_dir(pod)?, |path| match fs::remove_dir_all(path) {
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+            // It does not follow links; nothing is ever mounted below.
+            result => result.map_err(io(path, "remove it")),
+        })
+        .await
+    }
+
+    async fn pods(&self) -> Result<Vec<Uid>, VolumeError> {
+        Self::blocking(self.pods_dir(), |path| {
+            let entries = match fs::read_dir(path) {
+                Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+                entries => entries.map_err(io(path, "list it"))?,
+            };
+            let mut names = Vec::new();
+            for entry in entries {
+                let name = entry.map_err(io(path, "list it"))?.file_name();
+                names.push(Uid::from(name.to_string_lossy().as_ref()));
+            }
+            names.sort();
+            Ok(names)
+        })
+        .await
+    }
+}
+
+/// Resolves every link and then looks whether the result is still inside. A container that swaps a part of the
+/// path for a link between this check and the mount is not kept out; runtimes that isolate must check again.
+fn sub_path(volume: &Path, path: &str) -> Result<PathBuf, VolumeError> {
+    let root = volume.canonicalize().map_err(io(volume, "resolve it"))?;
+    let outside = |at: &Path| VolumeError::Unsafe {
+        path: path.to_owned(),
+        why: format!("leads out of its volume, to {}", at.display()),
+    };
+    let mut at = root.clone();
+    for part in path.split('/') {
+        let next = at.join(part);
+        at = match next.canonicalize() {
+            Ok(real) => real,
+            Err(error) if error.kind() == ErrorKind::NotFound && next.symlink_metadata().is_err() => {
+                fs::create_dir(&next).map_err(io(&next, "create it"))?;
+                set_mode(&next, SHARED_MODE)?;
+                next
+            }
+            Err(error) => return Err(io(&next, "resolve it")(error)),
+        };
+        if !at.starts_with(&root) {
+            return Err(outside(&at));
+        }
+    }
+    Ok(at)
+}
+
+#[cfg(unix)]
+fn check_type(path: &Path, type_: HostPathType) -> Result<(), VolumeError> {
+    use std::os::unix::fs::FileTypeExt;
+    let found = fs::metadata(path).map(|m| m.file_type());
+    let is = |test: fn(&fs::FileType) -> bool| found.as_ref().is_ok_and(test);
+    let (holds, expected) = match type_ {
+        HostPathType::Unset => (true, ""),
+        HostPathType::Directory | HostPathType::DirectoryOrCreate => {
+            (is(fs::FileType::is_dir), "a directory")
+        }
+        HostPathType::File | HostPathType::FileOrCreate => (is(fs::FileType::is_file), "a file"),
+        HostPathType::Socket => (is(FileTypeExt::is_socket), "a Unix socket"),
+        HostPathType::CharDevice => (is(FileTypeExt::is_char_device), "a character device"),
+        HostPathType::BlockDevice => (is(FileTypeExt::is_block_device), "a block device"),
+    };
+    if holds { Ok(()) } else { Err(VolumeError::NotThere { path: path.display().to_string(), expected }) }
+}
+
+#[cfg(not(unix))]
+fn check_type(path: &Path, type_: HostPathType) -> Result<(), VolumeError> {
+    let (holds, expected) = match type_ {
+        HostPathType::Unset => (true, ""),
+        HostPathType::Directory | HostPathType::DirectoryOrCreate => (path.is_dir(), "a directory"),
+        HostPathType::File | HostPathType::FileOrCreate => (path.is_file(), "a file"),
+        _ => (false, "something that this system has"),
+    };
+    if holds { Ok(()) } else { Err(VolumeError::NotThere { path: path.display().to_string(), expected }) }
+}

@@ -1,0 +1,111 @@
+//! From a container's mounts to paths of the host.
+
+use std::path::{Path, PathBuf};
+
+use super::{VolumeError, VolumeFiles, check_relative, file_set, is_written};
+use crate::model::{Container, Pod, Uid, Volume};
+use crate::node::env::{ConfigError, Sources, expand};
+use crate::node::error::chain;
+use crate::runtime::{Mount, MountSource};
+
+/// Why a container has no mounts.
+#[derive(Debug)]
+pub(crate) enum MountError {
+    /// Something is missing that may come.
+    Config(ConfigError),
+    /// The file system failed, or what it has is not what was asked for.
+    Files(VolumeError),
+}
+
+impl MountError {
+    pub(crate) fn message(&self) -> String {
+        match self {
+            Self::Config(error) => error.to_string(),
+            Self::Files(error) => chain(error),
+        }
+    }
+}
+
+impl From<VolumeError> for MountError {
+    fn from(error: VolumeError) -> Self {
+        Self::Files(error)
+    }
+}
+
+/// Prepares the volumes that `container` mounts.
+pub(crate) async fn mounts(
+    files: &dyn VolumeFiles,
+    pod: &Pod,
+    container: &Container,
+    sources: &Sources,
+    env: &[(String, String)],
+) -> Result<Vec<Mount>, MountError> {
+    let mut mounts = Vec::with_capacity(container.volume_mounts.len());
+    for wanted in &container.volume_mounts {
+        let Some(volume) = pod.spec.volumes.iter().find(|v| v.name == wanted.name) else {
+            let error = format!(
+                "container {} mounts a volume {} that the pod does not have",
+                container.name, wanted.name
+            );
+            return Err(MountError::Config(ConfigError(error)));
+        };
+        let mut path = prepare(files, pod, volume, sources).await?;
+        let value = |name: &str| env.iter().find(|(n, _)| n == name).map(|(_, v)| v.as_str());
+        let sub_path = if wanted.sub_path_expr.is_empty() {
+            wanted.sub_path.clone()
+        } else {
+            expand(&wanted.sub_path_expr, value)
+        };
+        if !sub_path.is_empty() {
+            check_relative(&sub_path)?;
+            path = files.sub_path(&path, &sub_path).await?;
+        }
+        let mut mount = Mount::new(&wanted.mount_path, MountSource::Host(path));
+        // What the agent writes nobody else does: Kubernetes mounts it read-only too.
+        mount.read_only = wanted.read_only || is_written(volume);
+        mounts.push(mount);
+    }
+    Ok(mounts)
+}
+
+async fn prepare(
+    files: &dyn VolumeFiles,
+    pod: &Pod,
+    volume: &Volume,
+    sources: &Sources,
+) -> Result<PathBuf, MountError> {
+    let uid: &Uid = &pod.metadata.uid;
+    if is_written(volume) {
+        let set = file_set(pod, volume, sources).map_err(MountError::Config)?;
+        return Ok(files.publish(uid, &volume.name, &set).await?);
+    }
+    if let Some(source) = &volume.host_path {
+        return Ok(files.host_path(Path::new(&source.path), source.type_).await?);
+    }
+    if volume.empty_dir.is_some() {
+        return Ok(files.directory(uid, &volume.name).await?);
+    }
+    let error = format!(
+        "volume {} has a source that this node does not serve; use emptyDir, hostPath, configMap, secret, downwardAPI or projected",
+        volume.name
+    );
+    Err(MountError::Config(ConfigError(error)))
+}
+
+/// Writes the volumes anew whose files come from objects. A volume whose object is gone stays as it is.
+pub(crate) async fn refresh(
+    files: &dyn VolumeFiles,
+    pod: &Pod,
+    sources: &Sources,
+) -> Result<(), VolumeError> {
+    for volume in pod.spec.volumes.iter().filter(|v| is_written(v)) {
+        let mounted = |c: &Container| c.volume_mounts.iter().any(|m| m.name == volume.name);
+        if !pod.spec.init_containers.iter().chain(&pod.spec.containers).any(mounted) {
+            continue;
+        }
+        if let Ok(set) = file_set(pod, volume, sources) {
+            files.publish(&pod.metadata.uid, &volume.name, &set).await?;
+        }
+    }
+    Ok(())
+}
