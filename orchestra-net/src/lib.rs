@@ -11,15 +11,23 @@
 
 mod body;
 mod connection;
+mod discovery;
 mod error;
 mod http;
 mod listener;
+mod plane;
 mod tcp;
 mod upstream;
 
 pub use body::ProxyBody;
+#[cfg(feature = "dns")]
+pub use discovery::DnsServer;
+pub use discovery::{Answer, ClusterIps, NamedPort, Question, ServiceRecord, Target, Zone};
 pub use error::NetError;
 pub use http::{ClientAddress, HttpOptions, HttpProxy, Route, Routes, ServiceClient};
 pub use listener::Listening;
+pub use plane::{
+    BALANCER_ANNOTATION, DataPlane, DataPlaneOptions, Listener, ListenerStatus, PortKey, ServiceTable,
+};
 pub use tcp::{TcpOptions, TcpProxy};
 pub use upstream::{EndpointState, EndpointStatus, HealthCheck, Probe, Upstream, UpstreamOptions};

@@ -41,10 +41,14 @@ impl ServiceClient {
     ///
     /// # Errors
     /// [`NetError`] where no endpoint answered. An answer of any status is no error.
-    pub async fn send(&self, request: Request<impl Into<ProxyBody>>) -> Result<Response<ProxyBody>, NetError> {
+    pub async fn send(
+        &self,
+        request: Request<impl Into<ProxyBody>>,
+    ) -> Result<Response<ProxyBody>, NetError> {
         let mut request = request.map(Into::into);
         if !request.headers().contains_key(HOST) {
-            let host = request.uri().authority().map_or(&**self.upstream.name(), |authority| authority.as_str());
+            let host =
+                request.uri().authority().map_or(&**self.upstream.name(), |authority| authority.as_str());
             let host = HeaderValue::from_str(host).unwrap_or(HeaderValue::from_static("service"));
             request.headers_mut().insert(HOST, host);
         }

@@ -139,7 +139,11 @@ async fn open(upstream: &Upstream, ticket: &Ticket) -> Result<Box<Connection>, C
     Connection::open(ticket.id().address, upstream.options.connect_timeout).await
 }
 
-fn answer(response: Response<Incoming>, connection: Box<Connection>, mut ticket: Ticket) -> Response<ProxyBody> {
+fn answer(
+    response: Response<Incoming>,
+    connection: Box<Connection>,
+    mut ticket: Ticket,
+) -> Response<ProxyBody> {
     let failed = response.status().is_server_error();
     ticket.ended(if failed { Outcome::Failure } else { Outcome::Success });
     let (mut parts, body) = response.into_parts();

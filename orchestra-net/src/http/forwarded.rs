@@ -52,7 +52,10 @@ mod tests {
         let mut inside = headers();
         forwarded(&mut inside, [127, 0, 0, 1].into(), true);
         assert_eq!(inside[FOR], "192.0.2.1, 127.0.0.1");
-        assert_eq!((&inside[PROTO], &inside[HOST_ASKED]), (&"https".parse().unwrap(), &"shop".parse().unwrap()));
+        assert_eq!(
+            (&inside[PROTO], &inside[HOST_ASKED]),
+            (&"https".parse().unwrap(), &"shop".parse().unwrap())
+        );
         let mut edge = headers();
         forwarded(&mut edge, [127, 0, 0, 1].into(), false);
         assert_eq!((&edge[FOR], &edge[PROTO]), (&"127.0.0.1".parse().unwrap(), &"http".parse().unwrap()));

@@ -75,7 +75,8 @@ mod tests {
     use super::*;
 
     fn request(target: &str, headers: &[(&str, &str)]) -> Request<()> {
-        let builder = headers.iter().fold(Request::builder().uri(target), |b, (name, value)| b.header(*name, *value));
+        let builder =
+            headers.iter().fold(Request::builder().uri(target), |b, (name, value)| b.header(*name, *value));
         builder.body(()).unwrap()
     }
 
@@ -106,7 +107,10 @@ mod tests {
     #[test]
     fn the_absolute_form_becomes_a_path_and_a_host() {
         let request = admitted("http://shop:81/cart?x=1", &[]).unwrap();
-        assert_eq!((request.uri().to_string().as_str(), &request.headers()[HOST]), ("/cart?x=1", &"shop:81".parse().unwrap()));
+        assert_eq!(
+            (request.uri().to_string().as_str(), &request.headers()[HOST]),
+            ("/cart?x=1", &"shop:81".parse().unwrap())
+        );
         assert_eq!(admitted("http://shop", &[("host", "SHOP")]).unwrap().uri(), "/");
     }
 }

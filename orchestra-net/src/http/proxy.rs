@@ -127,7 +127,9 @@ impl HttpProxy {
         let mut request = request;
         let span = span(&request);
         let routed = self.route(&mut request, client, None);
-        self.answer(routed, request, |request| async { Ok(request.map(ProxyBody::new)) }).instrument(span).await
+        self.answer(routed, request, |request| async { Ok(request.map(ProxyBody::new)) })
+            .instrument(span)
+            .await
     }
 
     /// The same, for the proxy's own listeners.

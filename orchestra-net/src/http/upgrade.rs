@@ -59,7 +59,8 @@ async fn send<B>(
 ) -> Result<Response<ProxyBody>, NetError> {
     let request = copy(request);
     let asked = request.headers().get(UPGRADE).cloned();
-    let answered = tokio::time::timeout(upstream.options.response_timeout, exchange(stream, request, tasks)).await;
+    let answered =
+        tokio::time::timeout(upstream.options.response_timeout, exchange(stream, request, tasks)).await;
     let id = ticket.id().clone();
     let service = Arc::clone(upstream.name());
     let mut response = match answered {

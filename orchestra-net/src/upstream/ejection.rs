@@ -44,7 +44,7 @@ impl Ejections {
         let mut state = self.lock();
         let back: Vec<EndpointId> =
             state.until.iter().filter(|(_, until)| **until <= now).map(|(id, _)| id.clone()).collect();
-        back.iter().for_each(|id| drop(state.until.remove(id)));
+        state.until.retain(|_, until| *until > now);
         back
     }
 
@@ -72,7 +72,12 @@ impl Ejections {
     /// Who is to be avoided.
     pub(super) fn ids(&self) -> Vec<EndpointId> {
         let state = self.lock();
-        state.until.keys().chain(state.unhealthy.iter().filter(|id| !state.until.contains_key(id))).cloned().collect()
+        state
+            .until
+            .keys()
+            .chain(state.unhealthy.iter().filter(|id| !state.until.contains_key(id)))
+            .cloned()
+            .collect()
     }
 }
 

@@ -107,13 +107,19 @@ impl Members {
         let mut writer = self.lock();
         let ids: Vec<EndpointId> = writer.listed.keys().filter(|id| id.pod == *pod).cloned().collect();
         writer.drained.insert(pod, !ids.is_empty());
-        let leaving: Vec<_> = self.load().values().filter(|backend| backend.id.pod == *pod).cloned().collect();
+        let leaving: Vec<_> =
+            self.load().values().filter(|backend| backend.id.pod == *pod).cloned().collect();
         for id in &ids {
             tell(id);
             writer.listed.remove(id);
         }
         leaving.iter().for_each(|backend| backend.close());
         (leaving, ids)
+    }
+
+    /// Calls `f` with those that can be picked, while nobody changes them.
+    pub(super) fn with_listed<R>(&self, f: impl FnOnce(&BTreeMap<EndpointId, Endpoint>) -> R) -> R {
+        f(&self.lock().listed)
     }
 
     /// Remembers a pod as drained that was drained elsewhere.

@@ -23,12 +23,12 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 use tower::retry::budget::TpsBudget;
 
+pub(crate) use self::backend::Backend;
 pub use self::health::{HealthCheck, Probe};
 pub use self::options::UpstreamOptions;
 pub(crate) use self::pick::Tries;
 pub(crate) use self::ticket::Ticket;
 
-use self::backend::Backend;
 use self::ejection::Ejections;
 use self::members::Members;
 use self::meters::Meters;
@@ -47,7 +47,7 @@ pub struct Upstream {
     name: Arc<str>,
     pub(crate) options: UpstreamOptions,
     pub(crate) budget: TpsBudget,
-    balancer: Box<dyn LoadBalancer>,
+    balancer: ArcSwap<Box<dyn LoadBalancer>>,
     members: Members,
     ejections: Ejections,
     /// Endpoints that a pick avoids: ejected, or unhealthy. Nearly always empty.
@@ -90,14 +90,18 @@ pub struct EndpointStatus {
 impl Upstream {
     /// A service called `name` without endpoints. To be called inside a tokio runtime.
     #[must_use]
-    pub fn new(name: impl Into<Arc<str>>, balancer: Box<dyn LoadBalancer>, options: UpstreamOptions) -> Arc<Self> {
+    pub fn new(
+        name: impl Into<Arc<str>>,
+        balancer: Box<dyn LoadBalancer>,
+        options: UpstreamOptions,
+    ) -> Arc<Self> {
         let name = name.into();
         Arc::new(Self {
             meters: Meters::new(&name),
             name,
             options,
             budget: TpsBudget::new(BUDGET_WINDOW, FREE_RETRIES, options.retry_share),
-            balancer,
+            balancer: ArcSwap::from_pointee(balancer),
             members: Members::default(),
             ejections: Ejections::default(),
             avoided: ArcSwap::default(),
@@ -122,6 +126,14 @@ impl Upstream {
         &self.name
     }
 
+    /// Replaces the balancer: it is given the endpoints. What the other one had learnt is lost.
+    pub fn set_balancer(&self, balancer: Box<dyn LoadBalancer>) {
+        self.members.with_listed(|listed| {
+            listed.values().for_each(|endpoint| balancer.insert(endpoint.clone()));
+            self.balancer.store(Arc::new(balancer));
+        });
+    }
+
     /// The time, as the balancer is told it.
     pub(crate) fn now(&self) -> Duration {
         self.origin.elapsed()
@@ -132,8 +144,8 @@ impl Upstream {
     /// is missing here is forgotten, so a later listing lets it in.
     pub fn apply(&self, endpoints: impl IntoIterator<Item = Endpoint>) {
         let changes = self.members.apply(endpoints, |change| match change {
-            members::Change::Removed(id) => self.balancer.remove(id),
-            members::Change::Added(endpoint) => self.balancer.insert(endpoint.clone()),
+            members::Change::Removed(id) => self.balancer.load().remove(id),
+            members::Change::Added(endpoint) => self.balancer.load().insert(endpoint.clone()),
         });
         if !changes.removed.is_empty() {
             self.ejections.forget(&changes.removed);
@@ -155,7 +167,7 @@ impl Upstream {
 
     /// Takes the pod's endpoints out, and returns them.
     pub(crate) fn begin_drain(&self, pod: &Uid) -> Vec<Arc<Backend>> {
-        let (leaving, removed) = self.members.drain(pod, |id| self.balancer.remove(id));
+        let (leaving, removed) = self.members.drain(pod, |id| self.balancer.load().remove(id));
         if !removed.is_empty() {
             self.ejections.forget(&removed);
             self.publish_avoided();
@@ -166,7 +178,7 @@ impl Upstream {
     /// The endpoints that can be picked.
     #[must_use]
     pub fn endpoints(&self) -> Vec<Endpoint> {
-        self.balancer.endpoints()
+        self.balancer.load().endpoints()
     }
 
     /// Every endpoint, with what it is doing: also those that only finish what they have.
@@ -242,6 +254,9 @@ impl Drop for Upstream {
 
 impl fmt::Debug for Upstream {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Upstream").field("name", &self.name).field("endpoints", &self.status()).finish_non_exhaustive()
+        f.debug_struct("Upstream")
+            .field("name", &self.name)
+            .field("endpoints", &self.status())
+            .finish_non_exhaustive()
     }
 }

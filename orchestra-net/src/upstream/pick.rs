@@ -27,7 +27,9 @@ impl Upstream {
             let lease = self.lease(tried, hash)?;
             let backend = self.members.load().get(lease.id()).cloned();
             match backend {
-                Some(backend) if backend.enter() => return Some(Ticket::new(Arc::clone(self), backend, lease)),
+                Some(backend) if backend.enter() => {
+                    return Some(Ticket::new(Arc::clone(self), backend, lease));
+                }
                 _ => {}
             }
         }
@@ -39,12 +41,13 @@ impl Upstream {
         let mut request = RequestKey::at(self.now());
         request.hash = hash;
         if self.avoided.load().is_empty() {
-            return self.balancer.pick(&request.exclude(tried));
+            return self.balancer.load().pick(&request.exclude(tried));
         }
         self.readmit();
         let avoided = self.avoided.load();
         let both: Vec<EndpointId> = tried.iter().chain(avoided.iter()).cloned().collect();
-        self.balancer.pick(&request.exclude(&both)).or_else(|| self.balancer.pick(&request.exclude(tried)))
+        let balancer = self.balancer.load();
+        balancer.pick(&request.exclude(&both)).or_else(|| balancer.pick(&request.exclude(tried)))
     }
 
     fn readmit(&self) {
