@@ -150,7 +150,7 @@ impl Answer {
 
     fn end(&mut self, cx: &mut Context<'_>) {
         if let Some((connection, ticket)) = self.from.take() {
-            connection.give_back(&ticket, cx);
+            connection.give_back_now(&ticket, cx);
         }
     }
 }

@@ -116,7 +116,19 @@ impl Connection {
     }
 
     /// The answer has ended well: the endpoint keeps the connection for another request, if it can carry one.
-    pub(crate) fn give_back(mut self: Box<Self>, ticket: &Ticket, cx: &mut Context<'_>) {
+    pub(crate) async fn give_back(self: Box<Self>, ticket: &Ticket) {
+        let mut connection = Some(self);
+        poll_fn(|cx| {
+            if let Some(connection) = connection.take() {
+                connection.give_back_now(ticket, cx);
+            }
+            Poll::Ready(())
+        })
+        .await;
+    }
+
+    /// The same, from inside a task.
+    pub(crate) fn give_back_now(mut self: Box<Self>, ticket: &Ticket, cx: &mut Context<'_>) {
         // Once more, so that it gets from the end of the answer to waiting for the next request.
         if self.drive(cx) && self.sender.is_ready() {
             self.reused = true;

@@ -113,7 +113,7 @@ async fn attempt(
         };
         let reused = connection.reused;
         match connection.send(request, upstream.options.response_timeout).await {
-            Ok(response) => return Try::Answered(Box::new(answer(response, connection, ticket))),
+            Ok(response) => return Try::Answered(Box::new(answer(response, connection, ticket).await)),
             Err(SendError::NotSent(again, _)) if reused => request = *again,
             Err(SendError::NotSent(again, cause)) => {
                 ticket.ended(Outcome::Failure);
@@ -139,7 +139,7 @@ async fn open(upstream: &Upstream, ticket: &Ticket) -> Result<Box<Connection>, C
     Connection::open(ticket.id().address, upstream.options.connect_timeout).await
 }
 
-fn answer(
+async fn answer(
     response: Response<Incoming>,
     connection: Box<Connection>,
     mut ticket: Ticket,
@@ -148,6 +148,11 @@ fn answer(
     ticket.ended(if failed { Outcome::Failure } else { Outcome::Success });
     let (mut parts, body) = response.into_parts();
     hop::strip(&mut parts.headers);
+    if body.is_end_stream() {
+        // Nobody will poll such a body.
+        connection.give_back(&ticket).await;
+        return Response::from_parts(parts, ProxyBody::default());
+    }
     Response::from_parts(parts, ProxyBody::answer(body, connection, ticket))
 }
 

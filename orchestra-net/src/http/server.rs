@@ -15,6 +15,9 @@ use super::tap::{HEAD_LIMIT, Tap, Tapped};
 use crate::error::NetError;
 use crate::listener::{Listening, listen};
 
+/// How much is read ahead of a client at once. It must hold the largest head, and one that is larger.
+const READ_BUFFER: usize = 2 * HEAD_LIMIT;
+
 impl HttpProxy {
     /// Listens at `address` (port 0: any free one) until the returned value is shut down or dropped, or the
     /// proxy's tasks end.
@@ -41,7 +44,8 @@ impl HttpProxy {
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(options.header_timeout)
-            .max_buf_size(HEAD_LIMIT)
+            .max_header_size(HEAD_LIMIT)
+            .max_buf_size(READ_BUFFER)
             .serve_connection(TokioIo::new(Tapped { stream, tap }), service)
             .with_upgrades();
         tokio::pin!(connection);

@@ -23,6 +23,7 @@ const STALE: Duration = Duration::from_secs(30);
 
 /// An endpoint with its connections.
 #[derive(Debug)]
+#[allow(clippy::vec_box, reason = "a connection is a kilobyte that moves from request to request in its box")]
 pub(crate) struct Backend {
     pub(crate) id: EndpointId,
     /// In the order they were given back.
@@ -46,6 +47,7 @@ impl Backend {
         }
     }
 
+    #[allow(clippy::vec_box, reason = "as the field")]
     fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Box<Connection>>> {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
