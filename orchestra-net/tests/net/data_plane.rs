@@ -34,7 +34,7 @@ impl Cluster {
         let addresses = Arc::new(ClusterIps::new(7));
         let admission: Vec<Arc<dyn Admission>> = vec![Arc::<ClusterIps>::clone(&addresses)];
         let objects = Objects::new(
-            store.clone(),
+            Arc::<MemoryStore>::clone(&store),
             Arc::new(Scheme::kubernetes()),
             Arc::new(SystemClock),
             Rng::seeded(1),
