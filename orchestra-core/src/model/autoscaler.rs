@@ -5,10 +5,10 @@ use std::ops::RangeInclusive;
 use serde::{Deserialize, Serialize};
 
 use super::absent::is_default;
-use super::object::{Rules, object};
+use super::object::object;
 use super::{
-    AutoscalerBehavior, Condition, Extra, MetricSpec, MetricStatus, MetricTarget, ObjectMeta, Resource, Timestamp,
-    TypeMeta,
+    AutoscalerBehavior, Condition, Extra, MetricSpec, MetricStatus, MetricTarget, ObjectMeta, Resource,
+    Timestamp, TypeMeta,
 };
 
 /// Keeps the number of replicas of something between two bounds such that what is measured meets its target.
@@ -169,5 +169,3 @@ impl HorizontalPodAutoscaler {
         self
     }
 }
-
-impl Rules for HorizontalPodAutoscaler {}

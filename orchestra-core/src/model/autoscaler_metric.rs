@@ -43,15 +43,22 @@ impl MetricSpec {
     #[must_use]
     pub fn pods(name: impl Into<String>, average: Quantity) -> Self {
         let metric = MetricIdentifier::new(name);
-        let pods = PodsMetricSource { metric, target: MetricTarget::average(average), ..PodsMetricSource::default() };
+        let pods = PodsMetricSource {
+            metric,
+            target: MetricTarget::average(average),
+            ..PodsMetricSource::default()
+        };
         Self { type_: MetricSourceType::Pods, pods: Some(pods), ..Self::default() }
     }
 
     /// A measurement from outside of the cluster that is to meet `target`.
     #[must_use]
     pub fn external(name: impl Into<String>, target: MetricTarget) -> Self {
-        let external =
-            ExternalMetricSource { metric: MetricIdentifier::new(name), target, ..ExternalMetricSource::default() };
+        let external = ExternalMetricSource {
+            metric: MetricIdentifier::new(name),
+            target,
+            ..ExternalMetricSource::default()
+        };
         Self { type_: MetricSourceType::External, external: Some(external), ..Self::default() }
     }
 }

@@ -66,7 +66,9 @@ impl<'de> Deserialize<'de> for ByteString {
         text.retain(|c| c != '\n' && c != '\r');
         match STANDARD.decode(text) {
             Ok(bytes) => Ok(Self(bytes.into())),
-            Err(_) => Err(de::Error::custom("is not base64 (the value is not shown); plain text goes to stringData")),
+            Err(_) => Err(de::Error::custom(
+                "is not base64 (the value is not shown); plain text goes to stringData",
+            )),
         }
     }
 }

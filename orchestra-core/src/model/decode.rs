@@ -4,14 +4,16 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
-use super::{AnyObject, KindInfo, ManifestError, ManifestProblem, ObjectMeta, Resource, Unstructured, Warning};
 use super::unmodelled;
+use super::{
+    AnyObject, Decoded, KindInfo, ManifestError, ManifestProblem, ObjectMeta, Resource, Unstructured,
+};
 
 /// Reads a manifest of the kind `T`, with warnings, and with the path to what is wrong.
-pub(super) fn checked<T: Resource>(manifest: Value) -> Result<(AnyObject, Vec<Warning>), ManifestError> {
+pub(super) fn checked<T: Resource>(manifest: Value) -> Result<Decoded, ManifestError> {
     let object: T = serde_path_to_error::deserialize(manifest).map_err(|e| field_error("", &e))?;
     let warnings = unmodelled::warnings(&object);
-    Ok((Arc::new(object), warnings))
+    Ok(Decoded { object: Arc::new(object), warnings })
 }
 
 /// Reads an object of the kind `T` that was accepted before.
@@ -55,8 +57,17 @@ pub(super) fn identity(manifest: &Value) -> Result<(String, String, String), Man
 }
 
 /// Maps whose entries are the user's data: there a null is a mistake, not a field that isn't there.
-const DATA: [&str; 9] =
-    ["data", "stringData", "binaryData", "labels", "annotations", "matchLabels", "nodeSelector", "limits", "requests"];
+const DATA: [&str; 9] = [
+    "data",
+    "stringData",
+    "binaryData",
+    "labels",
+    "annotations",
+    "matchLabels",
+    "nodeSelector",
+    "limits",
+    "requests",
+];
 
 /// Takes out the fields that are null: to Kubernetes they aren't there. Where the keys are data, nulls are
 /// kept, for the object to refuse.

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::absent::is_default;
-use super::object::{Rules, object};
+use super::object::object;
 use super::{Condition, Extra, IntOrPercent, LabelSelector, ObjectMeta, PodTemplateSpec, TypeMeta};
 
 /// Keeps a number of equal pods and replaces them, step by step, when what they are made of changes.
@@ -163,5 +163,3 @@ pub struct DeploymentStatus {
     #[serde(flatten)]
     pub extra: Extra,
 }
-
-impl Rules for Deployment {}

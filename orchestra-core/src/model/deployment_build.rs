@@ -3,8 +3,8 @@
 use std::fmt::Display;
 
 use super::{
-    Container, Deployment, IntOrPercent, LabelSelector, ObjectMeta, PodSpec, PodTemplateSpec, Probe, Quantity,
-    ReplicaSet, StrategyType,
+    Container, Deployment, IntOrPercent, LabelSelector, ObjectMeta, PodSpec, PodTemplateSpec, Probe,
+    Quantity, ReplicaSet, StrategyType,
 };
 
 /// The label that names the pods of something that was built in code, unless told otherwise.
@@ -107,7 +107,8 @@ macro_rules! workload {
             pub fn main_container(&mut self) -> &mut Container {
                 let spec = self.spec.template.spec_mut();
                 if spec.containers.is_empty() {
-                    spec.containers.push(Container { name: self.metadata.name.clone(), ..Container::default() });
+                    spec.containers
+                        .push(Container { name: self.metadata.name.clone(), ..Container::default() });
                 }
                 &mut spec.containers[0]
             }

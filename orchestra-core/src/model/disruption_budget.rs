@@ -6,7 +6,11 @@ use serde::{Deserialize, Serialize};
 
 use super::absent::is_default;
 use super::object::{Rules, object};
-use super::{Condition, Extra, IntOrPercent, LabelSelector, Labels, ObjectMeta, Timestamp, TypeMeta};
+use super::selector_rules::validate_selector;
+use super::workload_rules::at_most_all;
+use super::{
+    Condition, Extra, FieldErrors, IntOrPercent, LabelSelector, Labels, ObjectMeta, Timestamp, TypeMeta,
+};
 
 /// Limits how many of some pods may be missing because somebody wanted them gone.
 ///
@@ -128,4 +132,18 @@ impl PodDisruptionBudget {
     }
 }
 
-impl Rules for PodDisruptionBudget {}
+impl Rules for PodDisruptionBudget {
+    fn validate(&self, errors: &mut FieldErrors) {
+        errors.at("spec", |errors| {
+            match (self.spec.min_available, self.spec.max_unavailable) {
+                (Some(_), Some(_)) => errors.push("minAvailable and maxUnavailable can't both be set"),
+                (None, None) => errors.push("needs minAvailable or maxUnavailable"),
+                (Some(share), None) => errors.at("minAvailable", |errors| at_most_all(share, errors)),
+                (None, Some(share)) => errors.at("maxUnavailable", |errors| at_most_all(share, errors)),
+            }
+            if let Some(selector) = &self.spec.selector {
+                errors.at("selector", |errors| validate_selector(selector, errors));
+            }
+        });
+    }
+}

@@ -65,7 +65,7 @@ pub(super) fn documents(text: &str) -> Vec<Document<'_>> {
     let (mut directives, mut content) = (false, false);
     for (index, line) in text.split_inclusive('\n').enumerate() {
         if is_marker(line) {
-            if !(directives && !content) && position > start {
+            if (content || !directives) && position > start {
                 documents.push(Document { text: &text[start..position], line: start_line });
                 (start, start_line) = (position, index + 1);
             }
@@ -98,15 +98,14 @@ mod tests {
     fn texts_are_split_at_their_markers() {
         assert_eq!(split(""), []);
         assert_eq!(split("a: 1\n"), [(1, "a: 1\n")]);
-        assert_eq!(split("---\na: 1\n--- # two\nb: |\n  ---\n---"), [
-            (1, "---\na: 1\n"),
-            (3, "--- # two\nb: |\n  ---\n"),
-            (6, "---"),
-        ]);
+        assert_eq!(
+            split("---\na: 1\n--- # two\nb: |\n  ---\n---"),
+            [(1, "---\na: 1\n"), (3, "--- # two\nb: |\n  ---\n"), (6, "---"),]
+        );
         assert_eq!(split("----\n---x\n"), [(1, "----\n---x\n")]);
-        assert_eq!(split("\u{feff}%YAML 1.2\n---\na: 1\r\n---\r\nb: 2"), [
-            (1, "%YAML 1.2\n---\na: 1\r\n"),
-            (4, "---\r\nb: 2"),
-        ]);
+        assert_eq!(
+            split("\u{feff}%YAML 1.2\n---\na: 1\r\n---\r\nb: 2"),
+            [(1, "%YAML 1.2\n---\na: 1\r\n"), (4, "---\r\nb: 2"),]
+        );
     }
 }

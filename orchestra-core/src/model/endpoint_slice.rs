@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::absent::is_default;
-use super::object::{Rules, object};
+use super::object::object;
 use super::{Extra, ObjectMeta, ObjectReference, Protocol, TypeMeta};
 
 /// Some of the addresses behind a service, with what is known of each.
@@ -158,5 +158,3 @@ pub struct EndpointPort {
     #[serde(flatten)]
     pub extra: Extra,
 }
-
-impl Rules for EndpointSlice {}

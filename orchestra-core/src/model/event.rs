@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::absent::is_default;
 use super::object::{Rules, object};
-use super::{Extra, ObjectMeta, ObjectReference, Timestamp, TypeMeta};
+use super::{Extra, FieldErrors, ObjectMeta, ObjectReference, Timestamp, TypeMeta};
 
 /// Something that happened to an object. The same again raises the count.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -115,4 +115,13 @@ pub struct EventSource {
     pub extra: Extra,
 }
 
-impl Rules for Event {}
+impl Rules for Event {
+    fn validate(&self, errors: &mut FieldErrors) {
+        let (own, about) = (&self.metadata.namespace, &self.involved_object.namespace);
+        errors.at("involvedObject", |errors| {
+            errors.at("namespace", |errors| {
+                errors.require(about.is_empty() || own == about, "must be the event's own namespace");
+            });
+        });
+    }
+}

@@ -15,7 +15,11 @@ pub struct FieldError {
 
 impl fmt::Display for FieldError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.path.is_empty() { f.write_str(&self.message) } else { write!(f, "{}: {}", self.path, self.message) }
+        if self.path.is_empty() {
+            f.write_str(&self.message)
+        } else {
+            write!(f, "{}: {}", self.path, self.message)
+        }
     }
 }
 
@@ -67,7 +71,7 @@ impl FieldErrors {
     }
 
     /// Walks into every item of a list.
-    pub fn each<T>(&mut self, name: &str, items: &[T], mut check: impl FnMut(&mut Self, &T)) {
+    pub fn each<'a, T>(&mut self, name: &str, items: &'a [T], mut check: impl FnMut(&mut Self, &'a T)) {
         self.at(name, |e| {
             for (i, item) in items.iter().enumerate() {
                 e.index(i, |e| check(e, item));

@@ -51,7 +51,10 @@ pub(super) const UNMODELLED: &[(KindInfo, &[&str])] = &[
     (namespaced("rbac.authorization.k8s.io", "RoleBinding", "rolebindings"), &[]),
     (cluster("rbac.authorization.k8s.io", "ClusterRole", "clusterroles"), &[]),
     (cluster("rbac.authorization.k8s.io", "ClusterRoleBinding", "clusterrolebindings"), &[]),
-    (cluster("apiextensions.k8s.io", "CustomResourceDefinition", "customresourcedefinitions"), &["crd", "crds"]),
+    (
+        cluster("apiextensions.k8s.io", "CustomResourceDefinition", "customresourcedefinitions"),
+        &["crd", "crds"],
+    ),
     (cluster("apiregistration.k8s.io", "APIService", "apiservices"), &[]),
     (
         cluster(

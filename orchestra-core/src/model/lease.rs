@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::absent::is_default;
 use super::object::{Rules, object};
-use super::{Extra, ObjectMeta, Timestamp, TypeMeta};
+use super::{Extra, FieldErrors, ObjectMeta, Timestamp, TypeMeta};
 
 /// Says who holds something, and for how long: a node's sign of life, or a leader's office.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -74,4 +74,12 @@ impl Lease {
     }
 }
 
-impl Rules for Lease {}
+impl Rules for Lease {
+    fn validate(&self, errors: &mut FieldErrors) {
+        errors.at("spec", |errors| {
+            errors.at("leaseDurationSeconds", |errors| {
+                errors.require(self.spec.lease_duration_seconds != Some(0), "must be greater than 0");
+            });
+        });
+    }
+}

@@ -135,7 +135,10 @@ impl Parser<'_> {
             let value = Strict::new(&self.reading, false).deserialize(deserializer).map_err(|error| {
                 let at = line + error.line().max(1) - 1;
                 let (problem, message) = self.reading.fault().unwrap_or_else(|| {
-                    (ManifestProblem::Syntax, format!("is neither JSON nor YAML: {}", without_place(&error.to_string())))
+                    (
+                        ManifestProblem::Syntax,
+                        format!("is neither JSON nor YAML: {}", without_place(&error.to_string())),
+                    )
                 });
                 let path = path_text(&track.path());
                 (self.error(problem, &path, message, Some(at)), error.is_syntax() || error.is_eof())

@@ -49,7 +49,9 @@ impl<'de> Deserialize<'de> for Revision {
         if s.is_empty() {
             return Ok(Self::ZERO);
         }
-        s.parse().map(Self).map_err(|_e| de::Error::custom(format!("`{s}` is not a resourceVersion of this store")))
+        s.parse()
+            .map(Self)
+            .map_err(|_e| de::Error::custom(format!("`{s}` is not a resourceVersion of this store")))
     }
 }
 
@@ -142,7 +144,8 @@ struct TypeMetaForm {
 
 impl<T: Resource> Serialize for TypeMeta<T> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        TypeMetaForm { api_version: T::INFO.api_version(), kind: T::INFO.kind.to_string() }.serialize(serializer)
+        TypeMetaForm { api_version: T::INFO.api_version(), kind: T::INFO.kind.to_string() }
+            .serialize(serializer)
     }
 }
 

@@ -4,10 +4,11 @@ mod absent;
 mod autoscaler;
 mod autoscaler_behavior;
 mod autoscaler_metric;
+mod autoscaler_rules;
 mod autoscaler_status;
 mod bytes;
-mod config_map;
 mod condition;
+mod config_map;
 mod decode;
 mod deployment;
 mod deployment_build;
@@ -26,27 +27,28 @@ mod manifest_error;
 mod meta;
 mod meta_rules;
 pub mod names;
+mod namespace;
 mod node;
 mod node_rules;
 mod node_selector;
 #[cfg(test)]
 mod node_tests;
-mod namespace;
 pub(crate) mod object;
 mod object_reference;
 pub(crate) mod pod;
+mod priority_class;
 mod quantity;
 mod replica_set;
 mod scheme;
+mod secret;
 mod selector;
 pub(crate) mod selector_rules;
 #[cfg(test)]
 mod selector_tests;
 mod selector_text;
-mod priority_class;
-mod secret;
 mod service;
 mod service_build;
+mod service_rules;
 mod strict;
 mod taint;
 mod template;
@@ -55,11 +57,15 @@ mod tests;
 mod time;
 mod unmodelled;
 mod unstructured;
+mod workload_rules;
 
 pub use autoscaler::{
-    CrossVersionObjectReference, HorizontalPodAutoscaler, HorizontalPodAutoscalerSpec, HorizontalPodAutoscalerStatus,
+    CrossVersionObjectReference, HorizontalPodAutoscaler, HorizontalPodAutoscalerSpec,
+    HorizontalPodAutoscalerStatus,
 };
-pub use autoscaler_behavior::{AutoscalerBehavior, ScalingPolicy, ScalingPolicyType, ScalingRules, SelectPolicy};
+pub use autoscaler_behavior::{
+    AutoscalerBehavior, ScalingPolicy, ScalingPolicyType, ScalingRules, SelectPolicy,
+};
 pub use autoscaler_metric::{
     ContainerResourceMetricSource, ExternalMetricSource, MetricIdentifier, MetricSourceType, MetricSpec,
     MetricTarget, MetricTargetType, ObjectMetricSource, PodsMetricSource, ResourceMetricSource,
@@ -69,43 +75,41 @@ pub use autoscaler_status::{
     PodsMetricStatus, ResourceMetricStatus,
 };
 pub use bytes::ByteString;
-pub use config_map::ConfigMap;
 pub use condition::{Condition, ConditionStatus};
+pub use config_map::ConfigMap;
 pub use deployment::{
     Deployment, DeploymentSpec, DeploymentStatus, DeploymentStrategy, RollingUpdate, StrategyType,
 };
-pub use endpoint_slice::{AddressType, Endpoint, EndpointConditions, EndpointPort, EndpointSlice};
-pub use manifest_error::{ManifestError, ManifestProblem, Warning};
-pub use manifest::{MAX_MANIFEST_BYTES, Manifest, parse_manifests};
-pub use replica_set::{ReplicaSet, ReplicaSetSpec, ReplicaSetStatus};
-pub use scheme::{Decoded, Scheme};
-pub use service::{
-    ClientIpConfig, LoadBalancerIngress, LoadBalancerStatus, Service, ServicePort, ServiceSpec, ServiceStatus,
-    ServiceType, SessionAffinity, SessionAffinityConfig, TrafficPolicy,
-};
-pub use template::PodTemplateSpec;
-pub use unstructured::Unstructured;
 pub use disruption_budget::{
     PodDisruptionBudget, PodDisruptionBudgetSpec, PodDisruptionBudgetStatus, UnhealthyPodEvictionPolicy,
 };
+pub use endpoint_slice::{AddressType, Endpoint, EndpointConditions, EndpointPort, EndpointSlice};
 pub use event::{Event, EventSeries, EventSource, EventType};
 pub use field::{FieldError, FieldErrors};
 pub use int_or_percent::IntOrPercent;
 pub use labels::Labels;
 pub use lease::{Lease, LeaseSpec};
-pub use meta_rules::{MAX_ANNOTATIONS_BYTES, validate_meta};
+pub use manifest::{MAX_MANIFEST_BYTES, Manifest, parse_manifests};
+pub use manifest_error::{ManifestError, ManifestProblem, Warning};
 pub use meta::{Extra, ObjectMeta, OwnerReference, Revision, TypeMeta, Uid};
+pub use meta_rules::{MAX_ANNOTATIONS_BYTES, validate_meta};
 pub use namespace::{Namespace, NamespacePhase, NamespaceSpec, NamespaceStatus};
-pub use node::{
-    ContainerImage, Node, NodeAddress, NodeAddressType, NodeSpec, NodeStatus, NodeSystemInfo,
-};
+pub use node::{ContainerImage, Node, NodeAddress, NodeAddressType, NodeSpec, NodeStatus, NodeSystemInfo};
 pub use node_selector::{NodeSelector, NodeSelectorOperator, NodeSelectorRequirement, NodeSelectorTerm};
 pub use object::{AnyObject, AnyObjectExt, GroupKind, KindInfo, Object, ObjectKey, Resource};
-pub use priority_class::{PreemptionPolicy, PriorityClass};
-pub use secret::Secret;
 pub use object_reference::ObjectReference;
 pub use pod::*;
+pub use priority_class::{PreemptionPolicy, PriorityClass};
 pub use quantity::{Quantity, ResourceList};
+pub use replica_set::{ReplicaSet, ReplicaSetSpec, ReplicaSetStatus};
+pub use scheme::{Decoded, Scheme};
+pub use secret::Secret;
 pub use selector::{LabelOperator, LabelRequirement, LabelSelector};
+pub use service::{
+    ClientIpConfig, LoadBalancerIngress, LoadBalancerStatus, Service, ServicePort, ServiceSpec,
+    ServiceStatus, ServiceType, SessionAffinity, SessionAffinityConfig, TrafficPolicy,
+};
 pub use taint::{Taint, TaintEffect, Toleration, TolerationOperator};
+pub use template::PodTemplateSpec;
 pub use time::Timestamp;
+pub use unstructured::Unstructured;

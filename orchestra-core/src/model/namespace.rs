@@ -3,8 +3,10 @@
 use serde::{Deserialize, Serialize};
 
 use super::absent::is_default;
+use super::meta_rules::record;
+use super::names::check_label_key;
 use super::object::{Rules, object};
-use super::{Extra, ObjectMeta, TypeMeta};
+use super::{Extra, FieldErrors, ObjectMeta, TypeMeta};
 
 /// A room for names: objects in it are deleted with it.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -77,4 +79,12 @@ impl Namespace {
     }
 }
 
-impl Rules for Namespace {}
+impl Rules for Namespace {
+    fn validate(&self, errors: &mut FieldErrors) {
+        errors.at("spec", |errors| {
+            errors.each("finalizers", &self.spec.finalizers, |errors, name| {
+                record(check_label_key(name), errors)
+            });
+        });
+    }
+}

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::absent::is_default;
 use super::object::{Rules, object};
-use super::{Extra, ObjectMeta, TypeMeta};
+use super::{Extra, FieldErrors, ObjectMeta, TypeMeta};
 
 /// A name for how important pods are.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -66,4 +66,34 @@ impl PriorityClass {
     }
 }
 
-impl Rules for PriorityClass {}
+/// The highest priority of a class that isn't the system's own: Kubernetes' limit.
+const MAX_PRIORITY: i32 = 1_000_000_000;
+
+/// The classes of the system's own pods, with their priorities: Kubernetes' names.
+const SYSTEM_CLASSES: [(&str, i32); 2] =
+    [("system-cluster-critical", 2_000_000_000), ("system-node-critical", 2_000_001_000)];
+
+impl Rules for PriorityClass {
+    fn validate(&self, errors: &mut FieldErrors) {
+        if self.metadata.name.starts_with("system-") {
+            let own = (self.metadata.name.as_str(), self.value);
+            let known = SYSTEM_CLASSES.contains(&own);
+            errors.at("metadata", |errors| {
+                errors
+                    .at("name", |errors| errors.require(known, "names with `system-` are the system's own"));
+            });
+        } else {
+            errors.at("value", |errors| {
+                errors.require(self.value <= MAX_PRIORITY, "must not be more than 1000000000")
+            });
+        }
+    }
+
+    fn validate_update(&self, old: &Self, errors: &mut FieldErrors) {
+        let message = "can't be changed, for pods have it already: make a new class";
+        errors.at("value", |errors| errors.require(self.value == old.value, message));
+        errors.at("preemptionPolicy", |errors| {
+            errors.require(self.preemption_policy == old.preemption_policy, message);
+        });
+    }
+}

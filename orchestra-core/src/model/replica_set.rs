@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::absent::is_default;
-use super::object::{Rules, object};
+use super::object::object;
 use super::{Condition, Extra, LabelSelector, ObjectMeta, PodTemplateSpec, TypeMeta};
 
 /// Keeps a number of equal pods. Usually made by a [`Deployment`](super::Deployment), one for each version.
@@ -85,5 +85,3 @@ pub struct ReplicaSetStatus {
     #[serde(flatten)]
     pub extra: Extra,
 }
-
-impl Rules for ReplicaSet {}

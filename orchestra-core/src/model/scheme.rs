@@ -7,8 +7,8 @@ use serde_json::Value;
 use super::kinds::{MODELLED_SHORT_NAMES, UNMODELLED, guess_plural};
 use super::{
     AnyObject, ConfigMap, Deployment, EndpointSlice, Event, HorizontalPodAutoscaler, KindInfo, Lease,
-    ManifestError, ManifestProblem, Namespace, Node, Pod, PodDisruptionBudget, PriorityClass,
-    ReplicaSet, Resource, Secret, Service, Warning, decode,
+    ManifestError, ManifestProblem, Namespace, Node, Pod, PodDisruptionBudget, PriorityClass, ReplicaSet,
+    Resource, Secret, Service, Warning, decode,
 };
 
 /// The kinds that a cluster knows, and how to read their manifests.
@@ -31,7 +31,7 @@ struct Entry {
 
 #[derive(Clone, Copy, Debug)]
 struct Decoder {
-    checked: fn(Value) -> Result<(AnyObject, Vec<Warning>), ManifestError>,
+    checked: fn(Value) -> Result<Decoded, ManifestError>,
     stored: fn(Value) -> Result<AnyObject, serde_json::Error>,
 }
 
@@ -149,17 +149,15 @@ impl Scheme {
         let decoder = match self.entry(&api_version, &kind) {
             Some(Entry { decoder: Some(decoder), .. }) => decoder,
             Some(Entry { info, decoder: None }) => {
-                let object = decode::unstructured(manifest, info.clone()).map_err(|e| e.about(&kind, &name))?;
+                let object =
+                    decode::unstructured(manifest, info.clone()).map_err(|e| e.about(&kind, &name))?;
                 let message = format!("kept, but Orchestra does not act on objects of kind {kind}");
                 return Ok(Decoded { object, warnings: vec![Warning { path: String::new(), message }] });
             }
             None => return self.decode_unknown(manifest, &api_version, &kind, &name),
         };
         decode::drop_nulls(&mut manifest);
-        match (decoder.checked)(manifest) {
-            Ok((object, warnings)) => Ok(Decoded { object, warnings }),
-            Err(error) => Err(error.about(&kind, &name)),
-        }
+        (decoder.checked)(manifest).map_err(|e| e.about(&kind, &name))
     }
 
     fn decode_unknown(
@@ -196,9 +194,8 @@ impl Scheme {
         let (api_version, kind) = (text("apiVersion"), text("kind"));
         if let Some(Entry { decoder: Some(decoder), .. }) = self.entry(api_version, kind) {
             let kind = kind.to_owned();
-            return (decoder.stored)(object).map_err(|e| {
-                ManifestError::new(ManifestProblem::Field, "", e.to_string()).about(&kind, "")
-            });
+            return (decoder.stored)(object)
+                .map_err(|e| ManifestError::new(ManifestProblem::Field, "", e.to_string()).about(&kind, ""));
         }
         let (api_version, kind, name) = decode::identity(&object)?;
         let info = match self.entry(&api_version, &kind) {
@@ -225,6 +222,8 @@ fn guess(manifest: &Value, api_version: &str, kind: &str) -> KindInfo {
         version: version.to_owned().into(),
         kind: kind.to_owned().into(),
         plural: guess_plural(kind).into(),
-        namespaced: manifest["metadata"].get("namespace").is_some_and(|n| n.as_str().is_some_and(|n| !n.is_empty())),
+        namespaced: manifest["metadata"]
+            .get("namespace")
+            .is_some_and(|n| n.as_str().is_some_and(|n| !n.is_empty())),
     }
 }

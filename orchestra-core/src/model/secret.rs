@@ -8,8 +8,9 @@ use serde::{Deserialize, Deserializer, Serialize, de};
 use serde_json::Value;
 
 use super::absent::is_default;
+use super::config_map::{IMMUTABLE, validate_entries};
 use super::object::{Rules, object};
-use super::{ByteString, Extra, ObjectMeta, TypeMeta};
+use super::{ByteString, Extra, FieldErrors, ObjectMeta, TypeMeta};
 
 /// Passwords, keys and the like, which pods take as environment or as files.
 ///
@@ -135,6 +136,15 @@ impl Secret {
 /// The type of a secret that says nothing about itself.
 const OPAQUE: &str = "Opaque";
 
+/// Entries that secrets of some types must have: all of one of the lists.
+const REQUIRED: &[(&str, &[&[&str]])] = &[
+    ("kubernetes.io/tls", &[&["tls.crt", "tls.key"]]),
+    ("kubernetes.io/basic-auth", &[&["username"], &["password"]]),
+    ("kubernetes.io/ssh-auth", &[&["ssh-privatekey"]]),
+    ("kubernetes.io/dockerconfigjson", &[&[".dockerconfigjson"]]),
+    ("kubernetes.io/dockercfg", &[&[".dockercfg"]]),
+];
+
 impl Rules for Secret {
     fn set_defaults(&mut self) {
         for (key, text) in std::mem::take(&mut self.string_data) {
@@ -142,6 +152,35 @@ impl Rules for Secret {
         }
         if self.type_.is_empty() {
             self.type_ = OPAQUE.into();
+        }
+    }
+
+    fn validate(&self, errors: &mut FieldErrors) {
+        let data = self.data.iter().map(|(k, v)| ("data", k, v.len()));
+        let texts = self.string_data.iter().map(|(k, v)| ("stringData", k, v.len()));
+        validate_entries(data.chain(texts), errors);
+        let has = |key: &&str| self.data.contains_key(*key) || self.string_data.contains_key(*key);
+        for (type_, lists) in REQUIRED.iter().filter(|(type_, _)| *type_ == self.type_) {
+            if !lists.iter().any(|keys| keys.iter().all(has)) {
+                let lists: Vec<_> = lists.iter().map(|keys| keys.join(" and ")).collect();
+                let message = format!("needs {}: the type is {type_}", lists.join(" or "));
+                errors.at("data", |errors| errors.push(message));
+            }
+        }
+        for key in [".dockerconfigjson", ".dockercfg"] {
+            let Some(json) = self.data.get(key).filter(|_| self.type_.ends_with(&key[1..])) else { continue };
+            if serde_json::from_slice::<de::IgnoredAny>(json.as_bytes()).is_err() {
+                errors.at(&format!("data[{key}]"), |errors| errors.push("is not JSON"));
+            }
+        }
+    }
+
+    fn validate_update(&self, old: &Self, errors: &mut FieldErrors) {
+        let same_type = self.type_ == old.type_;
+        errors.at("type", |errors| errors.require(same_type, "can't be changed: make a new secret"));
+        if old.immutable {
+            errors.at("immutable", |errors| errors.require(self.immutable, "can't be taken back"));
+            errors.at("data", |errors| errors.require(self.data == old.data, IMMUTABLE));
         }
     }
 }

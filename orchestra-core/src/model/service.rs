@@ -5,7 +5,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use super::absent::is_default;
-use super::object::{Rules, object};
+use super::object::object;
 use super::{Condition, Extra, Labels, ObjectMeta, PortRef, Protocol, TypeMeta};
 
 /// One name and address for the pods that a selector chooses.
@@ -236,5 +236,3 @@ pub struct LoadBalancerIngress {
     #[serde(flatten)]
     pub extra: Extra,
 }
-
-impl Rules for Service {}

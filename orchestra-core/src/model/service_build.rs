@@ -1,6 +1,8 @@
 //! Building services in code.
 
-use super::{Labels, ObjectMeta, PortRef, Protocol, Service, ServicePort, ServiceSpec, ServiceType, SessionAffinity};
+use super::{
+    Labels, ObjectMeta, PortRef, Protocol, Service, ServicePort, ServiceSpec, ServiceType, SessionAffinity,
+};
 
 impl Service {
     /// A service for the pods labelled `app: <name>`.
@@ -110,7 +112,8 @@ mod tests {
         let web = Service::new("web").port(80).target_port(8080);
         assert_eq!(web.spec.selector.value("app"), Some("web"));
         assert_eq!((web.spec.ports[0].port, web.spec.ports[0].target()), (80, PortRef::Number(8080)));
-        let two = Service::new("web").named_port("http", 80).target_port("web").named_port("admin", 81).headless();
+        let two =
+            Service::new("web").named_port("http", 80).target_port("web").named_port("admin", 81).headless();
         assert_eq!(two.spec.port(&"http".into()).map(ServicePort::target), Some(PortRef::from("web")));
         assert_eq!(two.spec.port(&81.into()).map(ServicePort::target), Some(PortRef::Number(81)));
         assert!(two.spec.is_headless());

@@ -35,7 +35,8 @@ impl Unstructured {
     /// The field at `path`, a JSON pointer such as `/spec/replicas`.
     #[must_use]
     pub fn get(&self, path: &str) -> Option<&Value> {
-        let (first, rest) = path.strip_prefix('/')?.split_once('/').map_or((path.get(1..)?, None), |(a, b)| (a, Some(b)));
+        let (first, rest) =
+            path.strip_prefix('/')?.split_once('/').map_or((path.get(1..)?, None), |(a, b)| (a, Some(b)));
         let value = self.value.get(first)?;
         match rest {
             None => Some(value),

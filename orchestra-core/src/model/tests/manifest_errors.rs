@@ -23,51 +23,73 @@ fn of(kind: &str, body: &str) -> String {
 
 #[test]
 fn text_that_is_neither_yaml_nor_json() {
-    check(ManifestProblem::Syntax, &[
-        (
-            "a: [1",
-            "document 1: is not YAML: did not find expected ',' or ']' at line 2 column 1, while parsing a flow \
+    check(
+        ManifestProblem::Syntax,
+        &[
+            (
+                "a: [1",
+                "document 1: is not YAML: did not find expected ',' or ']' at line 2 column 1, while parsing a flow \
              sequence at line 1 column 4 (line 2)",
-        ),
-        (
-            "{\"apiVersion\": \"v1\", \"kind\": \"Pod\"}\n---\n\n---\na:\n\tb: 1",
-            "document 2: is not YAML: found character that cannot start any token at line 6 column 1, while \
+            ),
+            (
+                "{\"apiVersion\": \"v1\", \"kind\": \"Pod\"}\n---\n\n---\na:\n\tb: 1",
+                "document 2: is not YAML: found character that cannot start any token at line 6 column 1, while \
              scanning for the next token (line 6)",
-        ),
-        ("{\"a\": 1", "document 1: is neither JSON nor YAML: EOF while parsing an object (line 1)"),
-        ("a: .nan", "document 1: a: NaN is not a number that a manifest can have (line 1)"),
-        ("a: 99999999999999999999999", "document 1: a: the number 99999999999999999999999 is too large (line 1)"),
-        ("a: b\na: c", "document 1: a: the key `a` is there twice (line 2)"),
-        ("{\"s\": [{\"a\": 1,\n \"a\": 2}]}", "document 1: s[0].a: the key `a` is there twice (line 2)"),
-        ("a: !b c", "document 1: a: has a YAML tag (`!name`), which means nothing in a manifest (line 1)"),
-        ("<<: 4", "document 1: `<<` merges maps, and this is none (line 1)"),
-    ]);
+            ),
+            ("{\"a\": 1", "document 1: is neither JSON nor YAML: EOF while parsing an object (line 1)"),
+            ("a: .nan", "document 1: a: NaN is not a number that a manifest can have (line 1)"),
+            (
+                "a: 99999999999999999999999",
+                "document 1: a: the number 99999999999999999999999 is too large (line 1)",
+            ),
+            ("a: b\na: c", "document 1: a: the key `a` is there twice (line 2)"),
+            ("{\"s\": [{\"a\": 1,\n \"a\": 2}]}", "document 1: s[0].a: the key `a` is there twice (line 2)"),
+            (
+                "a: !b c",
+                "document 1: a: has a YAML tag (`!name`), which means nothing in a manifest (line 1)",
+            ),
+            ("<<: 4", "document 1: `<<` merges maps, and this is none (line 1)"),
+        ],
+    );
 }
 
 #[test]
 fn values_that_are_no_object() {
-    check(ManifestProblem::Kind, &[
-        ("just text", "document 1: is not an object: a manifest has apiVersion, kind and metadata (line 1)"),
-        ("# hi\n---\n- a\n- b", "document 1: is not an object: a manifest has apiVersion, kind and metadata (line 3)"),
-        ("{}", "document 1: kind: is required (line 1)"),
-        ("kind: Pod\nmetadata: {name: a}", "document 1 (Pod a): apiVersion: is required (line 1)"),
-        ("{\"apiVersion\": \"v1\",\n \"kind\": 4}", "document 1: kind: must be text (line 2)"),
-        (
-            "apiVersion: v1\nkind: Deployment\nmetadata: {name: a}",
-            "document 1 (Deployment a): apiVersion: is v1, but Deployment is read as apps/v1 only: write that (line 1)",
-        ),
-        (
-            "kind: HorizontalPodAutoscaler\napiVersion: autoscaling/v1\nmetadata: {name: a}",
-            "document 1 (HorizontalPodAutoscaler a): apiVersion: is autoscaling/v1, but HorizontalPodAutoscaler is \
+    check(
+        ManifestProblem::Kind,
+        &[
+            (
+                "just text",
+                "document 1: is not an object: a manifest has apiVersion, kind and metadata (line 1)",
+            ),
+            (
+                "# hi\n---\n- a\n- b",
+                "document 1: is not an object: a manifest has apiVersion, kind and metadata (line 3)",
+            ),
+            ("{}", "document 1: kind: is required (line 1)"),
+            ("kind: Pod\nmetadata: {name: a}", "document 1 (Pod a): apiVersion: is required (line 1)"),
+            ("{\"apiVersion\": \"v1\",\n \"kind\": 4}", "document 1: kind: must be text (line 2)"),
+            (
+                "apiVersion: v1\nkind: Deployment\nmetadata: {name: a}",
+                "document 1 (Deployment a): apiVersion: is v1, but Deployment is read as apps/v1 only: write that (line 1)",
+            ),
+            (
+                "kind: HorizontalPodAutoscaler\napiVersion: autoscaling/v1\nmetadata: {name: a}",
+                "document 1 (HorizontalPodAutoscaler a): apiVersion: is autoscaling/v1, but HorizontalPodAutoscaler is \
              read as autoscaling/v2 only: write that (line 2)",
-        ),
-    ]);
+            ),
+        ],
+    );
 }
 
 #[test]
 fn fields_of_the_wrong_type() {
     let cases = [
-        ("ConfigMap", "data:\n  a: b\n  c: 1", "data.c: invalid type: integer `1`, expected a string (line 6)"),
+        (
+            "ConfigMap",
+            "data:\n  a: b\n  c: 1",
+            "data.c: invalid type: integer `1`, expected a string (line 6)",
+        ),
         ("Service", "spec: {ports: [{name: a}]}", "spec.ports[0].port: is required (line 4)"),
         (
             "Service",
@@ -131,26 +153,40 @@ fn fields_of_the_wrong_type() {
 
 #[test]
 fn metadata_of_kinds_that_are_not_modelled() {
-    check(ManifestProblem::Field, &[(
-        "apiVersion: example.com/v1\nkind: Widget\nmetadata: {name: x, labels: {a: [b]}}",
-        "document 1 (Widget x): metadata.labels.a: invalid type: sequence, expected a string (line 3)",
-    )]);
+    check(
+        ManifestProblem::Field,
+        &[(
+            "apiVersion: example.com/v1\nkind: Widget\nmetadata: {name: x, labels: {a: [b]}}",
+            "document 1 (Widget x): metadata.labels.a: invalid type: sequence, expected a string (line 3)",
+        )],
+    );
 }
 
 #[test]
 fn items_of_lists_are_named() {
     let list = "apiVersion: v1\nkind: List\nitems:\n- {apiVersion: v1, kind: Secret, metadata: {name: a}}\n\
                 - apiVersion: v1\n  kind: Secret\n  metadata: {name: b}\n  stringData:\n    x: 4711\n";
-    check(ManifestProblem::Field, &[(
-        list,
-        "document 1 (Secret b): items[1].stringData.x: must be text: put it in quotes (the value is not shown) (line 9)",
-    )]);
+    check(
+        ManifestProblem::Field,
+        &[(
+            list,
+            "document 1 (Secret b): items[1].stringData.x: must be text: put it in quotes (the value is not shown) (line 9)",
+        )],
+    );
 }
 
 #[test]
 fn no_error_shows_a_secret() {
-    for body in ["data: {x: hunter2!}", "data: [hunter2]", "data: {x: [hunter2]}", "stringData: {x: [hunter2]}",
-                 "stringData: {x: {hunter2: a}}", "data: hunter2", "stringData: hunter2", "stringData: {hunter2: 7654}"] {
+    for body in [
+        "data: {x: hunter2!}",
+        "data: [hunter2]",
+        "data: {x: [hunter2]}",
+        "stringData: {x: [hunter2]}",
+        "stringData: {x: {hunter2: a}}",
+        "data: hunter2",
+        "stringData: hunter2",
+        "stringData: {hunter2: 7654}",
+    ] {
         let (_, message) = error(&of("Secret", body));
         assert!(!message.replace("stringData.hunter2", "").contains("hunter2"), "{message}");
         assert!(!message.contains("7654"), "{message}");

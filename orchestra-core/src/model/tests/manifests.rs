@@ -2,7 +2,9 @@
 
 use serde_json::{Value, json};
 
-use crate::model::{AnyObjectExt, ConfigMap, Deployment, Manifest, Object, Scheme, Secret, Service, parse_manifests};
+use crate::model::{
+    AnyObjectExt, ConfigMap, Deployment, Manifest, Object, Scheme, Secret, Service, parse_manifests,
+};
 
 fn parse(text: &str) -> Vec<Manifest> {
     parse_manifests(text, &Scheme::kubernetes()).unwrap_or_else(|e| panic!("{e}"))
@@ -81,7 +83,10 @@ fn a_shop_is_read() {
         .map(|m| (m.document, m.line, m.object.info().kind.to_string(), m.object.meta().name.as_str()))
         .map(|(d, l, k, n)| format!("{d} {l} {k} {n}"))
         .collect();
-    assert_eq!(found, ["1 3 Namespace shop", "2 9 ConfigMap settings", "3 23 Deployment web", "4 56 Service web"]);
+    assert_eq!(
+        found,
+        ["1 3 Namespace shop", "2 9 ConfigMap settings", "3 23 Deployment web", "4 56 Service web"]
+    );
 
     let settings = manifests[1].object.as_resource::<ConfigMap>().unwrap();
     assert_eq!(settings.data.value("yes"), Some("no"));
@@ -93,10 +98,13 @@ fn a_shop_is_read() {
     assert_eq!(web.spec.template.spec.containers[0].resources.limits["memory"].to_string(), "1536Mi");
 
     let warnings: Vec<_> = manifests.iter().flat_map(|m| &m.warnings).map(ToString::to_string).collect();
-    assert_eq!(warnings, [
-        "spec.template.spec.containers[0].resizePolicy: kept, but Orchestra does not act on it",
-        "spec.template.spec.dnsConfig: kept, but Orchestra does not act on it",
-    ]);
+    assert_eq!(
+        warnings,
+        [
+            "spec.template.spec.containers[0].resizePolicy: kept, but Orchestra does not act on it",
+            "spec.template.spec.dnsConfig: kept, but Orchestra does not act on it",
+        ]
+    );
     let service = manifests[3].object.as_resource::<Service>().unwrap();
     assert_eq!(service.spec.ports[0].target(), "http".into());
 }
@@ -105,7 +113,10 @@ fn a_shop_is_read() {
 fn what_is_not_modelled_is_given_back() {
     let web = parse(SHOP).swap_remove(2).object.to_value();
     assert_eq!(web["spec"]["template"]["spec"]["dnsConfig"], json!({"nameservers": ["1.2.3.4"]}));
-    assert_eq!(web["spec"]["template"]["spec"]["containers"][0]["resizePolicy"][0]["resourceName"], json!("cpu"));
+    assert_eq!(
+        web["spec"]["template"]["spec"]["containers"][0]["resizePolicy"][0]["resourceName"],
+        json!("cpu")
+    );
 }
 
 #[test]

@@ -3,3 +3,6 @@
 mod bombs;
 mod manifest_errors;
 mod manifests;
+mod round_trip;
+mod rules;
+mod scheme;
