@@ -1,12 +1,22 @@
 //! The controllers: each brings one kind of object from what is to what shall be.
 
+mod autoscaler;
+mod deployment;
 mod disruption;
 mod endpoints;
 mod garbage;
 mod namespace;
 mod node_lifecycle;
+mod replica_set;
 mod scheduling;
+mod workload;
 
+pub use autoscaler::{
+    AutoscalerController, AutoscalerOptions, MetricQuery, MetricsBoard, MetricsSource, Scaling,
+};
+pub use deployment::{
+    DeploymentController, HASH_LABEL, REVISION, ROLLBACK_ON_FAILURE, ROLLED_BACK, ROLLOUT, Rollouts, UNDO_TO, is_rolled_out, undo,
+};
 pub use disruption::DisruptionController;
 pub use endpoints::{EndpointsController, TRAFFIC_LABEL};
 pub use garbage::GarbageCollector;
@@ -15,3 +25,5 @@ pub use scheduling::{Schedulers, SchedulingLoop};
 pub use node_lifecycle::{
     NODE_LEASE_NAMESPACE, NOT_READY, NodeLifecycleController, NodeLifecycleOptions, UNREACHABLE,
 };
+pub use replica_set::ReplicaSetController;
+pub use workload::WorkloadIndexes;
