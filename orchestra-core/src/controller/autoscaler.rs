@@ -113,7 +113,8 @@ impl Reconciler for AutoscalerController {
         };
         let client = client.namespace(Arc::clone(&key.namespace));
         let now = client.clock().now();
-        let (status, again) = match Target::find(&self.indexes, &key.namespace, &object.spec.scale_target_ref) {
+        let (status, again) = match Target::find(&self.indexes, &key.namespace, &object.spec.scale_target_ref)
+        {
             Ok(target) => self.scale(&client, key, &object, &target, now).await?,
             Err(why) => {
                 let failed = ScaleStatus::new(false, "FailedGetScale", why);
@@ -205,7 +206,9 @@ fn with_conditions(
     let mut status = object.status.clone();
     status.observed_generation = object.metadata.generation;
     for (name, says) in conditions {
-        let condition = Condition::new(*name, says.holds, now).reason(says.reason.as_ref()).message(says.message.as_str());
+        let condition = Condition::new(*name, says.holds, now)
+            .reason(says.reason.as_ref())
+            .message(says.message.as_str());
         condition.set_in(&mut status.conditions);
     }
     status
@@ -232,11 +235,13 @@ fn current(metric: &MetricSpec, current: MetricValueStatus) -> Option<MetricStat
         MetricSourceType::Object => {
             let source = metric.object.as_ref()?;
             let (described_object, metric) = (source.described_object.clone(), source.metric.clone());
-            status.object = Some(ObjectMetricStatus { described_object, metric, current, ..Default::default() });
+            status.object =
+                Some(ObjectMetricStatus { described_object, metric, current, ..Default::default() });
         }
         MetricSourceType::External => {
             let metric = metric.external.as_ref()?.metric.clone();
-            status.external = Some(ExternalMetricStatus { metric, current, ..ExternalMetricStatus::default() });
+            status.external =
+                Some(ExternalMetricStatus { metric, current, ..ExternalMetricStatus::default() });
         }
     }
     Some(status)

@@ -60,7 +60,11 @@ impl DeploymentController {
 }
 
 /// A replica set that nobody manages concerns the deployments that would have it.
-fn would_own(indexes: &WorkloadIndexes, change: &CacheChange<'_, ReplicaSet>, add: &mut dyn FnMut(ObjectKey)) {
+fn would_own(
+    indexes: &WorkloadIndexes,
+    change: &CacheChange<'_, ReplicaSet>,
+    add: &mut dyn FnMut(ObjectKey),
+) {
     let Some(orphan) = change.new.filter(|set| set.metadata.controller().is_none()) else { return };
     for deployment in indexes.deployments.in_namespace(&change.key.namespace) {
         if deployment.spec.selector.matches(&orphan.metadata.labels) {
@@ -71,7 +75,9 @@ fn would_own(indexes: &WorkloadIndexes, change: &CacheChange<'_, ReplicaSet>, ad
 
 /// A crash shows in no number of the replica set.
 fn crashed(indexes: &WorkloadIndexes, change: &CacheChange<'_, Pod>, add: &mut dyn FnMut(ObjectKey)) {
-    let Some(pod) = change.new.filter(|pod| restarts(pod) > change.old.map_or(0, |old| restarts(old))) else { return };
+    let Some(pod) = change.new.filter(|pod| restarts(pod) > change.old.map_or(0, |old| restarts(old))) else {
+        return;
+    };
     let set = indexes.replica_set_of(pod);
     if let Some(deployment) = set.and_then(|set| indexes.deployment_of(&set)) {
         add(ObjectKey::of(&*deployment));
@@ -88,7 +94,9 @@ impl Reconciler for DeploymentController {
         let owned = self.indexes.sets_of.get(&deployment.metadata.uid);
         let orphans = self.indexes.orphan_sets.get(&*key.namespace);
         let claims = Claims::of(&deployment.spec.selector, owned, orphans);
-        if claims.settle(&client, &*deployment).await? || self.undo_as_asked(&client, &deployment, &claims.owned).await? {
+        if claims.settle(&client, &*deployment).await?
+            || self.undo_as_asked(&client, &deployment, &claims.owned).await?
+        {
             return Ok(Next::OnChange);
         }
         let now = client.clock().now();
@@ -96,7 +104,8 @@ impl Reconciler for DeploymentController {
         let step = match self.rollouts.of(&situation.deployment) {
             Ok(rollout) => rollout.step(&situation.view(), now),
             Err(name) => {
-                let message = format!("there is no rollout called `{name}`; register it, or change {ROLLOUT}");
+                let message =
+                    format!("there is no rollout called `{name}`; register it, or change {ROLLOUT}");
                 RolloutStep::new(Phase::Failed, "UnknownRollout", message)
             }
         };
@@ -105,12 +114,18 @@ impl Reconciler for DeploymentController {
 }
 
 impl DeploymentController {
-    async fn carry_out(&self, client: &Client, situation: &Situation, step: &RolloutStep) -> Result<Next, ReconcileError> {
+    async fn carry_out(
+        &self,
+        client: &Client,
+        situation: &Situation,
+        step: &RolloutStep,
+    ) -> Result<Next, ReconcileError> {
         let known = step.reason != "UnknownRollout";
         let mut changes = if known { Changes::of(situation, step) } else { Changes::default() };
         let (created, events) = (changes.creates(), std::mem::take(&mut changes.events));
         let got_on = situation.begins || changes.remembers;
-        let back = step.rollback_to.and_then(|revision| Some((revision, name_of_revision(situation, revision)?)));
+        let back =
+            step.rollback_to.and_then(|revision| Some((revision, name_of_revision(situation, revision)?)));
         let deployment = match back {
             // What is given up is not changed any more.
             Some(_) => Arc::clone(&situation.deployment),
@@ -124,7 +139,8 @@ impl DeploymentController {
         };
         let mut status = status::status(situation, step, created, got_on);
         if let Some((revision, _)) = back {
-            let message = format!("revision {} failed: {}; back to {revision}", situation.revision, step.message);
+            let message =
+                format!("revision {} failed: {}; back to {revision}", situation.revision, step.message);
             let condition = Condition::new(ROLLED_BACK, true, situation.now).reason(step.reason.as_ref());
             condition.message(message).set_in(&mut status.conditions);
         }

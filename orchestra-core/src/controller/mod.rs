@@ -9,6 +9,8 @@ mod namespace;
 mod node_lifecycle;
 mod replica_set;
 mod scheduling;
+#[cfg(test)]
+mod testing;
 mod workload;
 
 pub use autoscaler::{

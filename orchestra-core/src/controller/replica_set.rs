@@ -17,14 +17,16 @@ use tokio::time::Instant;
 use super::endpoints::TRAFFIC_LABEL;
 use super::workload::{Claims, Readiness, Standing, WorkloadIndexes, changed_pods};
 use crate::client::{Client, ClientError, DeleteOptions, Transaction};
-use crate::engine::{CacheChange, Caches, Controller, Next, Queue, ReconcileError, Reconciler, Recorder, Tasks};
+use crate::engine::{
+    CacheChange, Caches, Controller, Next, Queue, ReconcileError, Reconciler, Recorder, Tasks,
+};
 use crate::model::{
-    Condition, EndpointSlice, EventType, ObjectKey, ObjectMeta, OwnerReference, Pod, ReplicaSet, ReplicaSetStatus,
-    Timestamp,
+    Condition, EndpointSlice, EventType, ObjectKey, ObjectMeta, OwnerReference, Pod, ReplicaSet,
+    ReplicaSetStatus, Timestamp,
 };
 use crate::rng::Rng;
-pub(super) use guard::budget_of;
 use guard::Guard;
+pub(super) use guard::budget_of;
 use pace::{Pace, SHORT_LIFE};
 use ranking::{Ranked, rank};
 
@@ -192,7 +194,12 @@ struct Work<'w> {
 }
 
 impl<'w> Work<'w> {
-    fn new(controller: &'w ReplicaSetController, set: &'w Arc<ReplicaSet>, pods: Vec<Arc<Pod>>, now: Timestamp) -> Self {
+    fn new(
+        controller: &'w ReplicaSetController,
+        set: &'w Arc<ReplicaSet>,
+        pods: Vec<Arc<Pod>>,
+        now: Timestamp,
+    ) -> Self {
         let judge = controller.indexes.judge(&set.metadata.namespace, set.spec.min_ready_seconds, now);
         let mut work = Self {
             controller,
@@ -248,16 +255,13 @@ impl<'w> Work<'w> {
         let (now, mut paces) = (Instant::now(), self.controller.paces());
         let (generation, replicas) = (self.set.metadata.generation, self.set.spec.replicas);
         let pace = paces.entry(self.key.clone()).or_insert_with(|| Pace::new(generation, replicas, now));
-        let young = |pod: &Arc<Pod>| {
-            self.now.since(pod.metadata.creation_timestamp.unwrap_or(Timestamp::EPOCH)) < SHORT_LIFE
-        };
-        let failing = self.failed.iter().filter(|pod| young(pod)).count();
+        let failing = self.failed.iter().filter(|pod| died_young(pod)).count();
         let wait = if failing > 0 { pace.wait(now) } else { Duration::ZERO };
         let mut count = missing.min(BATCH);
         if wait > Duration::ZERO {
             self.wait = Some(self.wait.map_or(wait, |before| before.min(wait)));
             count = count.min(missing.saturating_sub(failing));
-            self.failed.retain(|pod| !young(pod));
+            self.failed.retain(|pod| !died_young(pod));
         }
         match pace.allowed(generation, replicas, now) {
             Ok(allowed) => count = count.min(usize::try_from(allowed).unwrap_or(usize::MAX)),
@@ -422,7 +426,8 @@ impl<'w> Work<'w> {
         let recorder = &self.controller.recorder;
         recorder.event(&**client.clock(), &**self.set, EventType::Warning, "FailedCreate", message.as_str());
         let mut set = (**self.set).clone();
-        let condition = Condition::new("ReplicaFailure", true, self.now).reason("FailedCreate").message(message);
+        let condition =
+            Condition::new("ReplicaFailure", true, self.now).reason("FailedCreate").message(message);
         if condition.set_in(&mut set.status.conditions)
             && let Err(second) = client.update_status(set).await
         {
@@ -430,6 +435,13 @@ impl<'w> Work<'w> {
         }
         error
     }
+}
+
+/// Whether a pod that is over never ran for long. One that never started did not.
+fn died_young(pod: &Pod) -> bool {
+    let made = pod.metadata.creation_timestamp.unwrap_or(Timestamp::EPOCH);
+    let ends = pod.status.container_statuses.iter().filter_map(|c| c.state.terminated()?.finished_at);
+    ends.max().is_none_or(|end| end.since(made) < SHORT_LIFE)
 }
 
 fn pods(n: usize) -> String {

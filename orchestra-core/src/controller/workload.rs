@@ -6,8 +6,8 @@ use std::time::Duration;
 use crate::client::{Client, ClientError};
 use crate::engine::{Cache, CacheChange, Caches, Index};
 use crate::model::{
-    Deployment, EndpointSlice, LabelSelector, ObjectKey, ObjectMeta, OwnerReference, Pod, ReplicaSet, Resource,
-    Service, Timestamp, Uid,
+    Deployment, EndpointSlice, LabelSelector, ObjectKey, ObjectMeta, OwnerReference, Pod, ReplicaSet,
+    Resource, Service, Timestamp, Uid,
 };
 
 use super::endpoints::{TRAFFIC_LABEL, selects};

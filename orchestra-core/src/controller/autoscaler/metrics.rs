@@ -8,9 +8,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use crate::autoscale::{Reading, Sample};
-use crate::model::{
-    MetricIdentifier, MetricSourceType, MetricSpec, Pod, Quantity, ResourceList, Timestamp,
-};
+use crate::model::{MetricIdentifier, MetricSourceType, MetricSpec, Pod, Quantity, ResourceList, Timestamp};
 
 /// What is to be measured.
 #[derive(Debug)]
@@ -51,8 +49,6 @@ const MAX_PODS: usize = 100_000;
 struct PodMetrics {
     /// CPU and memory of each container.
     containers: BTreeMap<String, ResourceList>,
-    /// What the application measures of the pod.
-    custom: BTreeMap<String, Quantity>,
     at: Timestamp,
     window: Duration,
 }
@@ -125,7 +121,11 @@ impl MetricsBoard {
     }
 
     /// Measures `name` by calling `gauge`, for metrics of the types `External` and `Object`.
-    pub fn value(&self, name: impl Into<String>, gauge: impl Fn() -> Option<Quantity> + Send + Sync + 'static) {
+    pub fn value(
+        &self,
+        name: impl Into<String>,
+        gauge: impl Fn() -> Option<Quantity> + Send + Sync + 'static,
+    ) {
         self.write().values.insert(name.into(), Arc::new(gauge));
     }
 
@@ -149,7 +149,8 @@ impl MetricsBoard {
     }
 
     fn custom(&self, query: &MetricQuery<'_>, metric: &MetricIdentifier) -> Reading {
-        let gauge = self.0.read().unwrap_or_else(PoisonError::into_inner).pod_values.get(&metric.name).cloned();
+        let gauge =
+            self.0.read().unwrap_or_else(PoisonError::into_inner).pod_values.get(&metric.name).cloned();
         let Some(gauge) = gauge else { return Reading::Missing("nothing measures it".to_owned()) };
         let sample = |pod: &Arc<Pod>| {
             let value = gauge(pod)?;
@@ -168,7 +169,10 @@ impl MetricsBoard {
             let used: Vec<Quantity> = chosen.filter_map(|(_, used)| used.get(resource).copied()).collect();
             let value = (!used.is_empty()).then(|| used.into_iter().sum())?;
             let request = request(pod, resource, container);
-            Some((pod.metadata.name.clone(), Sample { value, request, at: metrics.at, window: metrics.window }))
+            Some((
+                pod.metadata.name.clone(),
+                Sample { value, request, at: metrics.at, window: metrics.window },
+            ))
         };
         Reading::Pods(query.pods.iter().filter_map(sample).collect())
     }
@@ -195,7 +199,9 @@ impl MetricsSource for MetricsBoard {
                 .container_resource
                 .as_ref()
                 .map_or_else(missing, |m| self.resource(query, &m.name, Some(&m.container))),
-            MetricSourceType::Pods => metric.pods.as_ref().map_or_else(missing, |m| self.custom(query, &m.metric)),
+            MetricSourceType::Pods => {
+                metric.pods.as_ref().map_or_else(missing, |m| self.custom(query, &m.metric))
+            }
             MetricSourceType::Object => self.whole(metric.object.as_ref().map(|m| &m.metric)),
             MetricSourceType::External => self.whole(metric.external.as_ref().map(|m| &m.metric)),
         }
@@ -219,7 +225,9 @@ mod tests {
         board.pod_usage("shop", "web-1", containers, at, Duration::from_secs(10));
         let measure = |metric: MetricSpec, now| {
             let (board, pods) = (board.clone(), [Arc::clone(&pod)]);
-            async move { board.measure(&MetricQuery { namespace: "shop", metric: &metric, pods: &pods, now }).await }
+            async move {
+                board.measure(&MetricQuery { namespace: "shop", metric: &metric, pods: &pods, now }).await
+            }
         };
         let cpu = MetricSpec::resource("cpu", MetricTarget::utilization(50));
         let Reading::Pods(samples) = measure(cpu.clone(), at).await else { panic!("no pods") };

@@ -8,7 +8,9 @@ use super::undo::{REVISION, revision_of};
 use crate::client::{Client, ClientError, DeleteOptions};
 use crate::controller::endpoints::TRAFFIC_LABEL;
 use crate::controller::workload::is_held_back;
-use crate::model::{Deployment, Labels, ObjectKey, ObjectMeta, OwnerReference, Pod, ReplicaSet, ReplicaSetSpec};
+use crate::model::{
+    Deployment, Labels, ObjectKey, ObjectMeta, OwnerReference, Pod, ReplicaSet, ReplicaSetSpec,
+};
 use crate::rollout::{Phase, RolloutStep};
 
 /// How many pods are let into traffic and taken out of it in one commit: a switch of more takes several, in which
@@ -45,7 +47,11 @@ impl Changes {
             changes.traffic.extend(version.pods.iter().filter_map(|pod| in_traffic(pod, !held)));
             let wanted = wanted(situation, version, step, is_new, held);
             if wanted.spec.replicas != version.set.spec.replicas {
-                changes.events.push(scaled(&version.set.metadata.name, version.set.spec.replicas, wanted.spec.replicas));
+                changes.events.push(scaled(
+                    &version.set.metadata.name,
+                    version.set.spec.replicas,
+                    wanted.spec.replicas,
+                ));
             }
             if is_new {
                 let memory = |set: &ReplicaSet| set.metadata.annotations.value(MEMORY).map(str::to_owned);
@@ -64,7 +70,8 @@ impl Changes {
         if step.phase == Phase::Complete && !view.has_old_pods() {
             changes.forget_history(situation);
         }
-        let (exists, revision) = (changes.create.is_some() || situation.new.is_some(), situation.revision.to_string());
+        let (exists, revision) =
+            (changes.create.is_some() || situation.new.is_some(), situation.revision.to_string());
         if exists && situation.deployment.metadata.annotations.value(REVISION) != Some(&revision) {
             let mut deployment = (*situation.deployment).clone();
             deployment.metadata.annotations.insert(REVISION.to_owned(), revision);
@@ -103,7 +110,11 @@ impl Changes {
     }
 
     /// Writes them: in one commit, but for a switch of very many pods. Answers the deployment as it then is.
-    pub(super) async fn commit(mut self, client: &Client, now: &Arc<Deployment>) -> Result<Arc<Deployment>, ClientError> {
+    pub(super) async fn commit(
+        mut self,
+        client: &Client,
+        now: &Arc<Deployment>,
+    ) -> Result<Arc<Deployment>, ClientError> {
         if self.is_empty() {
             return Ok(Arc::clone(now));
         }
@@ -164,7 +175,13 @@ fn set_traffic(map: &mut Labels, traffic: bool) {
 }
 
 /// The replica set as the step wants it.
-fn wanted(situation: &Situation, version: &Version, step: &RolloutStep, is_new: bool, held: bool) -> ReplicaSet {
+fn wanted(
+    situation: &Situation,
+    version: &Version,
+    step: &RolloutStep,
+    is_new: bool,
+    held: bool,
+) -> ReplicaSet {
     let spec = &situation.deployment.spec;
     let mut set = (*version.set).clone();
     let size = step.sizes.get(&set.metadata.name).copied().unwrap_or(set.spec.replicas);

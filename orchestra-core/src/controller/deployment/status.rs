@@ -15,11 +15,17 @@ pub fn is_rolled_out(deployment: &Deployment) -> bool {
         && status.updated_replicas == want
         && status.replicas == want
         && status.available_replicas == want
-        && Condition::find(&status.conditions, "Progressing").is_some_and(|c| c.reason == "NewReplicaSetAvailable")
+        && Condition::find(&status.conditions, "Progressing")
+            .is_some_and(|c| c.reason == "NewReplicaSetAvailable")
 }
 
 /// The status that follows from a look and a step. PURE.
-pub(super) fn status(situation: &Situation, step: &RolloutStep, created: bool, got_on: bool) -> DeploymentStatus {
+pub(super) fn status(
+    situation: &Situation,
+    step: &RolloutStep,
+    created: bool,
+    got_on: bool,
+) -> DeploymentStatus {
     let (deployment, counts) = (&situation.deployment, &situation.counts);
     let old = &deployment.status;
     let terminating = situation.versions.iter().map(|v| v.standing.terminating).sum();
@@ -56,7 +62,9 @@ fn available(situation: &Situation) -> Condition {
     let mut condition = if holds {
         condition.reason("MinimumReplicasAvailable").message("Deployment has minimum availability.")
     } else {
-        condition.reason("MinimumReplicasUnavailable").message("Deployment does not have minimum availability.")
+        condition
+            .reason("MinimumReplicasUnavailable")
+            .message("Deployment does not have minimum availability.")
     };
     let before = Condition::find(&situation.deployment.status.conditions, "Available");
     let unchanged = before.filter(|before| before.status == condition.status);
@@ -86,7 +94,8 @@ fn progressing(situation: &Situation, step: &RolloutStep, created: bool, got_on:
 }
 
 fn failure(situation: &Situation, conditions: &mut Vec<Condition>) {
-    let failure = |i: usize| Condition::find(&situation.versions[i].set.status.conditions, "ReplicaFailure").cloned();
+    let failure =
+        |i: usize| Condition::find(&situation.versions[i].set.status.conditions, "ReplicaFailure").cloned();
     let any = || (0..situation.versions.len()).find_map(failure);
     match situation.new.and_then(failure).or_else(any) {
         Some(failure) => {

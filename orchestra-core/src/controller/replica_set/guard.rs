@@ -53,7 +53,11 @@ impl Guard {
     }
 
     /// Binds a deletion of `victims` to what must stay.
-    pub(super) fn bind<'c>(&self, mut transaction: Transaction<'c>, victims: &[ObjectKey]) -> Transaction<'c> {
+    pub(super) fn bind<'c>(
+        &self,
+        mut transaction: Transaction<'c>,
+        victims: &[ObjectKey],
+    ) -> Transaction<'c> {
         let victims: std::collections::BTreeSet<&ObjectKey> = victims.iter().collect();
         let deployment = &*self.deployment;
         // As many may have become desired meanwhile that none may go.

@@ -47,7 +47,11 @@ impl Pace {
             let missing = (1.0 - self.tokens) / capacity;
             return Err(REFILL.mul_f64(missing) + Duration::from_millis(1));
         }
-        #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "floored, and at least one")]
+        #[allow(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "floored, and at least one"
+        )]
         Ok(self.tokens as u32)
     }
 

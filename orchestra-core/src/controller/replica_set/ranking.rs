@@ -79,7 +79,8 @@ mod tests {
             }),
             pod("restarted", |p| {
                 p.node_name = Some("e".into());
-                p.status.container_statuses = vec![ContainerStatus { restart_count: 2, ..Default::default() }];
+                p.status.container_statuses =
+                    vec![ContainerStatus { restart_count: 2, ..Default::default() }];
             }),
             pod("just-ready", |p| {
                 p.node_name = Some("f".into());
@@ -104,7 +105,15 @@ mod tests {
         rank(&mut pods);
         let names: Vec<_> = pods.iter().map(|r| r.pod.metadata.name.as_str()).collect();
         let expected = [
-            "unplaced", "pending", "unready", "not-listed", "cheap", "doubled", "just-ready", "restarted", "young",
+            "unplaced",
+            "pending",
+            "unready",
+            "not-listed",
+            "cheap",
+            "doubled",
+            "just-ready",
+            "restarted",
+            "young",
             "best",
         ];
         assert_eq!(names, expected);
