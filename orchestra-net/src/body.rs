@@ -1,41 +1,101 @@
 //! Bodies, on their way through.
 
+use std::fmt;
 use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
+use http_body_util::BodyExt;
+use http_body_util::combinators::UnsyncBoxBody;
 use hyper::body::Incoming;
 
-use crate::backend::Release;
+use crate::connection::Connection;
+use crate::error::Cause;
+use crate::upstream::Ticket;
 
-/// A body that a proxy sends: of its own, or passed through as it arrives.
-#[derive(Debug, Default)]
-pub enum ProxyBody {
-    /// Nothing.
+/// A body that a proxy or a client sends or receives: some bytes, or passed through frame by frame as it
+/// arrives.
+#[derive(Default)]
+pub struct ProxyBody(Kind);
+
+#[derive(Default)]
+enum Kind {
     #[default]
     Empty,
-    /// Some bytes.
     Full(Bytes),
-    /// What the other side sends, frame by frame. The guard is let go when it has ended.
-    #[doc(hidden)]
-    Stream(Incoming, Option<Box<Release>>),
+    /// What a client sends.
+    Request(Incoming, Progress),
+    /// What an endpoint answers.
+    Answer(Box<Answer>),
+    /// Anything else.
+    Boxed(UnsyncBoxBody<Bytes, Cause>),
+}
+
+/// Counts the frames of a body that passes, so that a slow upload differs from a silent endpoint.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Progress(Arc<AtomicU64>);
+
+impl Progress {
+    pub(crate) fn frames(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// An answer's body: it moves the connection that it comes from, and gives it back when it has ended.
+struct Answer {
+    incoming: Incoming,
+    /// `None` once the answer has ended.
+    from: Option<(Box<Connection>, Ticket)>,
 }
 
 impl ProxyBody {
+    /// Any body.
+    pub fn new<B>(body: B) -> Self
+    where
+        B: Body<Data = Bytes> + Send + 'static,
+        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
+        if body.is_end_stream() {
+            return Self::default();
+        }
+        Self(Kind::Boxed(body.map_err(Into::into).boxed_unsync()))
+    }
+
+    pub(crate) fn request(incoming: Incoming) -> Self {
+        if incoming.is_end_stream() {
+            return Self::default();
+        }
+        Self(Kind::Request(incoming, Progress::default()))
+    }
+
+    /// The body of an answer that came over `connection`, which goes back to its endpoint at the end.
+    pub(crate) fn answer(incoming: Incoming, connection: Box<Connection>, ticket: Ticket) -> Self {
+        Self(Kind::Answer(Box::new(Answer { incoming, from: Some((connection, ticket)) })))
+    }
+
     /// A copy, where that is possible: of a body that is not a stream.
     pub(crate) fn replay(&self) -> Option<Self> {
-        match self {
-            Self::Empty => Some(Self::Empty),
-            Self::Full(bytes) => Some(Self::Full(bytes.clone())),
-            Self::Stream(..) => None,
+        match &self.0 {
+            Kind::Empty => Some(Self::default()),
+            Kind::Full(bytes) => Some(Self(Kind::Full(bytes.clone()))),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn progress(&self) -> Option<Progress> {
+        match &self.0 {
+            Kind::Request(_, progress) => Some(progress.clone()),
+            _ => None,
         }
     }
 }
 
 impl From<Bytes> for ProxyBody {
     fn from(bytes: Bytes) -> Self {
-        if bytes.is_empty() { Self::Empty } else { Self::Full(bytes) }
+        if bytes.is_empty() { Self::default() } else { Self(Kind::Full(bytes)) }
     }
 }
 
@@ -45,56 +105,97 @@ impl From<String> for ProxyBody {
     }
 }
 
+impl From<&'static str> for ProxyBody {
+    fn from(text: &'static str) -> Self {
+        Bytes::from_static(text.as_bytes()).into()
+    }
+}
+
+impl fmt::Debug for ProxyBody {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let kind = match &self.0 {
+            Kind::Empty => "empty",
+            Kind::Full(bytes) => return write!(f, "ProxyBody({} bytes)", bytes.len()),
+            Kind::Request(..) => "a request's",
+            Kind::Answer(_) => "an answer's",
+            Kind::Boxed(_) => "boxed",
+        };
+        write!(f, "ProxyBody({kind})")
+    }
+}
+
+type Polled = Poll<Option<Result<Frame<Bytes>, Cause>>>;
+
+impl Answer {
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Polled {
+        let mut frame = Pin::new(&mut self.incoming).poll_frame(cx);
+        if frame.is_pending() {
+            let Some((connection, _)) = &mut self.from else { return Poll::Pending };
+            // Nobody else moves the connection.
+            connection.drive(cx);
+            frame = Pin::new(&mut self.incoming).poll_frame(cx);
+        }
+        match &frame {
+            Poll::Ready(Some(Err(_))) => {
+                if let Some((_, mut ticket)) = self.from.take() {
+                    ticket.broke_off();
+                }
+            }
+            Poll::Ready(None) => self.end(cx),
+            Poll::Ready(Some(Ok(_))) if self.incoming.is_end_stream() => self.end(cx),
+            _ => {}
+        }
+        frame.map_err(Into::into)
+    }
+
+    fn end(&mut self, cx: &mut Context<'_>) {
+        if let Some((connection, ticket)) = self.from.take() {
+            connection.give_back_now(&ticket, cx);
+        }
+    }
+}
+
 impl Body for ProxyBody {
     type Data = Bytes;
-    type Error = hyper::Error;
+    type Error = Box<dyn std::error::Error + Send + Sync>;
 
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
-        match &mut *self {
-            Self::Empty => Poll::Ready(None),
-            Self::Full(bytes) => {
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Polled {
+        match &mut self.0 {
+            Kind::Empty => Poll::Ready(None),
+            Kind::Full(bytes) => {
                 let bytes = std::mem::take(bytes);
-                *self = Self::Empty;
+                self.0 = Kind::Empty;
                 Poll::Ready((!bytes.is_empty()).then(|| Ok(Frame::data(bytes))))
             }
-            Self::Stream(incoming, release) => {
-                let frame = Pin::new(&mut *incoming).poll_frame(cx);
-                match &frame {
-                    Poll::Ready(None) => {
-                        if let Some(release) = release.take() {
-                            release.reuse();
-                        }
-                    }
-                    // A broken connection is not used again.
-                    Poll::Ready(Some(Err(_))) => drop(release.take()),
-                    _ if incoming.is_end_stream() => {
-                        if let Some(release) = release.take() {
-                            release.reuse();
-                        }
-                    }
-                    _ => {}
+            Kind::Request(incoming, progress) => {
+                let frame = Pin::new(incoming).poll_frame(cx);
+                if frame.is_ready() {
+                    progress.0.fetch_add(1, Ordering::Relaxed);
                 }
-                frame
+                frame.map_err(Into::into)
             }
+            Kind::Answer(answer) => answer.poll_frame(cx),
+            Kind::Boxed(body) => Pin::new(body).poll_frame(cx),
         }
     }
 
     fn is_end_stream(&self) -> bool {
-        match self {
-            Self::Empty => true,
-            Self::Full(bytes) => bytes.is_empty(),
-            Self::Stream(incoming, _) => incoming.is_end_stream(),
+        match &self.0 {
+            Kind::Empty => true,
+            Kind::Full(bytes) => bytes.is_empty(),
+            Kind::Request(incoming, _) => incoming.is_end_stream(),
+            Kind::Answer(answer) => answer.incoming.is_end_stream(),
+            Kind::Boxed(body) => body.is_end_stream(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
-        match self {
-            Self::Empty => SizeHint::with_exact(0),
-            Self::Full(bytes) => SizeHint::with_exact(bytes.len() as u64),
-            Self::Stream(incoming, _) => incoming.size_hint(),
+        match &self.0 {
+            Kind::Empty => SizeHint::with_exact(0),
+            Kind::Full(bytes) => SizeHint::with_exact(bytes.len() as u64),
+            Kind::Request(incoming, _) => incoming.size_hint(),
+            Kind::Answer(answer) => answer.incoming.size_hint(),
+            Kind::Boxed(body) => body.size_hint(),
         }
     }
 }

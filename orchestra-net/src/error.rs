@@ -2,13 +2,19 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
+
+use orchestra_core::balance::EndpointId;
+
+/// Any failure, as a cause.
+pub(crate) type Cause = Box<dyn std::error::Error + Send + Sync>;
 
 /// A failure of the data plane.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum NetError {
     /// An address can't be listened on.
-    #[error("can't listen on {address} for {what}; is another program there?")]
+    #[error("can't listen on {address} for {what}: another program may be there, or the port is privileged")]
     Listen {
         /// The address.
         address: SocketAddr,
@@ -18,50 +24,69 @@ pub enum NetError {
         source: std::io::Error,
     },
     /// No endpoint became ready in time.
-    #[error("{service} has no ready endpoint; its pods may still be starting: look at the pods it selects")]
+    #[error("{service} has no ready endpoint, and none came within {waited:?}: look at the pods it selects")]
     NoEndpoint {
         /// The service.
         service: Arc<str>,
+        /// How long the request waited.
+        waited: Duration,
     },
-    /// Every endpoint that was tried refused or broke off, and the request could not be tried again.
-    #[error("{service} did not answer")]
+    /// So many requests wait for an endpoint that no more may.
+    #[error("{service} has no ready endpoint, and {waiting} requests wait for one already")]
+    Busy {
+        /// The service.
+        service: Arc<str>,
+        /// How many wait.
+        waiting: usize,
+    },
+    /// The endpoint refused or broke off, and the request could not be tried again.
+    #[error("{service} did not answer at {endpoint:?}")]
     Upstream {
         /// The service.
         service: Arc<str>,
+        /// The endpoint that was tried last.
+        endpoint: EndpointId,
         /// The last failure.
-        source: Box<dyn std::error::Error + Send + Sync>,
+        source: Cause,
     },
     /// The endpoint took longer than it may.
-    #[error("{service} did not answer within {millis} ms")]
+    #[error("{service} did not answer within {limit:?} at {endpoint:?}")]
     Timeout {
         /// The service.
         service: Arc<str>,
+        /// The endpoint.
+        endpoint: EndpointId,
         /// The bound.
-        millis: u128,
+        limit: Duration,
     },
-    /// No such service, or it has no such port.
-    #[error("there is no service {0}")]
+    /// No such service, or it has no such port, or no route leads to one.
+    #[error("there is no service for {0}")]
     NoService(String),
     /// The request is not one that a proxy may forward.
     #[error("the request can't be forwarded: {0}")]
     BadRequest(&'static str),
+    /// The request asks for something that this proxy does not do.
+    #[error("this proxy does not do that: {0}")]
+    Unsupported(&'static str),
 }
 
 impl NetError {
     /// Whether the same request may succeed later.
     #[must_use]
     pub fn is_transient(&self) -> bool {
-        !matches!(self, Self::BadRequest(_))
+        !matches!(self, Self::BadRequest(_) | Self::Unsupported(_))
     }
 
     /// The HTTP status that says so.
     #[must_use]
     pub fn status(&self) -> http::StatusCode {
         match self {
-            Self::NoEndpoint { .. } | Self::NoService(_) => http::StatusCode::SERVICE_UNAVAILABLE,
+            Self::NoEndpoint { .. } | Self::Busy { .. } => http::StatusCode::SERVICE_UNAVAILABLE,
+            Self::NoService(_) => http::StatusCode::NOT_FOUND,
             Self::Timeout { .. } => http::StatusCode::GATEWAY_TIMEOUT,
             Self::BadRequest(_) => http::StatusCode::BAD_REQUEST,
-            _ => http::StatusCode::BAD_GATEWAY,
+            Self::Unsupported(_) => http::StatusCode::NOT_IMPLEMENTED,
+            Self::Listen { .. } | Self::Upstream { .. } => http::StatusCode::BAD_GATEWAY,
         }
     }
 }

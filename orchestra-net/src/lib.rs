@@ -1,12 +1,33 @@
-//! Orchestra's data plane: proxies whose backends come and go without a lost request, and discovery.
+//! Orchestra's data plane: proxies whose endpoints come and go without a lost request, and discovery.
+//!
+//! Which of these do I want?
+//! - [`DataPlane`] follows the Services and EndpointSlices of a cluster: it listens on their addresses, takes
+//!   part in drains, and hands out clients and routes.
+//! - [`HttpProxy`] and [`TcpProxy`] in front of an [`Upstream`], for endpoints from anywhere.
+//! - [`ServiceClient`] for requests from this process, with no proxy in between.
+//!
+//! An [`Upstream`] is the endpoints of one service port: a [`LoadBalancer`](orchestra_core::balance::LoadBalancer)
+//! picks among them, failures eject them for a while, and a drain takes a pod out and waits for its last request.
 
-mod backend;
 mod body;
+mod connection;
+mod discovery;
 mod error;
-mod forward;
-mod headers;
+mod http;
+mod listener;
+mod plane;
+mod tcp;
 mod upstream;
 
 pub use body::ProxyBody;
+#[cfg(feature = "dns")]
+pub use discovery::DnsServer;
+pub use discovery::{Answer, ClusterIps, NamedPort, Question, ServiceRecord, Target, Zone};
 pub use error::NetError;
-pub use upstream::{Upstream, UpstreamOptions};
+pub use http::{ClientAddress, HttpOptions, HttpProxy, Route, Routes, ServiceClient};
+pub use listener::Listening;
+pub use plane::{
+    BALANCER_ANNOTATION, DataPlane, DataPlaneOptions, Listener, ListenerStatus, PortKey, ServiceTable,
+};
+pub use tcp::{TcpOptions, TcpProxy};
+pub use upstream::{EndpointState, EndpointStatus, HealthCheck, Probe, Upstream, UpstreamOptions};

@@ -37,6 +37,38 @@ impl Default for PeakEwmaOptions {
     }
 }
 
+impl PeakEwmaOptions {
+    /// Sets [`decay`](Self::decay).
+    #[must_use]
+    pub fn with_decay(self, decay: Duration) -> Self {
+        Self { decay, ..self }
+    }
+
+    /// Sets [`failure_penalty`](Self::failure_penalty).
+    #[must_use]
+    pub fn with_failure_penalty(self, failure_penalty: Duration) -> Self {
+        Self { failure_penalty, ..self }
+    }
+
+    /// Sets [`initial`](Self::initial).
+    #[must_use]
+    pub fn with_initial(self, initial: Duration) -> Self {
+        Self { initial, ..self }
+    }
+
+    /// Sets [`probe_every`](Self::probe_every); 0 turns probing off.
+    #[must_use]
+    pub fn with_probe_every(self, probe_every: u64) -> Self {
+        Self { probe_every, ..self }
+    }
+
+    /// Sets [`seed`](Self::seed).
+    #[must_use]
+    pub fn with_seed(self, seed: u64) -> Self {
+        Self { seed, ..self }
+    }
+}
+
 /// Picks the better of two random endpoints, by expected latency times requests in flight.
 ///
 /// The latency is a peak-sensitive moving average, as Finagle's and Linkerd's: it jumps up to a slow answer at

@@ -1,0 +1,228 @@
+//! A connection to an endpoint, moved by whoever uses it.
+//!
+//! No task belongs to a connection: the request's own task polls it, until the answer has ended. That saves the
+//! switch between two tasks for every read and write, the largest avoidable cost of a hyper proxy. A waiting
+//! connection is moved by nobody, so what happened to it meanwhile is found out when it is taken.
+
+use std::future::poll_fn;
+use std::io::{self, IoSlice};
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use http::{Request, Response};
+use hyper::body::Incoming;
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio::time::{Instant, Sleep};
+
+use crate::body::{Progress, ProxyBody};
+use crate::error::Cause;
+use crate::upstream::Ticket;
+
+/// The largest head of an answer, and how much of a body is read at once: what hyper takes as its least is
+/// 8 KB; 64 KB keep large bodies cheap.
+const READ_BUFFER: usize = 64 * 1024;
+
+type Driver = http1::Connection<TokioIo<Socket>, ProxyBody>;
+
+/// A connection to an endpoint, for one request at a time.
+pub(crate) struct Connection {
+    sender: http1::SendRequest<ProxyBody>,
+    /// `None` once it has ended.
+    driver: Option<Driver>,
+    ask_kernel: Arc<AtomicBool>,
+    /// Whether it has carried a request before.
+    pub(crate) reused: bool,
+    pub(crate) idle_since: Instant,
+}
+
+/// Why a request got no answer.
+pub(crate) enum SendError {
+    /// Not a byte was sent; here it is again.
+    NotSent(Box<Request<ProxyBody>>, Cause),
+    /// The endpoint may have seen it.
+    Broken(Cause),
+    /// The endpoint was silent for too long.
+    TimedOut,
+}
+
+impl Connection {
+    /// Connects. The time is bounded by `limit`.
+    pub(crate) async fn open(address: std::net::SocketAddr, limit: Duration) -> Result<Box<Self>, Cause> {
+        let stream = connect(address, limit).await?;
+        let ask_kernel = Arc::new(AtomicBool::new(false));
+        let socket = Socket { stream, ask_kernel: Arc::clone(&ask_kernel) };
+        let (sender, driver) =
+            http1::Builder::new().max_buf_size(READ_BUFFER).handshake(TokioIo::new(socket)).await?;
+        let driver = Some(driver);
+        Ok(Box::new(Self { sender, driver, ask_kernel, reused: false, idle_since: Instant::now() }))
+    }
+
+    /// Lets it read and write what it can. Returns whether it still stands.
+    pub(crate) fn drive(&mut self, cx: &mut Context<'_>) -> bool {
+        if let Some(driver) = &mut self.driver
+            && let Poll::Ready(ended) = Pin::new(driver).poll(cx)
+        {
+            if let Err(error) = ended {
+                tracing::trace!(%error, "an upstream connection ended");
+            }
+            self.driver = None;
+        }
+        self.driver.is_some()
+    }
+
+    /// Whether a connection that waited can carry a request; `surely`: the kernel is asked whether the
+    /// endpoint has closed it, for requests that can't be repeated.
+    pub(crate) async fn stands(&mut self, surely: bool) -> bool {
+        self.ask_kernel.store(surely, Ordering::Relaxed);
+        let stands = poll_fn(|cx| Poll::Ready(self.drive(cx))).await;
+        self.ask_kernel.store(false, Ordering::Relaxed);
+        stands && self.sender.is_ready()
+    }
+
+    /// Sends a request and returns the head of the answer. `silence` bounds the time in which neither the
+    /// answer begins nor the request's body moves on.
+    pub(crate) async fn send(
+        &mut self,
+        request: Request<ProxyBody>,
+        silence: Duration,
+    ) -> Result<Response<Incoming>, SendError> {
+        let mut progress = request.body().progress().map(|progress| (progress, 0));
+        let mut sleep = pin!(tokio::time::sleep(silence));
+        let mut answer = pin!(self.sender.try_send_request(request));
+        poll_fn(|cx| {
+            if let Some(driver) = &mut self.driver
+                && Pin::new(driver).poll(cx).is_ready()
+            {
+                self.driver = None;
+            }
+            match answer.as_mut().poll(cx) {
+                Poll::Ready(Ok(response)) => Poll::Ready(Ok(response)),
+                Poll::Ready(Err(mut error)) => Poll::Ready(Err(match error.take_message() {
+                    Some(request) => SendError::NotSent(Box::new(request), Box::new(error.into_error())),
+                    None => SendError::Broken(Box::new(error.into_error())),
+                })),
+                Poll::Pending => {
+                    silent(sleep.as_mut(), silence, &mut progress, cx).map(|()| Err(SendError::TimedOut))
+                }
+            }
+        })
+        .await
+    }
+
+    /// The answer has ended well: the endpoint keeps the connection for another request, if it can carry one.
+    pub(crate) async fn give_back(self: Box<Self>, ticket: &Ticket) {
+        let mut connection = Some(self);
+        poll_fn(|cx| {
+            if let Some(connection) = connection.take() {
+                connection.give_back_now(ticket, cx);
+            }
+            Poll::Ready(())
+        })
+        .await;
+    }
+
+    /// The same, from inside a task.
+    pub(crate) fn give_back_now(mut self: Box<Self>, ticket: &Ticket, cx: &mut Context<'_>) {
+        // Once more, so that it gets from the end of the answer to waiting for the next request.
+        if self.drive(cx) && self.sender.is_ready() {
+            self.reused = true;
+            self.idle_since = Instant::now();
+            ticket.keep(self);
+        }
+    }
+}
+
+impl std::fmt::Debug for Connection {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Connection").field("reused", &self.reused).finish_non_exhaustive()
+    }
+}
+
+/// Connects within `limit`, without Nagle's delay.
+pub(crate) async fn connect(address: std::net::SocketAddr, limit: Duration) -> io::Result<TcpStream> {
+    let late = |_elapsed| {
+        io::Error::new(io::ErrorKind::TimedOut, format!("{address} did not accept within {limit:?}"))
+    };
+    let stream = tokio::time::timeout(limit, TcpStream::connect(address)).await.map_err(late)??;
+    stream.set_nodelay(true)?;
+    Ok(stream)
+}
+
+/// Ready when nothing has moved since the timer was set: neither an answer nor, by `progress`, the upload.
+fn silent(
+    mut sleep: Pin<&mut Sleep>,
+    limit: Duration,
+    progress: &mut Option<(Progress, u64)>,
+    cx: &mut Context<'_>,
+) -> Poll<()> {
+    while sleep.as_mut().poll(cx).is_ready() {
+        match progress {
+            Some((progress, seen)) if progress.frames() != *seen => *seen = progress.frames(),
+            _ => return Poll::Ready(()),
+        }
+        sleep.as_mut().reset(Instant::now() + limit);
+    }
+    Poll::Pending
+}
+
+/// A TCP stream that can be made to look at the kernel's state instead of what tokio has heard of it so far.
+struct Socket {
+    stream: TcpStream,
+    ask_kernel: Arc<AtomicBool>,
+}
+
+impl Socket {
+    fn closed_by_peer(&self) -> bool {
+        let mut byte = [std::mem::MaybeUninit::uninit()];
+        match socket2::SockRef::from(&self.stream).peek(&mut byte) {
+            // The end, or bytes that nobody asked for: of no use either way.
+            Ok(_) => true,
+            Err(error) => error.kind() != io::ErrorKind::WouldBlock,
+        }
+    }
+}
+
+impl AsyncRead for Socket {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        if self.ask_kernel.load(Ordering::Relaxed) && self.closed_by_peer() {
+            return Poll::Ready(Err(io::ErrorKind::ConnectionReset.into()));
+        }
+        Pin::new(&mut self.stream).poll_read(cx, buf)
+    }
+}
+
+impl AsyncWrite for Socket {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(cx, buf)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write_vectored(cx, bufs)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+}

@@ -1,0 +1,126 @@
+//! From a DNS query to its answer, as bytes.
+
+use std::net::IpAddr;
+
+use hickory_proto::op::{Edns, Message, MessageType, Metadata, OpCode, Query, ResponseCode};
+use hickory_proto::rr::rdata::{A, AAAA, CNAME, SOA, SRV};
+use hickory_proto::rr::{DNSClass, Name, RData, Record, RecordType};
+
+use super::{Answer, Question, Zone};
+
+/// How long an answer may be kept, in seconds. Kubernetes' choice: pods come and go.
+const TTL: u32 = 5;
+
+/// The largest answer over UDP where the client doesn't say that it takes more (RFC 1035).
+const PLAIN_UDP: u16 = 512;
+
+/// The largest answer over UDP at all: what passes every network in one piece.
+const LARGEST_UDP: u16 = 1232;
+
+/// The answer to `query`; `None` where it is not a query at all. `udp`: whether it must fit a datagram.
+pub(super) fn answer(zone: &Zone, query: &[u8], udp: bool) -> Option<Vec<u8>> {
+    let Ok(request) = Message::from_vec(query) else { return malformed(query) };
+    if request.metadata.message_type != MessageType::Query {
+        return None;
+    }
+    let mut response = Message::new(request.metadata.id, MessageType::Response, request.metadata.op_code);
+    response.metadata = Metadata::response_from_request(&request.metadata);
+    response.add_queries(request.queries.iter().cloned());
+    let mut limit = PLAIN_UDP;
+    if let Some(asked) = &request.edns {
+        limit = asked.max_payload().clamp(PLAIN_UDP, LARGEST_UDP);
+        let mut edns = Edns::new();
+        edns.set_max_payload(LARGEST_UDP);
+        response.set_edns(edns);
+    }
+    response.metadata.response_code = match (request.metadata.op_code, request.queries.as_slice()) {
+        (OpCode::Query, [question]) => fill(zone, question, request.metadata.id, &mut response),
+        (OpCode::Query, _) => ResponseCode::FormErr,
+        _ => ResponseCode::NotImp,
+    };
+    let bytes = response.to_vec().ok()?;
+    if udp && bytes.len() > usize::from(limit) { response.truncate().to_vec().ok() } else { Some(bytes) }
+}
+
+/// Says so to who sent something that can't be read, where at least its identity can.
+fn malformed(query: &[u8]) -> Option<Vec<u8>> {
+    let id = u16::from_be_bytes([*query.first()?, *query.get(1)?]);
+    let is_answer = query.get(2)? & 0x80 != 0;
+    if is_answer || query.len() < 12 {
+        return None;
+    }
+    Message::error_msg(id, OpCode::Query, ResponseCode::FormErr).to_vec().ok()
+}
+
+fn fill(zone: &Zone, question: &Query, id: u16, response: &mut Message) -> ResponseCode {
+    if !matches!(question.query_class, DNSClass::IN | DNSClass::ANY) {
+        return ResponseCode::Refused;
+    }
+    let asked = match question.query_type {
+        RecordType::A | RecordType::AAAA | RecordType::ANY => Question::Addresses,
+        RecordType::SRV => Question::Service,
+        _ => Question::Other,
+    };
+    let name = &question.name;
+    let found = zone.lookup(&name.to_ascii(), asked);
+    if found == Answer::Elsewhere {
+        return ResponseCode::Refused;
+    }
+    response.metadata.authoritative = true;
+    let code = if found == Answer::NoName { ResponseCode::NXDomain } else { ResponseCode::NoError };
+    match found {
+        Answer::Addresses(mut addresses) => {
+            // Clients take the first one: which one that is differs from query to query.
+            let turn = usize::from(id) % addresses.len().max(1);
+            addresses.rotate_left(turn);
+            addresses.retain(|address| fits(*address, question.query_type));
+            response.add_answers(addresses.into_iter().map(|address| record(name, at(address))));
+        }
+        Answer::Ports(ports) => {
+            for (port, host, address) in ports {
+                let Ok(host) = Name::from_ascii(format!("{host}.")) else { continue };
+                response.add_additional(record(&host, at(address)));
+                response.add_answer(record(name, RData::SRV(SRV::new(0, 100, port, host))));
+            }
+        }
+        Answer::Alias(other) => {
+            if let Ok(other) = Name::from_ascii(format!("{}.", other.trim_end_matches('.'))) {
+                response.add_answer(record(name, RData::CNAME(CNAME(other))));
+            }
+        }
+        _ => {}
+    }
+    if response.answers.is_empty()
+        && let Some(authority) = authority(zone)
+    {
+        response.add_authority(authority);
+    }
+    code
+}
+
+fn fits(address: IpAddr, asked: RecordType) -> bool {
+    match asked {
+        RecordType::A => address.is_ipv4(),
+        RecordType::AAAA => address.is_ipv6(),
+        _ => true,
+    }
+}
+
+fn at(address: IpAddr) -> RData {
+    match address {
+        IpAddr::V4(address) => RData::A(A(address)),
+        IpAddr::V6(address) => RData::AAAA(AAAA(address)),
+    }
+}
+
+fn record(name: &Name, data: RData) -> Record {
+    Record::from_rdata(name.clone(), TTL, data)
+}
+
+/// Says how long a missing answer may be kept: RFC 2308 takes it from the zone's SOA.
+fn authority(zone: &Zone) -> Option<Record> {
+    let name = Name::from_ascii(format!("{}.", zone.domain())).ok()?;
+    let server = Name::from_ascii(format!("ns.dns.{}.", zone.domain())).ok()?;
+    let host_master = Name::from_ascii(format!("hostmaster.{}.", zone.domain())).ok()?;
+    Some(record(&name, RData::SOA(SOA::new(server, host_master, 1, 7200, 1800, 86_400, TTL))))
+}

@@ -1,0 +1,169 @@
+//! Sending one request to a service: pick, connect, send, and try again where that is safe.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::{Request, Response, Version};
+use http_body::Body as _;
+use http_body_util::{BodyExt, Limited};
+use hyper::body::Incoming;
+use orchestra_core::balance::Outcome;
+use tower::retry::budget::Budget;
+
+use super::hop;
+use crate::body::ProxyBody;
+use crate::connection::{Connection, SendError};
+use crate::error::{Cause, NetError};
+use crate::upstream::{Ticket, Tries, Upstream};
+
+/// The largest body that is kept so that an idempotent request can be sent again.
+const REPLAY_LIMIT: u64 = 64 * 1024;
+
+/// What became of one try.
+enum Try {
+    Answered(Box<Response<ProxyBody>>),
+    /// Nothing of the request reached the endpoint; here it is again.
+    NotSent(Box<Request<ProxyBody>>, Cause),
+    /// The endpoint may have seen it.
+    Broken(Cause),
+    TimedOut,
+}
+
+/// Makes a body that arrives one that can be sent, and, where the method allows and it is small, sent twice.
+pub(super) async fn take(request: Request<Incoming>) -> Result<Request<ProxyBody>, NetError> {
+    let (parts, body) = request.into_parts();
+    if body.is_end_stream() {
+        return Ok(Request::from_parts(parts, ProxyBody::default()));
+    }
+    let small = body.size_hint().exact().is_some_and(|size| size <= REPLAY_LIMIT);
+    if !small || !parts.method.is_idempotent() {
+        return Ok(Request::from_parts(parts, ProxyBody::request(body)));
+    }
+    let limit = usize::try_from(REPLAY_LIMIT).unwrap_or(usize::MAX);
+    let read = Limited::new(body, limit).collect().await;
+    let bytes: Bytes = read.map_err(|_e| NetError::BadRequest("its body broke off"))?.to_bytes();
+    Ok(Request::from_parts(parts, ProxyBody::from(bytes)))
+}
+
+/// Sends `request`, whose target is a path, to one of the endpoints, and returns its answer, whose body streams.
+///
+/// Where nothing of the request reached an endpoint it is tried on another one, whatever its method. Where it
+/// may have, only an idempotent request whose body is small is sent again, within the retry budget.
+pub(super) async fn forward(
+    upstream: &Arc<Upstream>,
+    mut request: Request<ProxyBody>,
+    hash: Option<u64>,
+) -> Result<Response<ProxyBody>, NetError> {
+    hop::strip(request.headers_mut());
+    *request.version_mut() = Version::HTTP_11;
+    upstream.budget.deposit();
+    let mut tries = Tries::new(upstream, hash);
+    let mut sent = 0;
+    loop {
+        let ticket = tries.next().await?;
+        let id = ticket.id().clone();
+        let copy = replay(&request);
+        match attempt(upstream, ticket, request, copy.is_some()).await {
+            Try::Answered(response) => return Ok(*response),
+            Try::NotSent(again, cause) => {
+                upstream.meters.redirected.increment(1);
+                tries.failed(id, cause);
+                request = *again;
+            }
+            Try::Broken(cause) => {
+                sent += 1;
+                match copy {
+                    Some(copy) if sent < upstream.options.attempts && upstream.budget.withdraw() => {
+                        upstream.meters.resent.increment(1);
+                        tries.failed(id, cause);
+                        request = copy;
+                    }
+                    _ => {
+                        let service = Arc::clone(upstream.name());
+                        return Err(NetError::Upstream { service, endpoint: id, source: cause });
+                    }
+                }
+            }
+            Try::TimedOut => {
+                let (service, limit) = (Arc::clone(upstream.name()), upstream.options.response_timeout);
+                return Err(NetError::Timeout { service, endpoint: id, limit });
+            }
+        }
+    }
+}
+
+/// One try at one endpoint. A connection that waited and turns out to be closed before anything was sent costs
+/// nothing but another connection.
+async fn attempt(
+    upstream: &Upstream,
+    mut ticket: Ticket,
+    mut request: Request<ProxyBody>,
+    repeatable: bool,
+) -> Try {
+    loop {
+        let mut connection = match ticket.connection(repeatable).await {
+            Some(connection) => connection,
+            None => match open(upstream, &ticket).await {
+                Ok(connection) => connection,
+                Err(cause) => {
+                    ticket.ended(Outcome::Failure);
+                    return Try::NotSent(Box::new(request), cause);
+                }
+            },
+        };
+        let reused = connection.reused;
+        match connection.send(request, upstream.options.response_timeout).await {
+            Ok(response) => return Try::Answered(Box::new(answer(response, connection, ticket).await)),
+            Err(SendError::NotSent(again, _)) if reused => request = *again,
+            Err(SendError::NotSent(again, cause)) => {
+                ticket.ended(Outcome::Failure);
+                return Try::NotSent(again, cause);
+            }
+            Err(SendError::Broken(cause)) => {
+                // A server may close a connection that waited at any moment: that is no failure of it.
+                if !reused {
+                    ticket.ended(Outcome::Failure);
+                }
+                return Try::Broken(cause);
+            }
+            Err(SendError::TimedOut) => {
+                ticket.ended(Outcome::Failure);
+                return Try::TimedOut;
+            }
+        }
+    }
+}
+
+async fn open(upstream: &Upstream, ticket: &Ticket) -> Result<Box<Connection>, Cause> {
+    upstream.meters.connections.increment(1);
+    Connection::open(ticket.id().address, upstream.options.connect_timeout).await
+}
+
+async fn answer(
+    response: Response<Incoming>,
+    connection: Box<Connection>,
+    mut ticket: Ticket,
+) -> Response<ProxyBody> {
+    let failed = response.status().is_server_error();
+    ticket.ended(if failed { Outcome::Failure } else { Outcome::Success });
+    let (mut parts, body) = response.into_parts();
+    hop::strip(&mut parts.headers);
+    if body.is_end_stream() {
+        // Nobody will poll such a body.
+        connection.give_back(&ticket).await;
+        return Response::from_parts(parts, ProxyBody::default());
+    }
+    Response::from_parts(parts, ProxyBody::answer(body, connection, ticket))
+}
+
+fn replay(request: &Request<ProxyBody>) -> Option<Request<ProxyBody>> {
+    if !request.method().is_idempotent() {
+        return None;
+    }
+    let mut copy = Request::new(request.body().replay()?);
+    copy.method_mut().clone_from(request.method());
+    copy.uri_mut().clone_from(request.uri());
+    *copy.version_mut() = request.version();
+    copy.headers_mut().clone_from(request.headers());
+    Some(copy)
+}

@@ -1,0 +1,96 @@
+//! Headers that are meant for the next hop only.
+
+use http::header::{
+    CONNECTION, HOST, HeaderMap, HeaderName, HeaderValue, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE,
+    TRANSFER_ENCODING, UPGRADE,
+};
+
+const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
+const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
+
+/// What belongs to one connection, whether or not `Connection` names it (RFC 9110, 7.6.1). The framing is among
+/// it: each side has its own.
+const FIXED: [HeaderName; 7] = [
+    CONNECTION,
+    KEEP_ALIVE,
+    PROXY_CONNECTION,
+    PROXY_AUTHENTICATE,
+    PROXY_AUTHORIZATION,
+    TRANSFER_ENCODING,
+    UPGRADE,
+];
+
+/// Takes out what is meant for the next hop only, and what `Connection` names besides. Not `Host`: without it
+/// the request would be another one. That the sender takes trailers is passed on, as we pass them on.
+pub(super) fn strip(headers: &mut HeaderMap) {
+    let trailers = has_token(headers, TE, "trailers");
+    // Nearly every message has at most one of these, so looking first is cheaper than removing seven times.
+    if let Some(named) = named(headers) {
+        for name in named.iter().filter(|name| **name != HOST) {
+            headers.remove(name);
+        }
+    }
+    for name in &FIXED {
+        if headers.contains_key(name) {
+            headers.remove(name);
+        }
+    }
+    if trailers {
+        headers.insert(TE, HeaderValue::from_static("trailers"));
+    } else {
+        headers.remove(TE);
+    }
+}
+
+fn named(headers: &HeaderMap) -> Option<Vec<HeaderName>> {
+    headers.get(CONNECTION)?;
+    let values = headers.get_all(CONNECTION).iter().filter_map(|value| value.to_str().ok());
+    Some(values.flat_map(|value| value.split(',')).filter_map(|name| name.trim().parse().ok()).collect())
+}
+
+/// Whether a header's comma-separated list has `token`, in any case.
+pub(super) fn has_token(headers: &HeaderMap, name: HeaderName, token: &str) -> bool {
+    let values = headers.get_all(name).into_iter().filter_map(|value| value.to_str().ok());
+    values.flat_map(|value| value.split(',')).any(|found| found.trim().eq_ignore_ascii_case(token))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn stripped(headers: &[(&'static str, &'static str)]) -> Vec<String> {
+        let mut map = HeaderMap::new();
+        for (name, value) in headers {
+            map.append(*name, HeaderValue::from_static(value));
+        }
+        strip(&mut map);
+        map.iter().map(|(name, value)| format!("{name}: {}", value.to_str().unwrap())).collect()
+    }
+
+    #[test]
+    fn what_is_for_the_next_hop_goes_also_what_connection_names() {
+        let left = stripped(&[
+            ("connection", "close, X-Secret"),
+            ("connection", "x-other"),
+            ("x-secret", "1"),
+            ("x-other", "1"),
+            ("transfer-encoding", "chunked"),
+            ("keep-alive", "timeout=5"),
+            ("upgrade", "h2c"),
+            ("x-kept", "1"),
+        ]);
+        assert_eq!(left, ["x-kept: 1"]);
+    }
+
+    #[test]
+    fn connection_cannot_take_the_host_away() {
+        assert_eq!(stripped(&[("connection", "host"), ("host", "shop")]), ["host: shop"]);
+    }
+
+    #[test]
+    fn that_trailers_are_taken_is_passed_on() {
+        assert_eq!(stripped(&[("connection", "te"), ("te", "trailers")]), ["te: trailers"]);
+        assert_eq!(stripped(&[("te", "gzip, trailers")]), ["te: trailers"]);
+        assert_eq!(stripped(&[("te", "gzip")]), Vec::<String>::new());
+    }
+}

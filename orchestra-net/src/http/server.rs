@@ -1,0 +1,70 @@
+//! The proxy's listeners.
+
+use std::convert::Infallible;
+use std::net::SocketAddr;
+
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use orchestra_core::engine::Tasks;
+use tokio::net::TcpStream;
+
+use super::HttpProxy;
+use super::tap::{HEAD_LIMIT, Tap, Tapped};
+use crate::error::NetError;
+use crate::listener::{Listening, listen};
+
+/// How much is read ahead of a client at once. It must hold the largest head, and one that is larger.
+const READ_BUFFER: usize = 2 * HEAD_LIMIT;
+
+impl HttpProxy {
+    /// Listens at `address` (port 0: any free one) until the returned value is shut down or dropped, or the
+    /// proxy's tasks end.
+    ///
+    /// # Errors
+    /// [`NetError::Listen`] where the address can't be had.
+    pub async fn bind(&self, address: SocketAddr) -> Result<Listening, NetError> {
+        let (proxy, options) = (self.clone(), self.inner.options);
+        let serve = move |stream, client, tasks| proxy.clone().serve(stream, client, tasks);
+        listen(address, "the HTTP proxy".to_owned(), options.max_connections, &self.inner.tasks, serve).await
+    }
+
+    /// Serves one connection until it ends, or, told to end, until its last request is answered.
+    async fn serve(self, stream: TcpStream, client: SocketAddr, tasks: Tasks) {
+        let options = self.inner.options;
+        let tap = Tap::default();
+        let service = {
+            let tap = tap.clone();
+            service_fn(move |request: http::Request<Incoming>| {
+                let (proxy, tap) = (self.clone(), tap.clone());
+                async move { Ok::<_, Infallible>(proxy.handle_incoming(request, client, &tap).await) }
+            })
+        };
+        let connection = http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(options.header_timeout)
+            .max_header_size(HEAD_LIMIT)
+            .max_buf_size(READ_BUFFER)
+            .serve_connection(TokioIo::new(Tapped { stream, tap }), service)
+            .with_upgrades();
+        tokio::pin!(connection);
+        let ended = tokio::select! {
+            biased;
+            () = tasks.cancelled() => {
+                connection.as_mut().graceful_shutdown();
+                match tokio::time::timeout(options.shutdown_grace, connection).await {
+                    Ok(ended) => ended,
+                    Err(_elapsed) => {
+                        tracing::warn!(%client, "cut a connection off: its request took longer than the shutdown may");
+                        return;
+                    }
+                }
+            }
+            ended = connection.as_mut() => ended,
+        };
+        if let Err(error) = ended {
+            tracing::debug!(%client, %error, "a client's connection ended");
+        }
+    }
+}

@@ -1,0 +1,163 @@
+//! Connections that change their protocol: WebSocket and its like.
+
+use std::sync::Arc;
+
+use http::header::{CONNECTION, UPGRADE};
+use http::{HeaderValue, Request, Response, StatusCode, Version};
+use hyper::client::conn::http1;
+use hyper::upgrade::OnUpgrade;
+use hyper_util::rt::TokioIo;
+use orchestra_core::balance::Outcome;
+use orchestra_core::engine::Tasks;
+use tokio::io::copy_bidirectional;
+
+use super::hop;
+use crate::body::ProxyBody;
+use crate::connection::connect;
+use crate::error::{Cause, NetError};
+use crate::upstream::{Ticket, Tries, Upstream};
+
+/// Whether the client wants to change the protocol after this request. One that has a body besides is
+/// treated as a plain request.
+pub(super) fn is_asked<B: http_body::Body>(request: &Request<B>) -> bool {
+    request.headers().contains_key(UPGRADE)
+        && hop::has_token(request.headers(), CONNECTION, "upgrade")
+        && request.version() == Version::HTTP_11
+        && request.body().is_end_stream()
+}
+
+/// Sends the request over a connection of its own. Where the endpoint agrees, bytes pass both ways in a task of
+/// their own until one side ends; where it does not, its answer is passed on, and nothing else.
+pub(super) async fn forward<B>(
+    upstream: &Arc<Upstream>,
+    mut request: Request<B>,
+    hash: Option<u64>,
+    tasks: &Tasks,
+) -> Result<Response<ProxyBody>, NetError> {
+    let client = hyper::upgrade::on(&mut request);
+    let mut tries = Tries::new(upstream, hash);
+    loop {
+        let mut ticket = tries.next().await?;
+        let id = ticket.id().clone();
+        match connect(id.address, upstream.options.connect_timeout).await {
+            Ok(stream) => return send(upstream, ticket, stream, &mut request, client, tasks).await,
+            Err(cause) => {
+                ticket.ended(Outcome::Failure);
+                tries.failed(id, cause.into());
+            }
+        }
+    }
+}
+
+async fn send<B>(
+    upstream: &Arc<Upstream>,
+    mut ticket: Ticket,
+    stream: tokio::net::TcpStream,
+    request: &mut Request<B>,
+    client: OnUpgrade,
+    tasks: &Tasks,
+) -> Result<Response<ProxyBody>, NetError> {
+    let request = copy(request);
+    let asked = request.headers().get(UPGRADE).cloned();
+    let answered =
+        tokio::time::timeout(upstream.options.response_timeout, exchange(stream, request, tasks)).await;
+    let id = ticket.id().clone();
+    let service = Arc::clone(upstream.name());
+    let mut response = match answered {
+        Ok(Ok(response)) => response,
+        Ok(Err(source)) => {
+            ticket.ended(Outcome::Failure);
+            return Err(NetError::Upstream { service, endpoint: id, source });
+        }
+        Err(_elapsed) => {
+            ticket.ended(Outcome::Failure);
+            let limit = upstream.options.response_timeout;
+            return Err(NetError::Timeout { service, endpoint: id, limit });
+        }
+    };
+    let failed = response.status().is_server_error();
+    ticket.ended(if failed { Outcome::Failure } else { Outcome::Success });
+    if response.status() != StatusCode::SWITCHING_PROTOCOLS {
+        hop::strip(response.headers_mut());
+        return Ok(response.map(|body| ProxyBody::new(Held { body, _ticket: ticket })));
+    }
+    let endpoint = hyper::upgrade::on(&mut response);
+    tasks.spawn("upgraded", tunnel(client, endpoint, ticket));
+    let agreed = response.headers().get(UPGRADE).cloned().or(asked);
+    hop::strip(response.headers_mut());
+    response.headers_mut().insert(CONNECTION, HeaderValue::from_static("upgrade"));
+    if let Some(agreed) = agreed {
+        response.headers_mut().insert(UPGRADE, agreed);
+    }
+    Ok(response.map(|_none| ProxyBody::default()))
+}
+
+/// The head of the request, with the upgrade in it and nothing else that is for one hop.
+fn copy<B>(request: &mut Request<B>) -> Request<ProxyBody> {
+    let protocol = request.headers().get(UPGRADE).cloned();
+    let mut copy = Request::new(ProxyBody::default());
+    copy.method_mut().clone_from(request.method());
+    copy.uri_mut().clone_from(request.uri());
+    *copy.headers_mut() = std::mem::take(request.headers_mut());
+    hop::strip(copy.headers_mut());
+    copy.headers_mut().insert(CONNECTION, HeaderValue::from_static("upgrade"));
+    if let Some(protocol) = protocol {
+        copy.headers_mut().insert(UPGRADE, protocol);
+    }
+    copy
+}
+
+async fn exchange(
+    stream: tokio::net::TcpStream,
+    request: Request<ProxyBody>,
+    tasks: &Tasks,
+) -> Result<Response<hyper::body::Incoming>, Cause> {
+    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
+    tasks.spawn("upgrading-connection", async move {
+        if let Err(error) = connection.with_upgrades().await {
+            tracing::debug!(%error, "a connection that was to change its protocol ended");
+        }
+    });
+    Ok(sender.send_request(request).await?)
+}
+
+async fn tunnel(client: OnUpgrade, endpoint: OnUpgrade, ticket: Ticket) {
+    let (client, endpoint) = match tokio::try_join!(client, endpoint) {
+        Ok(both) => both,
+        Err(error) => {
+            tracing::debug!(%error, "a connection did not change its protocol");
+            return;
+        }
+    };
+    let copied = copy_bidirectional(&mut TokioIo::new(client), &mut TokioIo::new(endpoint)).await;
+    if let Err(error) = copied {
+        tracing::debug!(%error, "an upgraded connection broke off");
+    }
+    drop(ticket);
+}
+
+/// An answer's body that holds the request's place at its endpoint.
+struct Held {
+    body: hyper::body::Incoming,
+    _ticket: Ticket,
+}
+
+impl http_body::Body for Held {
+    type Data = bytes::Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(
+        mut self: std::pin::Pin<&mut Self>,
+        cx: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<Option<Result<http_body::Frame<bytes::Bytes>, hyper::Error>>> {
+        std::pin::Pin::new(&mut self.body).poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> http_body::SizeHint {
+        self.body.size_hint()
+    }
+}

@@ -1,0 +1,111 @@
+//! Listening on the services' addresses.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use orchestra_core::engine::Tasks;
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use super::options::DataPlaneOptions;
+use super::table::{Listener, PortKey, ServiceTable};
+use crate::error::NetError;
+use crate::http::{HttpProxy, Routes};
+use crate::listener::Listening;
+use crate::tcp::TcpProxy;
+
+/// How long until an address that could not be had is tried again; it doubles up to the second value. Another
+/// program may just be letting go of it.
+const FIRST_RETRY: Duration = Duration::from_millis(100);
+const LONGEST_RETRY: Duration = Duration::from_secs(30);
+
+/// Whether a service's address is listened on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ListenerStatus {
+    /// What is to be listened for.
+    pub listener: Listener,
+    /// Why it is not, where that failed.
+    pub error: Option<String>,
+}
+
+/// The state of every address that is to be listened on.
+pub(super) type Statuses = watch::Sender<BTreeMap<SocketAddr, ListenerStatus>>;
+
+struct Running {
+    listener: Listener,
+    _listening: Listening,
+}
+
+/// Keeps the listeners equal to what the table wants, until dropped.
+pub(super) struct Listeners {
+    pub(super) table: Arc<ServiceTable>,
+    pub(super) options: DataPlaneOptions,
+    pub(super) tasks: Tasks,
+    pub(super) statuses: Arc<Statuses>,
+}
+
+impl Listeners {
+    pub(super) async fn keep(self) {
+        let mut running = BTreeMap::new();
+        let mut pause = FIRST_RETRY;
+        loop {
+            let changed = self.table.changed.notified();
+            tokio::pin!(changed);
+            changed.as_mut().enable();
+            let all_well = self.sync(&mut running).await;
+            pause = if all_well { FIRST_RETRY } else { (pause * 2).min(LONGEST_RETRY) };
+            if all_well {
+                changed.await;
+            } else {
+                // A change is looked at earlier; late or not, all is tried again.
+                let _late = tokio::time::timeout_at(Instant::now() + pause, changed).await;
+            }
+        }
+    }
+
+    async fn sync(&self, running: &mut BTreeMap<SocketAddr, Running>) -> bool {
+        let wanted = self.table.listeners();
+        // Those that go finish their requests in tasks of their own.
+        running.retain(|address, running| wanted.get(address) == Some(&running.listener));
+        let mut statuses = BTreeMap::new();
+        for (address, listener) in wanted {
+            let error = match running.get(&address) {
+                Some(_) => None,
+                None => match self.listen(address, &listener).await {
+                    Ok(listening) => {
+                        running
+                            .insert(address, Running { listener: listener.clone(), _listening: listening });
+                        None
+                    }
+                    Err(error) => Some(error),
+                },
+            };
+            if let Some(error) = &error {
+                let service = format!("{}/{}", listener.namespace, listener.service);
+                tracing::warn!(%address, service, %error, "a service's address is not served; tries again");
+            }
+            let error = error.map(|error| error.to_string());
+            statuses.insert(address, ListenerStatus { listener, error });
+        }
+        let all_well = statuses.values().all(|status| status.error.is_none());
+        self.statuses.send_replace(statuses);
+        all_well
+    }
+
+    async fn listen(&self, address: SocketAddr, listener: &Listener) -> Result<Listening, NetError> {
+        let port = PortKey::Number(listener.port);
+        let upstream = self.table.upstream(&listener.namespace, &listener.service, &port);
+        if listener.http {
+            let mut options = self.options.http;
+            options.hash_client_address |= listener.sticky;
+            HttpProxy::new(Routes::to(upstream), options, &self.tasks).bind(address).await
+        } else {
+            let mut options = self.options.tcp;
+            options.hash_client_address |= listener.sticky;
+            TcpProxy::new(upstream, options, &self.tasks).bind(address).await
+        }
+    }
+}

@@ -1,0 +1,13 @@
+//! The data plane of a cluster: what it does follows from Services and EndpointSlices.
+
+mod data_plane;
+mod endpoints;
+mod gate;
+mod listeners;
+mod options;
+mod table;
+
+pub use self::data_plane::DataPlane;
+pub use self::listeners::ListenerStatus;
+pub use self::options::{BALANCER_ANNOTATION, DataPlaneOptions};
+pub use self::table::{Listener, PortKey, ServiceTable};

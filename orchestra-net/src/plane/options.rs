@@ -1,0 +1,129 @@
+//! How a cluster's services are served.
+
+use std::fmt;
+use std::sync::Arc;
+
+use orchestra_core::balance::{
+    ConsistentHash, LeastRequests, LoadBalancer, PeakEwma, PeakEwmaOptions, RoundRobin,
+};
+use orchestra_core::model::{Object, Service, SessionAffinity};
+
+use crate::http::HttpOptions;
+use crate::tcp::TcpOptions;
+use crate::upstream::UpstreamOptions;
+
+/// The annotation by which a Service chooses how its endpoints are picked: `peak-ewma` (the default),
+/// `least-requests`, `round-robin` or `consistent-hash`.
+pub const BALANCER_ANNOTATION: &str = "orchestra.dev/load-balancer";
+
+type Balancers = Arc<dyn Fn(&Service) -> Box<dyn LoadBalancer> + Send + Sync>;
+
+/// How a cluster's services are served.
+#[derive(Clone)]
+#[non_exhaustive]
+pub struct DataPlaneOptions {
+    /// How requests to endpoints are treated.
+    pub upstream: UpstreamOptions,
+    /// How the clients of HTTP services are treated.
+    pub http: HttpOptions,
+    /// How the clients of other services are treated.
+    pub tcp: TcpOptions,
+    /// Whether each Service's address is listened on. Without it services are reached by
+    /// [`DataPlane::client`](super::DataPlane::client) and by proxies that are bound by hand.
+    pub listen: bool,
+    /// The domain of the cluster's names.
+    pub domain: String,
+    pub(super) balancers: Balancers,
+}
+
+impl Default for DataPlaneOptions {
+    fn default() -> Self {
+        Self {
+            upstream: UpstreamOptions::default(),
+            // The clients are pods, and proxies of ours before them.
+            http: HttpOptions::default().with_trust_forwarded(true),
+            tcp: TcpOptions::default(),
+            listen: true,
+            domain: "cluster.local".to_owned(),
+            balancers: Arc::new(|service| named(service, 0)),
+        }
+    }
+}
+
+impl DataPlaneOptions {
+    /// Sets [`upstream`](Self::upstream).
+    #[must_use]
+    pub fn with_upstream(self, upstream: UpstreamOptions) -> Self {
+        Self { upstream, ..self }
+    }
+
+    /// Sets [`http`](Self::http).
+    #[must_use]
+    pub fn with_http(self, http: HttpOptions) -> Self {
+        Self { http, ..self }
+    }
+
+    /// Sets [`tcp`](Self::tcp).
+    #[must_use]
+    pub fn with_tcp(self, tcp: TcpOptions) -> Self {
+        Self { tcp, ..self }
+    }
+
+    /// Sets [`listen`](Self::listen).
+    #[must_use]
+    pub fn with_listen(self, listen: bool) -> Self {
+        Self { listen, ..self }
+    }
+
+    /// Sets [`domain`](Self::domain).
+    #[must_use]
+    pub fn with_domain(self, domain: impl Into<String>) -> Self {
+        Self { domain: domain.into(), ..self }
+    }
+
+    /// Seeds the choices of the balancers.
+    #[must_use]
+    pub fn with_seed(self, seed: u64) -> Self {
+        self.with_balancer(move |service| named(service, seed))
+    }
+
+    /// Makes the balancer of each Service: instead of what [`BALANCER_ANNOTATION`] says.
+    #[must_use]
+    pub fn with_balancer(
+        self,
+        balancer: impl Fn(&Service) -> Box<dyn LoadBalancer> + Send + Sync + 'static,
+    ) -> Self {
+        Self { balancers: Arc::new(balancer), ..self }
+    }
+}
+
+impl fmt::Debug for DataPlaneOptions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("DataPlaneOptions")
+            .field("upstream", &self.upstream)
+            .field("listen", &self.listen)
+            .field("domain", &self.domain)
+            .finish_non_exhaustive()
+    }
+}
+
+fn named(service: &Service, seed: u64) -> Box<dyn LoadBalancer> {
+    let peak_ewma = || Box::new(PeakEwma::new(PeakEwmaOptions::default().with_seed(seed)));
+    if service.spec.session_affinity == SessionAffinity::ClientIP {
+        return Box::new(ConsistentHash::new(seed));
+    }
+    match service.meta().annotations.value(BALANCER_ANNOTATION) {
+        None | Some("peak-ewma") => peak_ewma(),
+        Some("least-requests") => Box::new(LeastRequests::new()),
+        Some("round-robin") => Box::new(RoundRobin::new()),
+        Some("consistent-hash") => Box::new(ConsistentHash::new(seed)),
+        Some(other) => {
+            tracing::warn!(
+                service = %service.metadata.name,
+                "annotation {BALANCER_ANNOTATION}: there is no balancer {other}; peak-ewma is used. There are \
+                 peak-ewma, least-requests, round-robin and consistent-hash"
+            );
+            peak_ewma()
+        }
+    }
+}

@@ -1,0 +1,307 @@
+//! Services and the slices of their endpoints, put together.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use orchestra_core::engine::Tasks;
+use orchestra_core::model::{
+    EndpointSlice, PortRef, Service, ServicePort, ServiceType, SessionAffinity, Uid,
+};
+use tokio::sync::Notify;
+
+use super::endpoints::{self, Slices};
+use super::options::DataPlaneOptions;
+use crate::discovery::Zone;
+use crate::upstream::{Backend, Upstream};
+
+/// How many drained pods a service that is new to the table is told of. A pod that was drained and is listed
+/// by a service that came after it ended within the moment that its update takes.
+const RECENTLY_DRAINED: usize = 1024;
+
+/// Which port of a service.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum PortKey {
+    /// The first one.
+    #[default]
+    First,
+    /// The one with this number.
+    Number(u16),
+    /// The one with this name.
+    Name(String),
+}
+
+impl From<u16> for PortKey {
+    fn from(port: u16) -> Self {
+        Self::Number(port)
+    }
+}
+
+impl From<&str> for PortKey {
+    fn from(name: &str) -> Self {
+        Self::Name(name.to_owned())
+    }
+}
+
+impl fmt::Display for PortKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::First => Ok(()),
+            Self::Number(port) => write!(f, ":{port}"),
+            Self::Name(name) => write!(f, ":{name}"),
+        }
+    }
+}
+
+/// An address that a service is to be reached at.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Listener {
+    /// The service's namespace.
+    pub namespace: String,
+    /// The service's name.
+    pub service: String,
+    /// The service's port.
+    pub port: u16,
+    /// Whether HTTP is spoken there.
+    pub http: bool,
+    /// Whether requests from one client address go to one endpoint.
+    pub sticky: bool,
+}
+
+/// Services and the slices of their endpoints, put together: an [`Upstream`] a service port, the cluster's names,
+/// and the addresses to listen on. Each change touches only the service that it is about.
+pub struct ServiceTable {
+    options: DataPlaneOptions,
+    zone: Zone,
+    tasks: Tasks,
+    inner: Mutex<Inner>,
+    /// Which addresses are to be listened on may have changed.
+    pub(super) changed: Notify,
+}
+
+#[derive(Default)]
+struct Inner {
+    services: BTreeMap<(String, String), Entry>,
+    /// The service of each slice, since a slice that is gone doesn't say.
+    owners: BTreeMap<(String, String), String>,
+    drained: VecDeque<Uid>,
+}
+
+#[derive(Default)]
+struct Entry {
+    service: Option<Arc<Service>>,
+    slices: Slices,
+    upstreams: BTreeMap<PortKey, Arc<Upstream>>,
+}
+
+impl ServiceTable {
+    /// A table without services, whose tasks run in `tasks`.
+    #[must_use]
+    pub fn new(options: DataPlaneOptions, tasks: &Tasks) -> Self {
+        let zone = Zone::new(&options.domain);
+        Self { options, zone, tasks: tasks.clone(), inner: Mutex::default(), changed: Notify::new() }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The cluster's names.
+    #[must_use]
+    pub fn zone(&self) -> &Zone {
+        &self.zone
+    }
+
+    /// Adds or replaces a service.
+    pub fn apply_service(&self, service: &Arc<Service>) {
+        let key = (service.metadata.namespace.clone(), service.metadata.name.clone());
+        let mut inner = self.lock();
+        let entry = inner.services.entry(key.clone()).or_default();
+        let old = entry.service.replace(Arc::clone(service));
+        let chooses_anew = old.is_none_or(|old| {
+            old.spec.session_affinity != service.spec.session_affinity
+                || old.metadata.annotations != service.metadata.annotations
+        });
+        if chooses_anew {
+            entry
+                .upstreams
+                .values()
+                .for_each(|upstream| upstream.set_balancer((self.options.balancers)(service)));
+        }
+        self.refresh(&key, entry);
+        drop(inner);
+        self.changed.notify_one();
+    }
+
+    /// Removes a service. Its slices, where they are still there, wait for one of the same name.
+    pub fn remove_service(&self, namespace: &str, name: &str) {
+        let key = (namespace.to_owned(), name.to_owned());
+        let mut inner = self.lock();
+        if let Some(entry) = inner.services.get_mut(&key) {
+            entry.service = None;
+            self.refresh(&key, entry);
+            inner.forget(&key);
+        }
+        drop(inner);
+        self.changed.notify_one();
+    }
+
+    /// Adds or replaces a slice. One without a service's name says nothing.
+    pub fn apply_slice(&self, slice: &Arc<EndpointSlice>) {
+        let (namespace, name) = (&slice.metadata.namespace, &slice.metadata.name);
+        let slice_key = (namespace.clone(), name.clone());
+        let mut inner = self.lock();
+        let owner = slice.service_name().map(ToOwned::to_owned);
+        if inner.owners.get(&slice_key) != owner.as_ref() {
+            self.take_slice(&mut inner, &slice_key);
+        }
+        if let Some(owner) = owner {
+            inner.owners.insert(slice_key, owner.clone());
+            let key = (namespace.clone(), owner);
+            let entry = inner.services.entry(key.clone()).or_default();
+            entry.slices.insert(name.clone(), Arc::clone(slice));
+            self.refresh(&key, entry);
+        }
+    }
+
+    /// Removes a slice.
+    pub fn remove_slice(&self, namespace: &str, name: &str) {
+        self.take_slice(&mut self.lock(), &(namespace.to_owned(), name.to_owned()));
+    }
+
+    fn take_slice(&self, inner: &mut Inner, slice: &(String, String)) {
+        let Some(owner) = inner.owners.remove(slice) else { return };
+        let key = (slice.0.clone(), owner);
+        if let Some(entry) = inner.services.get_mut(&key) {
+            entry.slices.remove(&slice.1);
+            self.refresh(&key, entry);
+            inner.forget(&key);
+        }
+    }
+
+    /// The endpoints of a service's port. Of a service that is not there yet, too: it has none until it comes.
+    #[must_use]
+    pub fn upstream(&self, namespace: &str, service: &str, port: &PortKey) -> Arc<Upstream> {
+        let key = (namespace.to_owned(), service.to_owned());
+        let mut inner = self.lock();
+        let drained = inner.drained.clone();
+        let entry = inner.services.entry(key.clone()).or_default();
+        // Several names of one port share its endpoints where that is known.
+        let port = match entry.port(port) {
+            Some(known) => PortKey::Number(known.port),
+            None => port.clone(),
+        };
+        if let Some(upstream) = entry.upstreams.get(&port) {
+            return Arc::clone(upstream);
+        }
+        let nothing_known = Service::default();
+        let known = entry.service.as_deref().unwrap_or(&nothing_known);
+        let name = format!("{namespace}/{service}{port}");
+        let upstream = Upstream::new(name, (self.options.balancers)(known), self.options.upstream);
+        upstream.tend(&self.tasks);
+        drained.iter().for_each(|pod| upstream.exclude(pod));
+        entry.upstreams.insert(port, Arc::clone(&upstream));
+        self.refresh(&key, entry);
+        upstream
+    }
+
+    /// Takes a pod out of every service, for good, and returns its endpoints.
+    pub(crate) fn begin_drain(&self, pod: &Uid) -> Vec<Arc<Backend>> {
+        let mut inner = self.lock();
+        inner.drained.push_back(pod.clone());
+        if inner.drained.len() > RECENTLY_DRAINED {
+            inner.drained.pop_front();
+        }
+        let upstreams = inner.services.values().flat_map(|entry| entry.upstreams.values());
+        upstreams.flat_map(|upstream| upstream.begin_drain(pod)).collect()
+    }
+
+    /// Takes a pod out of every service, for good, and returns when its last request has been answered.
+    pub async fn drain(&self, pod: &Uid) {
+        for backend in self.begin_drain(pod) {
+            backend.quiet().await;
+        }
+    }
+
+    /// The addresses to listen on.
+    #[must_use]
+    pub fn listeners(&self) -> BTreeMap<SocketAddr, Listener> {
+        let inner = self.lock();
+        let services = inner.services.values().filter_map(|entry| entry.service.as_deref());
+        services.flat_map(listeners).collect()
+    }
+
+    /// Every service's endpoints, by namespace, service and port.
+    #[must_use]
+    pub fn upstreams(&self) -> Vec<Arc<Upstream>> {
+        self.lock().services.values().flat_map(|entry| entry.upstreams.values().cloned()).collect()
+    }
+
+    fn refresh(&self, key: &(String, String), entry: &Entry) {
+        let (namespace, name) = (&key.0, &key.1);
+        match &entry.service {
+            Some(service) => self.zone.set(namespace, name, endpoints::record(service, &entry.slices)),
+            None => self.zone.remove(namespace, name),
+        }
+        for (port, upstream) in &entry.upstreams {
+            let port = entry.port(port);
+            upstream.apply(port.map(|port| endpoints::ready(&entry.slices, port)).unwrap_or_default());
+        }
+    }
+}
+
+impl Entry {
+    fn port(&self, key: &PortKey) -> Option<&ServicePort> {
+        let spec = &self.service.as_ref()?.spec;
+        match key {
+            PortKey::First => spec.ports.first(),
+            PortKey::Number(number) => spec.port(&PortRef::Number(*number)),
+            PortKey::Name(name) => spec.port(&PortRef::Name(name.clone())),
+        }
+    }
+}
+
+impl Inner {
+    /// Drops what is known of a service of which nothing is left. Whoever still has one of its upstreams keeps
+    /// the entry: a service of that name that comes later gets on with it.
+    fn forget(&mut self, key: &(String, String)) {
+        let unused =
+            |entry: &Entry| entry.upstreams.values().all(|upstream| Arc::strong_count(upstream) == 1);
+        if let Some(entry) = self.services.get(key)
+            && entry.service.is_none()
+            && entry.slices.is_empty()
+            && unused(entry)
+        {
+            self.services.remove(key);
+        }
+    }
+}
+
+fn listeners(service: &Service) -> Vec<(SocketAddr, Listener)> {
+    if service.spec.type_ == ServiceType::ExternalName {
+        return Vec::new();
+    }
+    let Ok(ip) = service.spec.cluster_ip.parse::<IpAddr>() else { return Vec::new() };
+    let sticky = service.spec.session_affinity == SessionAffinity::ClientIP;
+    let ports = service.spec.ports.iter().filter(|port| endpoints::is_stream(port));
+    ports
+        .map(|port| {
+            let listener = Listener {
+                namespace: service.metadata.namespace.clone(),
+                service: service.metadata.name.clone(),
+                port: port.port,
+                http: endpoints::speaks_http(port),
+                sticky,
+            };
+            (SocketAddr::new(ip, port.port), listener)
+        })
+        .collect()
+}
+
+impl fmt::Debug for ServiceTable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ServiceTable").field("upstreams", &self.upstreams()).finish_non_exhaustive()
+    }
+}

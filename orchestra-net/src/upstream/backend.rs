@@ -1,0 +1,170 @@
+//! One endpoint, as a proxy sees it: connections that wait, requests in flight, failures in a row.
+
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use orchestra_core::balance::EndpointId;
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+use crate::connection::Connection;
+
+/// How many connections to one endpoint wait for the next request. More than that were needed only in a peak;
+/// one costs about 10 KB.
+const IDLE_CONNECTIONS: usize = 256;
+
+/// A connection that waited longer than this is not used for a request that can't be repeated: the endpoint
+/// may just be closing it. Servers wait for seconds at least before they do.
+const FRESH: Duration = Duration::from_secs(1);
+
+/// A connection that waited longer than this is closed. Below the 60 s and more that most servers have.
+const STALE: Duration = Duration::from_secs(30);
+
+/// An endpoint with its connections.
+#[derive(Debug)]
+#[allow(clippy::vec_box, reason = "a connection is a kilobyte that moves from request to request in its box")]
+pub(crate) struct Backend {
+    pub(crate) id: EndpointId,
+    /// In the order they were given back.
+    idle: Mutex<Vec<Box<Connection>>>,
+    in_flight: AtomicUsize,
+    quiet: Notify,
+    /// It is leaving: no request enters, no connection is kept.
+    closed: AtomicBool,
+    pub(crate) failures: AtomicU32,
+}
+
+impl Backend {
+    pub(crate) fn new(id: EndpointId) -> Self {
+        Self {
+            id,
+            idle: Mutex::default(),
+            in_flight: AtomicUsize::new(0),
+            quiet: Notify::new(),
+            closed: AtomicBool::new(false),
+            failures: AtomicU32::new(0),
+        }
+    }
+
+    #[allow(clippy::vec_box, reason = "as the field")]
+    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Box<Connection>>> {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A waiting connection that stands, the one that was used last. `repeatable`: whether the request that it
+    /// is for could be sent again.
+    pub(crate) async fn connection(&self, repeatable: bool) -> Option<Box<Connection>> {
+        loop {
+            let mut connection = self.take(if repeatable { STALE } else { FRESH })?;
+            if connection.stands(!repeatable).await {
+                return Some(connection);
+            }
+        }
+    }
+
+    fn take(&self, oldest: Duration) -> Option<Box<Connection>> {
+        let mut idle = self.lock();
+        // All before the last one waited longer still.
+        if idle.last()?.idle_since.elapsed() > oldest {
+            return None;
+        }
+        idle.pop()
+    }
+
+    /// Keeps a connection for the next request, where there is room and the endpoint stays. Whether it is the
+    /// only one.
+    pub(crate) fn keep(&self, connection: Box<Connection>) -> bool {
+        let mut idle = self.lock();
+        // Under the lock: whoever closes the endpoint empties the list after this, or is seen here.
+        if idle.len() < IDLE_CONNECTIONS && !self.is_closed() {
+            idle.push(connection);
+            return idle.len() == 1;
+        }
+        false
+    }
+
+    pub(crate) fn idle(&self) -> usize {
+        self.lock().len()
+    }
+
+    /// Closes the connections that waited for long. Returns when the oldest of the others will have.
+    pub(crate) fn close_stale(&self, now: Instant) -> Option<Instant> {
+        let mut idle = self.lock();
+        let stale = idle.partition_point(|connection| connection.idle_since + STALE <= now);
+        idle.drain(..stale);
+        idle.first().map(|connection| connection.idle_since + STALE)
+    }
+
+    /// Lets no request in any more, and closes what waits.
+    pub(crate) fn close(&self) {
+        self.closed.store(true, Ordering::SeqCst);
+        self.lock().clear();
+    }
+
+    /// It is a member again.
+    pub(crate) fn open(&self) {
+        self.closed.store(false, Ordering::SeqCst);
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::SeqCst)
+    }
+
+    /// Counts a request in, unless the endpoint is leaving.
+    ///
+    /// Counting comes before looking here, and closing before counting in a drain: of a request and a drain
+    /// at the same moment, one sees the other.
+    pub(crate) fn enter(&self) -> bool {
+        self.in_flight.fetch_add(1, Ordering::SeqCst);
+        if self.is_closed() {
+            self.leave();
+            return false;
+        }
+        true
+    }
+
+    /// Counts a request out.
+    pub(crate) fn leave(&self) {
+        if self.in_flight.fetch_sub(1, Ordering::SeqCst) == 1 && self.is_closed() {
+            self.quiet.notify_waiters();
+        }
+    }
+
+    pub(crate) fn in_flight(&self) -> usize {
+        self.in_flight.load(Ordering::SeqCst)
+    }
+
+    /// Waits until nothing is in flight. To be called after [`close`](Self::close).
+    pub(crate) async fn quiet(&self) {
+        loop {
+            let quiet = self.quiet.notified();
+            tokio::pin!(quiet);
+            quiet.as_mut().enable();
+            if self.in_flight() == 0 {
+                return;
+            }
+            quiet.await;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt;
+    use orchestra_core::balance::Endpoint;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_closed_endpoint_lets_nobody_in_and_is_quiet_after_the_last_one() {
+        let backend = Backend::new(Endpoint::new("pod", ([127, 0, 0, 1], 80)).id);
+        assert!(backend.enter());
+        backend.close();
+        assert!(!backend.enter());
+        let mut quiet = Box::pin(backend.quiet());
+        assert!(quiet.as_mut().now_or_never().is_none(), "one is in flight");
+        backend.leave();
+        quiet.await;
+    }
+}

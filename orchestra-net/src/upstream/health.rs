@@ -1,0 +1,118 @@
+//! Active health checks: asking endpoints, instead of waiting for requests to fail.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use http::Request;
+use orchestra_core::balance::EndpointId;
+use orchestra_core::engine::Tasks;
+use tokio::time::MissedTickBehavior;
+
+use super::Upstream;
+use crate::body::ProxyBody;
+use crate::connection::{Connection, connect};
+
+/// What is asked of an endpoint.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Probe {
+    /// It accepts a connection.
+    Tcp,
+    /// It answers a GET of this path with a status below 400.
+    Http(String),
+}
+
+/// How endpoints are asked whether they are well. A pod's readiness probe does this for endpoints that are
+/// pods; this is for those that nobody else looks after.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct HealthCheck {
+    /// What is asked.
+    pub probe: Probe,
+    /// How often.
+    pub period: Duration,
+    /// How long an endpoint may take to answer.
+    pub timeout: Duration,
+    /// After how many failures in a row an endpoint is avoided.
+    pub failures: u32,
+    /// After how many successes in a row it is used again.
+    pub successes: u32,
+}
+
+impl HealthCheck {
+    /// A check every two seconds, with one second to answer; three failures and one success count.
+    #[must_use]
+    pub fn new(probe: Probe) -> Self {
+        let (period, timeout) = (Duration::from_secs(2), Duration::from_secs(1));
+        Self { probe, period, timeout, failures: 3, successes: 1 }
+    }
+
+    /// Sets how often endpoints are asked, and how long one may take.
+    #[must_use]
+    pub fn every(self, period: Duration, timeout: Duration) -> Self {
+        Self { period: period.max(Duration::from_millis(1)), timeout, ..self }
+    }
+
+    /// Sets how many failures and successes in a row count.
+    #[must_use]
+    pub fn thresholds(self, failures: u32, successes: u32) -> Self {
+        Self { failures: failures.max(1), successes: successes.max(1), ..self }
+    }
+}
+
+impl Upstream {
+    /// Checks the endpoints in `tasks` for as long as this service lives. An endpoint that fails the checks
+    /// gets requests only where there is no other.
+    pub fn check(self: &Arc<Self>, check: HealthCheck, tasks: &Tasks) {
+        let upstream = Arc::downgrade(self);
+        tasks.spawn("health", watch(upstream, check));
+    }
+}
+
+async fn watch(upstream: Weak<Upstream>, check: HealthCheck) {
+    let mut period = tokio::time::interval(check.period);
+    period.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    // How many results like the last one each had in a row: above zero successes, below it failures.
+    let mut rows: BTreeMap<EndpointId, i64> = BTreeMap::new();
+    loop {
+        period.tick().await;
+        let Some(upstream) = upstream.upgrade() else { return };
+        let ids: Vec<EndpointId> = upstream.endpoints().into_iter().map(|endpoint| endpoint.id).collect();
+        rows.retain(|id, _| ids.contains(id));
+        let results = join_all(ids.iter().map(|id| well(id, &check))).await;
+        for (id, well) in ids.into_iter().zip(results) {
+            let row = rows.entry(id.clone()).or_default();
+            *row = if well { (*row).max(0) + 1 } else { (*row).min(0) - 1 };
+            if *row <= -i64::from(check.failures) && upstream.ejections.health(&id, false) {
+                tracing::info!(service = %upstream.name, endpoint = ?id, "an endpoint fails its health check");
+                upstream.publish_avoided();
+            }
+            if *row >= i64::from(check.successes) && upstream.ejections.health(&id, true) {
+                tracing::info!(service = %upstream.name, endpoint = ?id, "an endpoint is healthy again");
+                upstream.publish_avoided();
+            }
+        }
+    }
+}
+
+async fn well(id: &EndpointId, check: &HealthCheck) -> bool {
+    match &check.probe {
+        Probe::Tcp => connect(id.address, check.timeout).await.is_ok(),
+        Probe::Http(path) => {
+            let asked = tokio::time::timeout(check.timeout, get(id, path, check.timeout)).await;
+            asked.ok().flatten().is_some_and(|status| status.as_u16() < 400)
+        }
+    }
+}
+
+async fn get(id: &EndpointId, path: &str, timeout: Duration) -> Option<http::StatusCode> {
+    let request = Request::get(path)
+        .header(http::header::HOST, id.address.to_string())
+        .header(http::header::USER_AGENT, "orchestra-health")
+        .body(ProxyBody::default())
+        .ok()?;
+    let mut connection = Connection::open(id.address, timeout).await.ok()?;
+    connection.send(request, timeout).await.ok().map(|response| response.status())
+}

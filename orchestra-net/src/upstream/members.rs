@@ -1,0 +1,129 @@
+//! Who the endpoints are: changed one at a time, read without a lock.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use arc_swap::ArcSwap;
+use orchestra_core::balance::{Endpoint, EndpointId};
+use orchestra_core::model::Uid;
+
+use super::backend::Backend;
+use super::drained::Drained;
+
+type Backends = BTreeMap<EndpointId, Arc<Backend>>;
+
+/// The endpoints: those that can be picked, and those that left and still answer something.
+#[derive(Debug, Default)]
+pub(super) struct Members {
+    backends: ArcSwap<Backends>,
+    writer: Mutex<Writer>,
+}
+
+#[derive(Debug, Default)]
+struct Writer {
+    listed: BTreeMap<EndpointId, Endpoint>,
+    drained: Drained,
+}
+
+/// What an update does to the balancer.
+pub(super) enum Change<'a> {
+    Added(&'a Endpoint),
+    Removed(&'a EndpointId),
+}
+
+/// What an update did.
+#[derive(Debug, Default)]
+pub(super) struct Changes {
+    pub(super) added: bool,
+    pub(super) removed: Vec<EndpointId>,
+}
+
+impl Members {
+    pub(super) fn load(&self) -> arc_swap::Guard<Arc<Backends>> {
+        self.backends.load()
+    }
+
+    pub(super) fn load_full(&self) -> Arc<Backends> {
+        self.backends.load_full()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Writer> {
+        self.writer.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.lock().listed.is_empty()
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.lock().listed.len()
+    }
+
+    pub(super) fn is_listed(&self, id: &EndpointId) -> bool {
+        self.lock().listed.contains_key(id)
+    }
+
+    pub(super) fn apply(
+        &self,
+        endpoints: impl IntoIterator<Item = Endpoint>,
+        mut tell: impl FnMut(Change<'_>),
+    ) -> Changes {
+        let mut wanted: BTreeMap<EndpointId, Endpoint> =
+            endpoints.into_iter().map(|endpoint| (endpoint.id.clone(), endpoint)).collect();
+        let mut writer = self.lock();
+        writer.drained.observe(&wanted.keys().map(|id| &id.pod).collect::<BTreeSet<_>>());
+        wanted.retain(|id, _| !writer.drained.contains(&id.pod));
+        let mut backends = Backends::clone(&self.backends.load());
+        let mut changes = Changes::default();
+        for id in writer.listed.keys().filter(|id| !wanted.contains_key(*id)) {
+            tell(Change::Removed(id));
+            if let Some(backend) = backends.get(id) {
+                backend.close();
+            }
+            changes.removed.push(id.clone());
+        }
+        backends.retain(|id, backend| wanted.contains_key(id) || backend.in_flight() > 0);
+        let differs = |id, endpoint| writer.listed.get(id) != Some(endpoint);
+        let news: Vec<&Endpoint> = wanted.iter().filter(|(id, e)| differs(id, e)).map(|(_, e)| e).collect();
+        for endpoint in &news {
+            let new = || Arc::new(Backend::new(endpoint.id.clone()));
+            backends.entry(endpoint.id.clone()).or_insert_with(new).open();
+        }
+        // A balancer picks only whom a request then finds here.
+        self.backends.store(Arc::new(backends));
+        changes.added = !news.is_empty();
+        news.into_iter().for_each(|endpoint| tell(Change::Added(endpoint)));
+        writer.listed = wanted;
+        changes
+    }
+
+    /// Takes a pod's endpoints out for good. Returns all that may still have requests, and those that are
+    /// taken out now.
+    pub(super) fn drain(
+        &self,
+        pod: &Uid,
+        mut tell: impl FnMut(&EndpointId),
+    ) -> (Vec<Arc<Backend>>, Vec<EndpointId>) {
+        let mut writer = self.lock();
+        let ids: Vec<EndpointId> = writer.listed.keys().filter(|id| id.pod == *pod).cloned().collect();
+        writer.drained.insert(pod, !ids.is_empty());
+        let leaving: Vec<_> =
+            self.load().values().filter(|backend| backend.id.pod == *pod).cloned().collect();
+        for id in &ids {
+            tell(id);
+            writer.listed.remove(id);
+        }
+        leaving.iter().for_each(|backend| backend.close());
+        (leaving, ids)
+    }
+
+    /// Calls `f` with those that can be picked, while nobody changes them.
+    pub(super) fn with_listed<R>(&self, f: impl FnOnce(&BTreeMap<EndpointId, Endpoint>) -> R) -> R {
+        f(&self.lock().listed)
+    }
+
+    /// Remembers a pod as drained that was drained elsewhere.
+    pub(super) fn exclude(&self, pod: &Uid) {
+        self.lock().drained.insert(pod, false);
+    }
+}

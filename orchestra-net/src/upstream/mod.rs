@@ -1,0 +1,262 @@
+//! The endpoints of one service: who may be picked, who is ejected, who is leaving.
+
+mod backend;
+mod drained;
+mod ejection;
+mod health;
+mod members;
+mod meters;
+mod options;
+mod pick;
+mod ticket;
+
+use std::fmt;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use orchestra_core::balance::{Endpoint, EndpointId, LoadBalancer, PeakEwma};
+use orchestra_core::engine::Tasks;
+use orchestra_core::model::Uid;
+use tokio::sync::Notify;
+use tokio::time::Instant;
+use tower::retry::budget::TpsBudget;
+
+pub(crate) use self::backend::Backend;
+pub use self::health::{HealthCheck, Probe};
+pub use self::options::UpstreamOptions;
+pub(crate) use self::pick::Tries;
+pub(crate) use self::ticket::Ticket;
+
+use self::ejection::Ejections;
+use self::members::Members;
+use self::meters::Meters;
+
+/// How long retries are counted together: tower's own default.
+const BUDGET_WINDOW: Duration = Duration::from_secs(10);
+
+/// Retries a second that are free, so that a service with few requests can have any: tower's own default.
+const FREE_RETRIES: u32 = 10;
+
+/// The endpoints of one service port behind one balancer, and the connections to them.
+///
+/// Endpoints come and go by [`apply`](Self::apply), which changes only what differs; a pod that is about to be
+/// stopped goes by [`drain`](Self::drain), which waits for its last request.
+pub struct Upstream {
+    name: Arc<str>,
+    pub(crate) options: UpstreamOptions,
+    pub(crate) budget: TpsBudget,
+    balancer: ArcSwap<Box<dyn LoadBalancer>>,
+    members: Members,
+    ejections: Ejections,
+    /// Endpoints that a pick avoids: ejected, or unhealthy. Nearly always empty.
+    avoided: ArcSwap<Vec<EndpointId>>,
+    arrived: Notify,
+    waiting: AtomicUsize,
+    /// A connection began to wait where none did.
+    kept: Arc<Notify>,
+    tended: AtomicBool,
+    origin: Instant,
+    pub(crate) meters: Meters,
+}
+
+/// What an endpoint of an [`Upstream`] is doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum EndpointState {
+    /// It gets requests.
+    Ready,
+    /// It failed: it gets requests only where there is no other, until its time is over.
+    Ejected,
+    /// It gets no new requests; some are still in flight.
+    Draining,
+}
+
+/// An endpoint of an [`Upstream`], as it is now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct EndpointStatus {
+    /// Which one.
+    pub id: EndpointId,
+    /// What it is doing.
+    pub state: EndpointState,
+    /// Requests that it has not answered to the end.
+    pub in_flight: usize,
+    /// Connections that wait for a request.
+    pub idle_connections: usize,
+}
+
+impl Upstream {
+    /// A service called `name` without endpoints. To be called inside a tokio runtime.
+    #[must_use]
+    pub fn new(
+        name: impl Into<Arc<str>>,
+        balancer: Box<dyn LoadBalancer>,
+        options: UpstreamOptions,
+    ) -> Arc<Self> {
+        let name = name.into();
+        Arc::new(Self {
+            meters: Meters::new(&name),
+            name,
+            options,
+            budget: TpsBudget::new(BUDGET_WINDOW, FREE_RETRIES, options.retry_share),
+            balancer: ArcSwap::from_pointee(balancer),
+            members: Members::default(),
+            ejections: Ejections::default(),
+            avoided: ArcSwap::default(),
+            arrived: Notify::new(),
+            waiting: AtomicUsize::new(0),
+            kept: Arc::default(),
+            tended: AtomicBool::new(false),
+            origin: Instant::now(),
+        })
+    }
+
+    /// A service whose endpoints are chosen by [`PeakEwma`], with the default options. To be called inside a
+    /// tokio runtime.
+    #[must_use]
+    pub fn named(name: impl Into<Arc<str>>) -> Arc<Self> {
+        Self::new(name, Box::new(PeakEwma::default()), UpstreamOptions::default())
+    }
+
+    /// The service's name, for people.
+    #[must_use]
+    pub fn name(&self) -> &Arc<str> {
+        &self.name
+    }
+
+    /// Replaces the balancer: it is given the endpoints. What the other one had learnt is lost.
+    pub fn set_balancer(&self, balancer: Box<dyn LoadBalancer>) {
+        self.members.with_listed(|listed| {
+            listed.values().for_each(|endpoint| balancer.insert(endpoint.clone()));
+            self.balancer.store(Arc::new(balancer));
+        });
+    }
+
+    /// The time, as the balancer is told it.
+    pub(crate) fn now(&self) -> Duration {
+        self.origin.elapsed()
+    }
+
+    /// Makes `endpoints` be the ones that get requests. Those that stay keep their requests and what is known
+    /// of them; those that go finish what they have. Pods that were [drained](Self::drain) stay out; one that
+    /// is missing here is forgotten, so a later listing lets it in.
+    pub fn apply(&self, endpoints: impl IntoIterator<Item = Endpoint>) {
+        let changes = self.members.apply(endpoints, |change| match change {
+            members::Change::Removed(id) => self.balancer.load().remove(id),
+            members::Change::Added(endpoint) => self.balancer.load().insert(endpoint.clone()),
+        });
+        if !changes.removed.is_empty() {
+            self.ejections.forget(&changes.removed);
+            self.publish_avoided();
+        }
+        if changes.added {
+            self.arrived.notify_waiters();
+        }
+    }
+
+    /// Takes the pod's endpoints out, and returns when nothing is in flight to them any more. The pod stays
+    /// out even where an update that is under way still lists it. Idempotent; what was begun goes on when the
+    /// future is dropped.
+    pub async fn drain(&self, pod: &Uid) {
+        for backend in self.begin_drain(pod) {
+            backend.quiet().await;
+        }
+    }
+
+    /// Takes the pod's endpoints out, and returns them.
+    pub(crate) fn begin_drain(&self, pod: &Uid) -> Vec<Arc<Backend>> {
+        let (leaving, removed) = self.members.drain(pod, |id| self.balancer.load().remove(id));
+        if !removed.is_empty() {
+            self.ejections.forget(&removed);
+            self.publish_avoided();
+        }
+        leaving
+    }
+
+    /// The endpoints that can be picked.
+    #[must_use]
+    pub fn endpoints(&self) -> Vec<Endpoint> {
+        self.balancer.load().endpoints()
+    }
+
+    /// Every endpoint, with what it is doing: also those that only finish what they have.
+    #[must_use]
+    pub fn status(&self) -> Vec<EndpointStatus> {
+        let avoided = self.avoided.load();
+        let state = |backend: &Backend| match () {
+            () if backend.is_closed() => EndpointState::Draining,
+            () if avoided.contains(&backend.id) => EndpointState::Ejected,
+            () => EndpointState::Ready,
+        };
+        let all = self.members.load();
+        let shown = all.values().filter(|backend| !backend.is_closed() || backend.in_flight() > 0);
+        shown
+            .map(|backend| EndpointStatus {
+                id: backend.id.clone(),
+                state: state(backend),
+                in_flight: backend.in_flight(),
+                idle_connections: backend.idle(),
+            })
+            .collect()
+    }
+
+    /// Waits until an endpoint can be picked.
+    pub async fn ready(&self) {
+        loop {
+            let arrived = self.arrived.notified();
+            tokio::pin!(arrived);
+            arrived.as_mut().enable();
+            if !self.members.is_empty() {
+                return;
+            }
+            arrived.await;
+        }
+    }
+
+    fn publish_avoided(&self) {
+        self.avoided.store(Arc::new(self.ejections.ids()));
+    }
+
+    /// Remembers a pod as drained that was drained before this service was known.
+    pub(crate) fn exclude(&self, pod: &Uid) {
+        self.members.exclude(pod);
+    }
+
+    /// Closes connections that nobody used for long, in a task of `tasks`. May be called again.
+    pub fn tend(self: &Arc<Self>, tasks: &Tasks) {
+        if !self.tended.swap(true, Ordering::Relaxed) {
+            tasks.spawn("idle-connections", close_stale(Arc::downgrade(self), Arc::clone(&self.kept)));
+        }
+    }
+}
+
+async fn close_stale(upstream: Weak<Upstream>, kept: Arc<Notify>) {
+    loop {
+        let Some(strong) = upstream.upgrade() else { return };
+        let backends = strong.members.load_full();
+        let next = backends.values().filter_map(|backend| backend.close_stale(Instant::now())).min();
+        drop((strong, backends));
+        match next {
+            Some(next) => tokio::time::sleep_until(next).await,
+            None => kept.notified().await,
+        }
+    }
+}
+
+impl Drop for Upstream {
+    fn drop(&mut self) {
+        // Whoever looks after the connections sees that there are none any more.
+        self.kept.notify_one();
+    }
+}
+
+impl fmt::Debug for Upstream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Upstream")
+            .field("name", &self.name)
+            .field("endpoints", &self.status())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,85 @@
+//! How requests to a service are treated.
+
+use std::time::Duration;
+
+/// How requests to a service are treated.
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct UpstreamOptions {
+    /// How long a connection may take to be made.
+    pub connect_timeout: Duration,
+    /// How long an endpoint may be silent: no answer begun, and none of the request's body taken.
+    pub response_timeout: Duration,
+    /// How long a request waits in all where no endpoint takes it.
+    pub endpoint_wait: Duration,
+    /// How many requests may wait for an endpoint at once. More are refused.
+    pub max_waiting: usize,
+    /// How many endpoints a request is tried on in a row, and how often it is sent at most.
+    pub attempts: usize,
+    /// How many failures in a row eject an endpoint; 0 turns ejection off.
+    pub eject_after: u32,
+    /// How long an endpoint stays ejected the first time; each time in a row it is that much longer.
+    pub eject_for: Duration,
+    /// The share of endpoints that may be out at once, in percent, rounded down.
+    pub eject_percent: usize,
+    /// The share of requests that may be sent again after they were sent, 0.0 to 1.0. Ten a second are free.
+    pub retry_share: f32,
+}
+
+impl Default for UpstreamOptions {
+    fn default() -> Self {
+        Self {
+            // A host that lives answers in microseconds; a lost first SYN is sent again after one second.
+            connect_timeout: Duration::from_secs(2),
+            response_timeout: Duration::from_secs(30),
+            // A container that died is back, and probed ready, within this time; a client waits longer.
+            endpoint_wait: Duration::from_secs(5),
+            // At 1,000 requests a second: one second's worth. Each costs about 4 KB.
+            max_waiting: 1024,
+            attempts: 4,
+            eject_after: 5,
+            eject_for: Duration::from_secs(5),
+            eject_percent: 50,
+            retry_share: 0.2,
+        }
+    }
+}
+
+impl UpstreamOptions {
+    /// Sets [`connect_timeout`](Self::connect_timeout).
+    #[must_use]
+    pub fn with_connect_timeout(self, connect_timeout: Duration) -> Self {
+        Self { connect_timeout, ..self }
+    }
+
+    /// Sets [`response_timeout`](Self::response_timeout).
+    #[must_use]
+    pub fn with_response_timeout(self, response_timeout: Duration) -> Self {
+        Self { response_timeout, ..self }
+    }
+
+    /// Sets [`endpoint_wait`](Self::endpoint_wait).
+    #[must_use]
+    pub fn with_endpoint_wait(self, endpoint_wait: Duration) -> Self {
+        Self { endpoint_wait, ..self }
+    }
+
+    /// Sets [`max_waiting`](Self::max_waiting).
+    #[must_use]
+    pub fn with_max_waiting(self, max_waiting: usize) -> Self {
+        Self { max_waiting, ..self }
+    }
+
+    /// Sets [`eject_after`](Self::eject_after), [`eject_for`](Self::eject_for) and
+    /// [`eject_percent`](Self::eject_percent).
+    #[must_use]
+    pub fn with_ejection(self, eject_after: u32, eject_for: Duration, eject_percent: usize) -> Self {
+        Self { eject_after, eject_for, eject_percent, ..self }
+    }
+
+    /// Sets [`retry_share`](Self::retry_share), within 0.0 and 1.0.
+    #[must_use]
+    pub fn with_retry_share(self, retry_share: f32) -> Self {
+        Self { retry_share: retry_share.clamp(0.0, 1.0), ..self }
+    }
+}

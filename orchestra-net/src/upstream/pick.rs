@@ -1,0 +1,177 @@
+//! Picking an endpoint, and waiting for one.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use orchestra_core::balance::{EndpointId, Lease, RequestKey};
+use tokio::time::Instant;
+
+use super::{Ticket, Upstream};
+use crate::error::{Cause, NetError};
+
+/// The first pause after all endpoints refused; it doubles up to a second.
+const FIRST_PAUSE: Duration = Duration::from_millis(10);
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+
+/// How often a pick is repeated because the endpoint left between being picked and being entered.
+///
+/// Each time means that an endpoint left just then; more in a row than this means that a balancer picks
+/// endpoints that were removed.
+const PICKS: usize = 64;
+
+impl Upstream {
+    /// Picks an endpoint that is not in `tried`; one that is avoided only where there is no other.
+    pub(crate) fn pick(self: &Arc<Self>, tried: &[EndpointId], hash: Option<u64>) -> Option<Ticket> {
+        for _ in 0..PICKS {
+            let lease = self.lease(tried, hash)?;
+            let backend = self.members.load().get(lease.id()).cloned();
+            match backend {
+                Some(backend) if backend.enter() => {
+                    return Some(Ticket::new(Arc::clone(self), backend, lease));
+                }
+                _ => {}
+            }
+        }
+        tracing::error!(service = %self.name, "the balancer picks endpoints that were removed");
+        None
+    }
+
+    fn lease(&self, tried: &[EndpointId], hash: Option<u64>) -> Option<Lease> {
+        let mut request = RequestKey::at(self.now());
+        request.hash = hash;
+        if self.avoided.load().is_empty() {
+            return self.balancer.load().pick(&request.exclude(tried));
+        }
+        self.readmit();
+        let avoided = self.avoided.load();
+        let both: Vec<EndpointId> = tried.iter().chain(avoided.iter()).cloned().collect();
+        let balancer = self.balancer.load();
+        balancer.pick(&request.exclude(&both)).or_else(|| balancer.pick(&request.exclude(tried)))
+    }
+
+    fn readmit(&self) {
+        let back = self.ejections.readmit(self.now());
+        if back.is_empty() {
+            return;
+        }
+        let backends = self.members.load();
+        for backend in back.iter().filter_map(|id| backends.get(id)) {
+            backend.failures.store(0, Ordering::Relaxed);
+        }
+        self.publish_avoided();
+    }
+
+    /// An endpoint has failed so many times in a row.
+    pub(super) fn failed_in_a_row(&self, id: &EndpointId, failures: u32) {
+        let options = &self.options;
+        if options.eject_after == 0 || failures < options.eject_after || !self.members.is_listed(id) {
+            return;
+        }
+        let most = self.members.len() * options.eject_percent / 100;
+        if self.ejections.eject(id, most, options.eject_for, self.now()) {
+            self.publish_avoided();
+            self.meters.ejections.increment(1);
+            tracing::info!(service = %self.name, endpoint = ?id, failures, "ejected an endpoint that fails");
+        }
+    }
+
+    pub(super) fn pardon(&self, id: &EndpointId) {
+        self.ejections.pardon(id);
+    }
+}
+
+/// The tries of one request.
+pub(crate) struct Tries<'u> {
+    upstream: &'u Arc<Upstream>,
+    hash: Option<u64>,
+    tried: Vec<EndpointId>,
+    /// Since when it has been waiting, or failing to be sent.
+    since: Option<Instant>,
+    pause: Duration,
+    last: Option<(EndpointId, Cause)>,
+}
+
+impl<'u> Tries<'u> {
+    pub(crate) fn new(upstream: &'u Arc<Upstream>, hash: Option<u64>) -> Self {
+        Self { upstream, hash, tried: Vec::new(), since: None, pause: FIRST_PAUSE, last: None }
+    }
+
+    /// An endpoint for the next try. Waits where there is none, or where as many as may be in a row refused.
+    ///
+    /// # Errors
+    /// What the last endpoint said, or [`NetError::NoEndpoint`], where the time for waiting is over;
+    /// [`NetError::Busy`] where too many wait.
+    pub(crate) async fn next(&mut self) -> Result<Ticket, NetError> {
+        loop {
+            if self.tried.len() < self.upstream.options.attempts
+                && let Some(ticket) = self.upstream.pick(&self.tried, self.hash)
+            {
+                return Ok(ticket);
+            }
+            if let Some(ticket) = self.wait().await? {
+                return Ok(ticket);
+            }
+        }
+    }
+
+    /// The endpoint did not take the request, or lost it.
+    pub(crate) fn failed(&mut self, id: EndpointId, cause: Cause) {
+        self.since.get_or_insert_with(Instant::now);
+        self.tried.push(id.clone());
+        self.last = Some((id, cause));
+    }
+
+    async fn wait(&mut self) -> Result<Option<Ticket>, NetError> {
+        let upstream = self.upstream;
+        let since = *self.since.get_or_insert_with(Instant::now);
+        let deadline = since + upstream.options.endpoint_wait;
+        let _place = Place::take(upstream)?;
+        let arrived = upstream.arrived.notified();
+        tokio::pin!(arrived);
+        arrived.as_mut().enable();
+        // One that came before this moment is no news.
+        let refused = !self.tried.is_empty();
+        self.tried.clear();
+        if !refused && let Some(ticket) = upstream.pick(&[], self.hash) {
+            return Ok(Some(ticket));
+        }
+        let until = if refused { deadline.min(Instant::now() + self.pause) } else { deadline };
+        self.pause = (self.pause * 2).min(LONGEST_PAUSE);
+        let late = tokio::time::timeout_at(until, arrived).await.is_err();
+        if late && until == deadline {
+            return Err(self.given_up(since));
+        }
+        Ok(None)
+    }
+
+    fn given_up(&mut self, since: Instant) -> NetError {
+        let service = Arc::clone(self.upstream.name());
+        match self.last.take() {
+            Some((endpoint, source)) => NetError::Upstream { service, endpoint, source },
+            None => NetError::NoEndpoint { service, waited: since.elapsed() },
+        }
+    }
+}
+
+/// A place among the requests that wait for an endpoint.
+struct Place<'u>(&'u Upstream);
+
+impl<'u> Place<'u> {
+    fn take(upstream: &'u Upstream) -> Result<Self, NetError> {
+        let before = upstream.waiting.fetch_add(1, Ordering::Relaxed);
+        upstream.meters.waiting.increment(1.0);
+        let place = Self(upstream);
+        if before >= upstream.options.max_waiting {
+            return Err(NetError::Busy { service: Arc::clone(&upstream.name), waiting: before });
+        }
+        Ok(place)
+    }
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        self.0.waiting.fetch_sub(1, Ordering::Relaxed);
+        self.0.meters.waiting.decrement(1.0);
+    }
+}

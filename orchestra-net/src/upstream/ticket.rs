@@ -1,0 +1,76 @@
+//! A request's place at an endpoint.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use orchestra_core::balance::{EndpointId, Lease, Outcome};
+
+use super::Upstream;
+use super::backend::Backend;
+use crate::connection::Connection;
+
+/// A request's place at an endpoint, from the pick until the last byte of its answer.
+#[derive(Debug)]
+pub(crate) struct Ticket {
+    upstream: Arc<Upstream>,
+    backend: Arc<Backend>,
+    lease: Option<Lease>,
+    /// How the request went, and when its answer began.
+    outcome: Option<(Outcome, Duration)>,
+}
+
+impl Ticket {
+    /// `backend` has been [entered](Backend::enter).
+    pub(super) fn new(upstream: Arc<Upstream>, backend: Arc<Backend>, lease: Lease) -> Self {
+        Self { upstream, backend, lease: Some(lease), outcome: None }
+    }
+
+    pub(crate) fn id(&self) -> &EndpointId {
+        &self.backend.id
+    }
+
+    pub(crate) async fn connection(&self, repeatable: bool) -> Option<Box<Connection>> {
+        self.backend.connection(repeatable).await
+    }
+
+    pub(crate) fn keep(&self, connection: Box<Connection>) {
+        if self.backend.keep(connection) {
+            self.upstream.kept.notify_one();
+        }
+    }
+
+    /// The answer has begun, or it is clear that none will come.
+    pub(crate) fn ended(&mut self, outcome: Outcome) {
+        let now = self.upstream.now();
+        self.outcome = Some((outcome, now));
+        let took = now.saturating_sub(self.lease.as_ref().map_or(now, Lease::started));
+        self.upstream.meters.ended(outcome == Outcome::Success, took);
+        let failures = &self.backend.failures;
+        match outcome {
+            Outcome::Success if failures.load(Ordering::Relaxed) == 0 => {}
+            Outcome::Success => {
+                failures.store(0, Ordering::Relaxed);
+                self.upstream.pardon(&self.backend.id);
+            }
+            Outcome::Failure => {
+                let failures = failures.fetch_add(1, Ordering::Relaxed) + 1;
+                self.upstream.failed_in_a_row(&self.backend.id, failures);
+            }
+        }
+    }
+
+    /// The answer began well, but broke off.
+    pub(crate) fn broke_off(&mut self) {
+        self.ended(Outcome::Failure);
+    }
+}
+
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        if let (Some(lease), Some((outcome, at))) = (self.lease.take(), self.outcome) {
+            lease.complete(outcome, at);
+        }
+        self.backend.leave();
+    }
+}

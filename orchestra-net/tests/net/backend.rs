@@ -1,0 +1,183 @@
+//! A service's endpoint: a real HTTP server, which can be stopped in every way.
+
+use std::collections::BTreeMap;
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+
+use bytes::Bytes;
+use http::{Request, Response, StatusCode};
+use http_body_util::{BodyExt, Full, combinators::BoxBody};
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use orchestra_core::balance::Endpoint;
+use orchestra_core::engine::Tasks;
+use orchestra_core::model::Uid;
+use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
+
+/// What a backend does and has done.
+pub(crate) struct State {
+    pub(crate) name: String,
+    /// Requests whose handler was entered.
+    pub(crate) entered: AtomicUsize,
+    pub(crate) connections: AtomicUsize,
+    /// How often each `x-serial` came in.
+    pub(crate) serials: Mutex<BTreeMap<String, usize>>,
+    /// `/gated` answers when it gets a permit.
+    pub(crate) gate: Semaphore,
+}
+
+/// A running backend. Dropping it kills it.
+pub(crate) struct Backend {
+    pub(crate) address: SocketAddr,
+    pub(crate) state: Arc<State>,
+    tasks: Tasks,
+}
+
+impl Backend {
+    pub(crate) async fn start(name: &str) -> Self {
+        Self::start_at(name, ([127, 0, 0, 1], 0).into()).await
+    }
+
+    pub(crate) async fn start_at(name: &str, address: SocketAddr) -> Self {
+        let listener = TcpListener::bind(address).await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let state = Arc::new(State {
+            name: name.to_owned(),
+            entered: AtomicUsize::new(0),
+            connections: AtomicUsize::new(0),
+            serials: Mutex::default(),
+            gate: Semaphore::new(0),
+        });
+        let tasks = Tasks::new();
+        tasks.spawn("backend", accept(listener, Arc::clone(&state), tasks.clone()));
+        Self { address, state, tasks }
+    }
+
+    pub(crate) fn endpoint(&self) -> Endpoint {
+        Endpoint::new(self.state.name.as_str(), self.address)
+    }
+
+    pub(crate) fn pod(&self) -> Uid {
+        self.state.name.as_str().into()
+    }
+
+    pub(crate) fn entered(&self) -> usize {
+        self.state.entered.load(Ordering::SeqCst)
+    }
+
+    pub(crate) fn connections(&self) -> usize {
+        self.state.connections.load(Ordering::SeqCst)
+    }
+
+    /// Closes its listener and every connection, wherever they are.
+    pub(crate) async fn kill(&self) {
+        self.tasks.shutdown().await;
+    }
+}
+
+impl Drop for Backend {
+    fn drop(&mut self) {
+        self.tasks.cancel();
+    }
+}
+
+async fn accept(listener: TcpListener, state: Arc<State>, tasks: Tasks) {
+    loop {
+        let (stream, _) = listener.accept().await.unwrap();
+        state.connections.fetch_add(1, Ordering::SeqCst);
+        let state = Arc::clone(&state);
+        let service = service_fn(move |request| {
+            let state = Arc::clone(&state);
+            async move { Ok::<_, Infallible>(answer(request, &state).await) }
+        });
+        tasks.spawn("backend-connection", async move {
+            let served =
+                http1::Builder::new().serve_connection(TokioIo::new(stream), service).with_upgrades();
+            drop(served.await);
+        });
+    }
+}
+
+type Body = BoxBody<Bytes, hyper::Error>;
+
+fn full(bytes: impl Into<Bytes>) -> Body {
+    Full::new(bytes.into()).map_err(|never| match never {}).boxed()
+}
+
+async fn answer(request: Request<Incoming>, state: &Arc<State>) -> Response<Body> {
+    state.entered.fetch_add(1, Ordering::SeqCst);
+    if let Some(serial) = request.headers().get("x-serial") {
+        let serial = serial.to_str().unwrap().to_owned();
+        *state.serials.lock().unwrap().entry(serial).or_default() += 1;
+    }
+    match request.uri().path() {
+        "/gated" => {
+            drop(request.into_body().collect().await);
+            state.gate.acquire().await.unwrap().forget();
+            Response::new(full(state.name.clone()))
+        }
+        "/never" => std::future::pending().await,
+        "/half" => {
+            // A body that promises more than it brings.
+            let body = http_body_util::StreamBody::new(futures_util::stream::unfold(0, |sent| async move {
+                if sent > 0 {
+                    std::future::pending::<()>().await;
+                }
+                Some((Ok(http_body::Frame::data(Bytes::from_static(b"half"))), sent + 1))
+            }));
+            Response::builder().header("content-length", "8").body(BodyExt::boxed(body)).unwrap()
+        }
+        "/echo" => Response::new(request.into_body().boxed()),
+        "/fail" => status(StatusCode::INTERNAL_SERVER_ERROR, "failed"),
+        "/upgrade" => upgrade(request).await,
+        "/head" => Response::new(full(head(&request))),
+        _ => {
+            drop(request.into_body().collect().await);
+            Response::new(full(state.name.clone()))
+        }
+    }
+}
+
+fn status(status: StatusCode, text: &'static str) -> Response<Body> {
+    Response::builder().status(status).body(full(text)).unwrap()
+}
+
+/// The request's head as it came here.
+fn head(request: &Request<Incoming>) -> String {
+    let mut text = format!("{} {} {:?}\n", request.method(), request.uri(), request.version());
+    for (name, value) in request.headers() {
+        text += &format!("{name}: {}\n", value.to_str().unwrap());
+    }
+    text
+}
+
+/// Agrees to `echo` and to nothing else; then sends back what comes, in upper case.
+async fn upgrade(mut request: Request<Incoming>) -> Response<Body> {
+    if request.headers().get("upgrade").is_none_or(|protocol| protocol != "echo") {
+        return status(StatusCode::BAD_REQUEST, "only echo");
+    }
+    let upgrading = hyper::upgrade::on(&mut request);
+    let tasks = Tasks::new();
+    tasks.spawn("echo", async move {
+        use tokio::io::{AsyncReadExt, AsyncWriteExt};
+        let mut stream = TokioIo::new(upgrading.await.unwrap());
+        let mut buffer = [0; 64];
+        loop {
+            match stream.read(&mut buffer).await {
+                Ok(0) | Err(_) => return,
+                Ok(n) => stream.write_all(&buffer[..n].to_ascii_uppercase()).await.unwrap(),
+            }
+        }
+    });
+    Response::builder()
+        .status(StatusCode::SWITCHING_PROTOCOLS)
+        .header("connection", "upgrade")
+        .header("upgrade", "echo")
+        .body(full(""))
+        .unwrap()
+}

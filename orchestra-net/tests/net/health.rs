@@ -1,0 +1,75 @@
+//! Endpoints that fail are avoided, but never too many of them.
+
+use std::time::Duration;
+
+use http::StatusCode;
+use orchestra_core::engine::Tasks;
+use orchestra_net::{EndpointState, HealthCheck, Probe, Upstream, UpstreamOptions};
+
+use crate::backend::Backend;
+use crate::client::Client;
+use crate::proxy::proxy;
+use crate::until;
+
+fn out(upstream: &Upstream) -> usize {
+    upstream.status().iter().filter(|endpoint| endpoint.state == EndpointState::Ejected).count()
+}
+
+#[tokio::test]
+async fn endpoints_that_fail_in_a_row_are_ejected_up_to_their_share() {
+    let all = [Backend::start("a").await, Backend::start("b").await, Backend::start("c").await];
+    let options = UpstreamOptions::default().with_ejection(3, Duration::from_secs(600), 50);
+    let (upstream, listening) = proxy(&[&all[0], &all[1], &all[2]], options).await;
+    let mut client = Client::new(listening.address());
+    for _ in 0..30 {
+        assert_eq!(client.get("/fail").await.0, StatusCode::INTERNAL_SERVER_ERROR, "a 5xx is passed on");
+    }
+    assert_eq!(out(&upstream), 1, "half of three, rounded down");
+    let ejected = upstream.status().iter().position(|e| e.state == EndpointState::Ejected).unwrap();
+    let before = all[ejected].entered();
+    for _ in 0..10 {
+        client.get("/").await;
+    }
+    assert_eq!(all[ejected].entered(), before);
+}
+
+#[tokio::test]
+async fn the_only_endpoint_is_never_ejected_and_one_is_let_in_again() {
+    let (a, b) = (Backend::start("a").await, Backend::start("b").await);
+    let options = UpstreamOptions::default().with_ejection(2, Duration::from_millis(50), 50);
+    let (upstream, listening) = proxy(&[&a], options).await;
+    let mut client = Client::new(listening.address());
+    for _ in 0..5 {
+        client.get("/fail").await;
+    }
+    assert_eq!(out(&upstream), 0);
+    upstream.apply([a.endpoint(), b.endpoint()]);
+    for _ in 0..6 {
+        client.get("/fail").await;
+    }
+    assert_eq!(out(&upstream), 1);
+    let before = (a.entered(), b.entered());
+    let both = || a.entered() > before.0 && b.entered() > before.1;
+    while !both() {
+        assert_eq!(client.get("/").await.0, StatusCode::OK);
+    }
+    assert_eq!(out(&upstream), 0);
+}
+
+#[tokio::test]
+async fn a_health_check_finds_the_dead_and_the_risen() {
+    let (a, b) = (Backend::start("a").await, Backend::start("b").await);
+    let (upstream, _listening) = proxy(&[&a, &b], UpstreamOptions::default()).await;
+    let tasks = Tasks::new();
+    let quick = HealthCheck::new(Probe::Http("/health".to_owned()))
+        .every(Duration::from_millis(5), Duration::from_secs(5))
+        .thresholds(2, 2);
+    upstream.check(quick, &tasks);
+    until("both were asked", || a.entered() > 2 && b.entered() > 2).await;
+    assert_eq!(out(&upstream), 0);
+    a.kill().await;
+    until("it is found dead", || out(&upstream) == 1).await;
+    let _again = Backend::start_at("a", a.address).await;
+    until("it is found again", || out(&upstream) == 0).await;
+    tasks.shutdown().await;
+}

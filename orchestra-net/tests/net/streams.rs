@@ -1,0 +1,178 @@
+//! Bodies that stream, connections that change their protocol, and plain TCP.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures_util::StreamExt;
+use http::{Request, StatusCode};
+use http_body::Frame;
+use http_body_util::{BodyExt, StreamBody};
+use hyper::client::conn::http1::handshake;
+use hyper_util::rt::TokioIo;
+use orchestra_core::balance::Endpoint;
+use orchestra_core::engine::Tasks;
+use orchestra_net::{ServiceClient, TcpOptions, TcpProxy, Upstream, UpstreamOptions};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+
+use crate::backend::Backend;
+use crate::client::{Client, raw};
+use crate::proxy::proxy;
+use crate::{soon, until};
+
+/// The `n`th piece of a body that nobody could keep or make up.
+fn piece(n: usize) -> Bytes {
+    let byte = |i: usize| ((n * 31 + i * 7 + i / 251) % 256) as u8;
+    (0..16 * 1024 + n % 1000).map(byte).collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn large_bodies_pass_both_ways_unchanged() {
+    const PIECES: usize = 400;
+    let a = Backend::start("a").await;
+    let (upstream, listening) = proxy(&[&a], UpstreamOptions::default()).await;
+    let tasks = Tasks::new();
+    let stream = TcpStream::connect(listening.address()).await.unwrap();
+    let body = StreamBody::new(
+        futures_util::stream::iter(0..PIECES)
+            .map(|n| Ok::<_, std::convert::Infallible>(Frame::data(piece(n)))),
+    );
+    let (mut sender, connection) = handshake(TokioIo::new(stream)).await.unwrap();
+    tasks.spawn("client", async move { drop(connection.await) });
+    let request = Request::post("/echo").header("host", "x").body(body).unwrap();
+    let response = sender.send_request(request).await.unwrap();
+    assert_eq!(response.status(), StatusCode::OK);
+    let mut expected = (0..PIECES).flat_map(piece);
+    let mut body = response.into_body();
+    let mut length = 0;
+    while let Some(frame) = soon("a frame", body.frame()).await {
+        let data = frame.unwrap().into_data().unwrap();
+        length += data.len();
+        assert!(data.iter().all(|byte| expected.next() == Some(*byte)), "differs before byte {length}");
+    }
+    assert!(expected.next().is_none(), "ended after {length} bytes");
+    until("nothing is in flight", || upstream.status()[0].in_flight == 0).await;
+    assert_eq!(upstream.status()[0].idle_connections, 1, "the connection is used again");
+}
+
+#[tokio::test]
+async fn an_answer_that_breaks_off_breaks_off() {
+    let a = Backend::start("a").await;
+    let (upstream, listening) = proxy(&[&a], UpstreamOptions::default()).await;
+    let asked = raw(listening.address(), b"GET /half HTTP/1.1\r\nhost: x\r\n\r\n");
+    let killed = async {
+        until("it is half answered", || upstream.status()[0].in_flight == 1 && a.entered() == 1).await;
+        a.kill().await;
+    };
+    let (answer, ()) = soon("the end", async { tokio::join!(asked, killed) }).await;
+    assert!(!answer.ends_with("halfhalf"), "{answer}");
+    until("nothing is in flight", || upstream.status().iter().all(|endpoint| endpoint.in_flight == 0)).await;
+}
+
+#[tokio::test]
+async fn a_client_that_goes_away_frees_its_place() {
+    let a = Backend::start("a").await;
+    let (upstream, listening) = proxy(&[&a], UpstreamOptions::default()).await;
+    let mut stream = TcpStream::connect(listening.address()).await.unwrap();
+    stream.write_all(b"GET /never HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
+    until("the request is there", || a.entered() == 1).await;
+    assert_eq!(upstream.status()[0].in_flight, 1);
+    drop(stream);
+    until("its place is free", || upstream.status()[0].in_flight == 0).await;
+}
+
+#[tokio::test]
+async fn a_connection_can_change_its_protocol() {
+    let a = Backend::start("a").await;
+    let (upstream, listening) = proxy(&[&a], UpstreamOptions::default()).await;
+    let mut stream = TcpStream::connect(listening.address()).await.unwrap();
+    let request =
+        b"GET /upgrade HTTP/1.1\r\nhost: x\r\nconnection: keep-alive, Upgrade\r\nupgrade: echo\r\n\r\n";
+    stream.write_all(request).await.unwrap();
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        head.push(soon("the head", stream.read_u8()).await.unwrap());
+    }
+    let head = String::from_utf8(head).unwrap();
+    assert!(head.starts_with("HTTP/1.1 101") && head.contains("upgrade: echo"), "{head}");
+    stream.write_all(b"hello").await.unwrap();
+    let mut answer = [0; 5];
+    soon("the echo", stream.read_exact(&mut answer)).await.unwrap();
+    assert_eq!(&answer, b"HELLO");
+    let pod = a.pod();
+    let drain = upstream.drain(&pod);
+    tokio::pin!(drain);
+    assert!(futures_util::poll!(drain.as_mut()).is_pending(), "the connection counts");
+    drop(stream);
+    soon("the drain", drain).await;
+}
+
+#[tokio::test]
+async fn an_upgrade_that_was_refused_leaves_no_raw_pipe() {
+    let a = Backend::start("a").await;
+    let (upstream, listening) = proxy(&[&a], UpstreamOptions::default()).await;
+    let request = b"GET /upgrade HTTP/1.1\r\nhost: x\r\nconnection: upgrade\r\nupgrade: other\r\n\r\n\
+                    GET /x HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
+    let answers = raw(listening.address(), request).await;
+    assert!(answers.starts_with("HTTP/1.1 400"), "{answers}");
+    assert_eq!(answers.matches("HTTP/1.1 ").count(), 2, "the second request is one: {answers}");
+    until("nothing is in flight", || upstream.status()[0].in_flight == 0).await;
+}
+
+#[tokio::test]
+async fn tcp_connections_are_balanced_and_count_until_they_end() {
+    let tasks = Tasks::new();
+    let upstream = Upstream::named("echo");
+    let mut endpoints = Vec::new();
+    for name in ["one", "two"] {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        endpoints.push(Endpoint::new(name, listener.local_addr().unwrap()));
+        let connections = tasks.clone();
+        tasks.spawn("echo", async move {
+            loop {
+                let (mut stream, _) = listener.accept().await.unwrap();
+                connections.spawn("echo-connection", async move {
+                    let (mut read, mut write) = stream.split();
+                    drop(tokio::io::copy(&mut read, &mut write).await);
+                });
+            }
+        });
+    }
+    let dead = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    upstream.apply(endpoints.iter().cloned().chain([Endpoint::new("dead", dead)]));
+    let proxy = TcpProxy::new(Arc::clone(&upstream), TcpOptions::default(), &tasks);
+    let listening = proxy.bind(([127, 0, 0, 1], 0).into()).await.unwrap();
+    let mut open = Vec::new();
+    for _ in 0..8 {
+        let mut stream = TcpStream::connect(listening.address()).await.unwrap();
+        stream.write_all(b"ping").await.unwrap();
+        let mut answer = [0; 4];
+        soon("the echo", stream.read_exact(&mut answer)).await.unwrap();
+        assert_eq!(&answer, b"ping");
+        open.push(stream);
+    }
+    let counted = || upstream.status().iter().map(|endpoint| endpoint.in_flight).sum::<usize>();
+    assert_eq!(counted(), 8);
+    drop(open);
+    until("none counts any more", || counted() == 0).await;
+    tasks.shutdown().await;
+}
+
+#[tokio::test]
+async fn the_client_in_this_process_needs_no_proxy() {
+    let a = Backend::start("a").await;
+    let upstream = Upstream::named("shop/a");
+    upstream.apply([a.endpoint()]);
+    let client = ServiceClient::new(upstream);
+    for _ in 0..3 {
+        let response = client.get("/head").await.unwrap();
+        let head = response.into_body().collect().await.unwrap().to_bytes();
+        assert_eq!(head, "GET /head HTTP/1.1\nhost: shop/a\n");
+    }
+    let response = client.post("/echo", "order").await.unwrap();
+    assert_eq!(response.into_body().collect().await.unwrap().to_bytes(), "order");
+    assert_eq!(a.connections(), 1);
+    assert!(client.get("no path").await.is_err());
+    let mut other = Client::new(a.address);
+    assert_eq!(other.get("/").await.1, "a");
+}
