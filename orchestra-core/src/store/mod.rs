@@ -5,7 +5,10 @@
 
 mod commit;
 mod error;
+mod forward;
+mod history;
 mod memory;
+mod shared;
 mod state;
 mod watch;
 
@@ -16,7 +19,8 @@ use async_trait::async_trait;
 
 pub use commit::{Commit, Committed, Epoch, Precondition, Write};
 pub use error::StoreError;
-pub use memory::{DEFAULT_HISTORY, MemoryStore};
+pub use history::HistoryLimits;
+pub use memory::{MemoryStore, MemoryStoreOptions};
 pub use watch::{Change, Watch, WatchEvent};
 
 use crate::model::{AnyObject, GroupKind, ObjectKey, Resource, Revision};
