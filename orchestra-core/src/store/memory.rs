@@ -184,7 +184,8 @@ mod tests {
         let history = HistoryLimits::default().with_changes(2);
         let store = MemoryStore::with_options(&MemoryStoreOptions::default().with_history(history));
         let mut quiet = store.watch(&Scope::of::<Secret>(), Revision::ZERO).await.unwrap();
-        let mut part = store.watch(&Scope::of::<ConfigMap>().in_namespace("b"), Revision::ZERO).await.unwrap();
+        let mut part =
+            store.watch(&Scope::of::<ConfigMap>().in_namespace("b"), Revision::ZERO).await.unwrap();
         for name in ["a", "b", "c", "d"] {
             store.commit(Commit::new().put(map(name))).await.unwrap();
             assert!(futures_util::FutureExt::now_or_never(part.next()).is_none());

@@ -74,8 +74,10 @@ impl Shared {
         // Says now rather than later that the history does not reach back so far.
         inner.state.next_after(scope, after)?;
         inner.wake.retain(|_, sender| sender.receiver_count() > 0);
-        let sender = inner.wake.entry(scope.kind.clone()).or_insert_with(|| watch::Sender::new(Revision::ZERO));
-        let cursor = Cursor { shared: Arc::clone(self), wake: sender.subscribe(), scope: scope.clone(), after };
+        let sender =
+            inner.wake.entry(scope.kind.clone()).or_insert_with(|| watch::Sender::new(Revision::ZERO));
+        let cursor =
+            Cursor { shared: Arc::clone(self), wake: sender.subscribe(), scope: scope.clone(), after };
         drop(inner);
         Ok(Watch::new(futures_util::stream::unfold(Some(cursor), |cursor| async {
             let mut cursor = cursor?;

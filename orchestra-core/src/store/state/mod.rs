@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 pub(super) use history::Step;
 pub(super) use pending::Pending;
-pub(super) use prepare::{Prepared, Verdict, own_objects};
+pub(super) use prepare::{Prepared, own_objects};
 
 use super::{Change, Commit, Epoch, HistoryLimits, Listing, Scope, StoreError, WatchEvent};
 use crate::model::{AnyObject, GroupKind, ObjectKey, Revision};
