@@ -43,7 +43,7 @@ impl Drop for Handle {
 }
 
 /// How a [`MemoryStore`] is set up.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default)]
 #[non_exhaustive]
 pub struct MemoryStoreOptions {
     /// How much history it holds for its watches.
@@ -69,12 +69,12 @@ impl MemoryStore {
     /// An empty store with the usual limits.
     #[must_use]
     pub fn new() -> Self {
-        Self::with_options(&MemoryStoreOptions::default())
+        Self::with_options(MemoryStoreOptions::default())
     }
 
     /// An empty store.
     #[must_use]
-    pub fn with_options(options: &MemoryStoreOptions) -> Self {
+    pub fn with_options(options: MemoryStoreOptions) -> Self {
         Self { handle: Arc::new(Handle { shared: Shared::new(State::new(options.history)) }) }
     }
 }
@@ -156,7 +156,7 @@ mod tests {
     #[tokio::test]
     async fn a_watch_that_is_too_slow_is_told_so() {
         let history = HistoryLimits::default().with_changes(2);
-        let store = MemoryStore::with_options(&MemoryStoreOptions::default().with_history(history));
+        let store = MemoryStore::with_options(MemoryStoreOptions::default().with_history(history));
         let mut slow = store.watch(&Scope::of::<ConfigMap>(), Revision::ZERO).await.unwrap();
         for name in ["a", "b", "c", "d"] {
             store.commit(Commit::new().put(map(name))).await.unwrap();
@@ -182,7 +182,7 @@ mod tests {
     #[tokio::test]
     async fn a_quiet_kind_is_not_compacted_by_a_busy_one() {
         let history = HistoryLimits::default().with_changes(2);
-        let store = MemoryStore::with_options(&MemoryStoreOptions::default().with_history(history));
+        let store = MemoryStore::with_options(MemoryStoreOptions::default().with_history(history));
         let mut quiet = store.watch(&Scope::of::<Secret>(), Revision::ZERO).await.unwrap();
         let mut part =
             store.watch(&Scope::of::<ConfigMap>().in_namespace("b"), Revision::ZERO).await.unwrap();

@@ -95,7 +95,7 @@ impl LogStore {
     /// [`StoreError::Failed`] where another process has it open, or the directory can't be read or written;
     /// [`StoreError::Corrupt`] where what is in it is damaged.
     pub fn open(dir: impl AsRef<Path>, options: LogStoreOptions) -> Result<Self, StoreError> {
-        Self::open_on(Arc::new(disk::OsDisk), dir.as_ref(), &options)
+        Self::open_on(Arc::new(disk::OsDisk), dir.as_ref(), options)
     }
 }
 

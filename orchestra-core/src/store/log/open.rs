@@ -19,15 +19,16 @@ impl LogStore {
     pub(super) fn open_on(
         disk: Arc<dyn Disk>,
         dir: &Path,
-        options: &LogStoreOptions,
+        options: LogStoreOptions,
     ) -> Result<Self, StoreError> {
+        let (policy, limits) = (options.policy(), options.size_limits());
+        let LogStoreOptions { scheme, history, .. } = options;
         let made = make_dir(dir)?;
         let lock = lock_dir(dir)?;
-        let Recovered { state, mut segments } =
-            recover(disk, dir.to_owned(), &options.scheme, options.history)?;
+        let Recovered { state, mut segments } = recover(disk, dir.to_owned(), &scheme, history)?;
         segments.unsynced = made;
-        let writer = Writer::new(Shared::new(state), segments, options.policy(), lock);
-        Ok(Self { handle: Arc::new(Handle { writer, limits: options.size_limits() }) })
+        let writer = Writer::new(Shared::new(state), segments, policy, lock);
+        Ok(Self { handle: Arc::new(Handle { writer, limits }) })
     }
 }
 

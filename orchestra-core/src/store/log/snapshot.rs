@@ -4,7 +4,7 @@
 //! it is whole and on disk: a snapshot that is there is complete.
 
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use super::codec;
 use super::disk::{Disk, DiskFile};
@@ -106,7 +106,7 @@ impl Out {
 ///
 /// # Errors
 /// [`StoreError::Corrupt`] where it is damaged, [`StoreError::Failed`] where it can't be read.
-pub(super) fn read(disk: &dyn Disk, path: &PathBuf, scheme: &Scheme) -> Result<(Image, u64), StoreError> {
+pub(super) fn read(disk: &dyn Disk, path: &Path, scheme: &Scheme) -> Result<(Image, u64), StoreError> {
     let corrupt =
         |what: String| super::corrupt(path, &format!("{what}; restore the directory from a backup"));
     let unreadable = |error: io::Error| super::failed("read", path, error);

@@ -129,7 +129,7 @@ impl Writer {
     /// Writes `group` as one frame and answers it.
     pub(super) fn write(self: &Arc<Self>, group: Vec<Item>) {
         let writes = || group.iter().filter_map(Item::write);
-        let Some(last) = writes().last().map(|(prepared, _)| prepared.event.revision) else {
+        let Some(last) = writes().next_back().map(|(prepared, _)| prepared.event.revision) else {
             self.done(group);
             return;
         };
