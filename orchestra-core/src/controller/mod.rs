@@ -1,6 +1,7 @@
 //! The controllers: each brings one kind of object from what is to what shall be.
 
 mod autoscaler;
+mod control_plane;
 mod deployment;
 mod disruption;
 mod endpoints;
@@ -16,6 +17,7 @@ mod workload;
 pub use autoscaler::{
     AutoscalerController, AutoscalerOptions, MetricQuery, MetricsBoard, MetricsSource, Scaling,
 };
+pub use control_plane::{ControlPlaneOptions, bootstrap, start};
 pub use deployment::{
     DeploymentController, HASH_LABEL, REVISION, ROLLBACK_ON_FAILURE, ROLLED_BACK, ROLLOUT, Rollouts, UNDO_TO, is_rolled_out, undo,
 };

@@ -19,7 +19,7 @@ use crate::model::{
     Namespace, ObjectKey, Pod, PodPhase, ReplicaSet, Resource, Revision, Scheme, Service, Timestamp, Uid,
 };
 use crate::rng::Rng;
-use crate::store::{MemoryStore, Scope, Store};
+use crate::store::{HistoryLimits, MemoryStore, MemoryStoreOptions, Scope, Store};
 
 /// How long a pod takes to become ready.
 const START: Duration = Duration::from_secs(2);
@@ -57,7 +57,9 @@ impl World {
     pub(super) async fn bare(seed: u64) -> Self {
         let start: Timestamp = "2026-01-01T00:00:00Z".parse().unwrap();
         let (rng, tasks) = (Rng::seeded(seed), Tasks::new());
-        let store: Arc<dyn Store> = Arc::new(MemoryStore::with_history(HISTORY));
+        let store: Arc<dyn Store> = Arc::new(MemoryStore::with_options(
+            MemoryStoreOptions::default().with_history(HistoryLimits::default().with_changes(HISTORY)),
+        ));
         let caches = Caches::new(Arc::clone(&store), tasks.clone());
         let clock = Arc::new(TokioClock::starting_at(start));
         let client = Client::new(store, Arc::new(Scheme::kubernetes()), clock, rng.fork());
