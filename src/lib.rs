@@ -1,1 +1,40 @@
-//! Orchestra.
+//! Orchestra is an embeddable container orchestrator: what Kubernetes gives a cluster, inside one process.
+//!
+//! Declare objects; it schedules them, heals them, scales them, balances load over them, rolls them out and
+//! back. Start with [`Cluster`]; everything it decides can be replaced by implementing one of six traits:
+//! [`Scheduler`](scheduler::Scheduler), [`Rollout`](rollout::Rollout), [`LoadBalancer`](balance::LoadBalancer),
+//! [`Autoscaler`](autoscale::Autoscaler), [`Runtime`](runtime::Runtime) and [`Store`](store::Store).
+//!
+//! # Features
+//!
+//! | feature | default | what |
+//! |---|---|---|
+//! | `process` | yes | [`process`]: the runtime of plain processes |
+//! | `net` | yes | [`net`]: service addresses, proxies, draining, in-process clients |
+//! | `dns` | yes | a DNS server for the names of services and pods |
+
+mod cluster;
+
+pub use cluster::{BuildError, Cluster, ClusterBuilder, ClusterError, NodeOptions};
+#[cfg(feature = "net")]
+pub use cluster::ProxyHandle;
+pub use orchestra_core::{
+    autoscale, balance, client, clock, controller, drain, engine, model, node, rng, rollout, runtime, scheduler, store,
+};
+#[cfg(feature = "net")]
+pub use orchestra_net as net;
+#[cfg(feature = "process")]
+pub use orchestra_process as process;
+
+/// What most programs need: `use orchestra::prelude::*;`.
+pub mod prelude {
+    pub use orchestra_core::client::{Client, ClientError, DeleteOptions, ListOptions};
+    pub use orchestra_core::model::{
+        ConfigMap, Container, Deployment, HorizontalPodAutoscaler, Namespace, Node, Object as _, Pod,
+        PodDisruptionBudget, Probe, Resource as _, Secret, Service,
+    };
+    #[cfg(feature = "process")]
+    pub use orchestra_process::{ProcessImage, ProcessRuntime};
+
+    pub use crate::{Cluster, NodeOptions};
+}

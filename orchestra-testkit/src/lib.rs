@@ -2,3 +2,4 @@
 
 pub mod rollout_contract;
 pub mod runtime_contract;
+pub mod store_contract;

@@ -74,7 +74,7 @@ async fn answer(request: Request<Incoming>, me: Arc<Me>, handler: Handler) -> Re
     let path = request.uri().path().to_owned();
     let answer = match path.as_str() {
         "/healthz" | "/readyz" => Ok(Answer::Status(StatusCode::OK, "ok\n".to_owned())),
-        "/version" => Ok(Answer::Json(json!({ "service": me.name, "version": me.version, "pod": me.pod }))),
+        "/version" => Ok(Answer::Json(json!({ "service": me.name, "version": me.version, "pod": me.pod, "pid": std::process::id() }))),
         _ => call(request, path, &handler).await,
     };
     let (status, kind, body) = match answer {

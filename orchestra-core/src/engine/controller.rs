@@ -103,9 +103,33 @@ impl Controller {
 
     /// Reconciles each `T` when it changes: the kind this controller is about.
     #[must_use]
-    pub fn on<T: Resource>(mut self) -> Self {
+    pub fn on<T: Resource>(self) -> Self {
+        self.primary::<T>(|_| true)
+    }
+
+    /// Reconciles each `T` when anything but its status changes: for a controller that writes that status.
+    #[must_use]
+    pub fn on_desired<T: Resource>(self) -> Self {
+        self.primary::<T>(|change| match (change.old, change.new) {
+            (Some(old), Some(new)) => {
+                let mut meta = old.meta().clone();
+                meta.resource_version = new.meta().resource_version;
+                meta != *new.meta() || !new.same_desired(&**old)
+            }
+            _ => true,
+        })
+    }
+
+    fn primary<T: Resource>(
+        mut self,
+        concerns: impl Fn(&CacheChange<'_, T>) -> bool + Send + Sync + 'static,
+    ) -> Self {
         let (cache, queue) = (self.caches.of::<T>(), Arc::clone(&self.queue));
-        cache.on_change(move |change| queue.add(change.key.clone()));
+        cache.on_change(move |change| {
+            if concerns(change) {
+                queue.add(change.key.clone());
+            }
+        });
         self.primary.push(Resync(Box::new(move |queue| {
             for object in cache.list() {
                 queue.add(ObjectKey::of(&*object));

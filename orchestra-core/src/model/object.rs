@@ -160,6 +160,8 @@ pub trait Object: Any + fmt::Debug + Send + Sync {
     fn clone_object(&self) -> AnyObject;
     /// The manifest as JSON, `apiVersion` and `kind` included.
     fn to_value(&self) -> Value;
+    /// Appends the manifest as JSON text, the same as [`to_value`](Self::to_value).
+    fn write_json(&self, out: &mut Vec<u8>);
     /// Fills in what the manifest left out.
     fn set_defaults(&mut self);
     /// Checks everything beyond the types: names, references, ranges. Metadata is checked by the caller.
@@ -244,6 +246,10 @@ macro_rules! object {
             fn to_value(&self) -> serde_json::Value {
                 // The model's maps have string keys and its numbers are finite, so this can't fail.
                 serde_json::to_value(self).unwrap_or_default()
+            }
+            fn write_json(&self, out: &mut Vec<u8>) {
+                // See above; and memory takes all that is written to it.
+                serde_json::to_writer(out, self).ok();
             }
             fn set_defaults(&mut self) {
                 $crate::model::object::Rules::set_defaults(self);

@@ -76,6 +76,10 @@ impl Object for Unstructured {
         Value::Object(value)
     }
 
+    fn write_json(&self, out: &mut Vec<u8>) {
+        serde_json::to_writer(out, &self.to_value()).ok();
+    }
+
     fn set_defaults(&mut self) {}
 
     fn validate(&self, _errors: &mut FieldErrors) {}

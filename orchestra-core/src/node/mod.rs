@@ -35,6 +35,7 @@ mod registry_auth;
 mod routes;
 mod spec;
 mod status;
+mod usage;
 mod volumes;
 
 pub use access::{PodStats, PreviousRun};
@@ -47,4 +48,5 @@ pub use error::NodeError;
 pub use probe::NetworkProber;
 pub use probe::{ProbeFailure, ProbeRequest, Prober};
 pub use routes::Routes;
+pub use usage::measure_usage;
 pub use volumes::{FileSet, HostVolumes, VolumeError, VolumeFile, VolumeFiles};

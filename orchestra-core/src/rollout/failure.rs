@@ -46,7 +46,7 @@ impl FailurePolicy {
         if progressing.phase != Phase::Progressing {
             return progressing;
         }
-        match view.deadline() {
+        match view.deadline().filter(|_| !view.done) {
             Some(deadline) if deadline <= now => self.failed(
                 view,
                 "ProgressDeadlineExceeded",
@@ -63,6 +63,9 @@ impl FailurePolicy {
         if view.is_complete() {
             let message = format!("ReplicaSet {} has successfully progressed.", view.new.name);
             return RolloutStep::new(Phase::Complete, "NewReplicaSetAvailable", message);
+        }
+        if view.done {
+            return RolloutStep::new(Phase::Progressing, "ReplicaSetUpdated", standing(view));
         }
         let limit = view.annotation(FAIL_AFTER_RESTARTS).and_then(|n| n.parse().ok()).or(self.restarts);
         let hopeless = view.new.available < view.replicas.min(view.new.size);
@@ -182,5 +185,16 @@ mod tests {
         view.new.restarts = 4;
         view.new.available = 1;
         assert_eq!(policy.judge(&view, at(1)).phase, Phase::Progressing, "it restarted, but runs now");
+    }
+
+    #[test]
+    fn pods_that_fail_after_it_was_complete_are_no_failed_rollout() {
+        let mut view = stuck();
+        view.old.clear();
+        view.done = true;
+        view.undo_on_failure = true;
+        view.new.restarts = 99;
+        let step = FailurePolicy::new().after_restarts(3).judge(&view, at(1_000_000));
+        assert_eq!((step.phase, step.rollback_to, step.wake_at), (Phase::Progressing, None, None));
     }
 }

@@ -85,6 +85,8 @@ pub struct RolloutView<'a> {
     pub paused: bool,
     /// Whether the owner wants a failed rollout to be undone.
     pub undo_on_failure: bool,
+    /// Whether this rollout was complete before. Pods that fail afterwards are no failure of the rollout.
+    pub done: bool,
     /// Whether this rollout is itself the undoing of a failed one. It is not undone again.
     pub undone: bool,
     /// The replica set of the desired version. It may still have to be made.
@@ -111,6 +113,7 @@ impl<'a> RolloutView<'a> {
             progressed_at: Timestamp::EPOCH,
             paused: false,
             undo_on_failure: false,
+            done: false,
             undone: false,
             new,
             old: Vec::new(),

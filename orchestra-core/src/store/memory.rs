@@ -1,23 +1,62 @@
 //! A store that ends with its process.
 
-use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use async_trait::async_trait;
-use tokio::sync::watch;
 
+use super::shared::Shared;
 use super::state::State;
-use super::{Commit, Committed, Listing, Scope, Store, StoreError, Watch, WatchEvent};
-use crate::model::{AnyObject, GroupKind, ObjectKey, Revision};
+use super::{Commit, Committed, HistoryLimits, Listing, Scope, Store, StoreError, Watch};
+use crate::model::{AnyObject, ObjectKey, Revision};
 
-/// How many changes a store remembers for its watches, unless told otherwise: a watcher that is further
-/// behind lists again. At about 200 bytes a change beside the objects, some 20 MB when full.
-pub const DEFAULT_HISTORY: usize = 100_000;
-
-/// A store in memory. A clone is another handle to the same store.
+/// A store in memory.
+///
+/// A clone is another handle to the same store. When the last one is dropped, its watches end.
+///
+/// ```
+/// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
+/// use orchestra_core::model::{ConfigMap, Revision};
+/// use orchestra_core::store::{Commit, MemoryStore, Scope, Store};
+///
+/// let store = MemoryStore::new();
+/// let mut watch = store.watch(&Scope::of::<ConfigMap>(), Revision::ZERO).await?;
+/// store.commit(Commit::new().put(ConfigMap::new("settings"))).await?;
+/// let event = watch.next().await.expect("the store is open")?;
+/// assert_eq!(event.changes[0].key.to_string(), "ConfigMap settings");
+/// # Ok::<(), orchestra_core::store::StoreError>(())
+/// # }).unwrap();
+/// ```
 #[derive(Clone, Debug)]
 pub struct MemoryStore {
+    handle: Arc<Handle>,
+}
+
+#[derive(Debug)]
+struct Handle {
     shared: Arc<Shared>,
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        self.shared.close();
+    }
+}
+
+/// How a [`MemoryStore`] is set up.
+#[derive(Clone, Copy, Debug, Default)]
+#[non_exhaustive]
+pub struct MemoryStoreOptions {
+    /// How much history it holds for its watches.
+    pub history: HistoryLimits,
+}
+
+impl MemoryStoreOptions {
+    /// Sets how much history is held.
+    #[must_use]
+    pub fn with_history(mut self, history: HistoryLimits) -> Self {
+        self.history = history;
+        self
+    }
 }
 
 impl Default for MemoryStore {
@@ -27,142 +66,47 @@ impl Default for MemoryStore {
 }
 
 impl MemoryStore {
-    /// An empty store that remembers [`DEFAULT_HISTORY`] changes.
+    /// An empty store with the usual limits.
     #[must_use]
     pub fn new() -> Self {
-        Self::with_history(DEFAULT_HISTORY)
+        Self::with_options(MemoryStoreOptions::default())
     }
 
-    /// An empty store that remembers so many changes for its watches.
+    /// An empty store.
     #[must_use]
-    pub fn with_history(changes: usize) -> Self {
-        Self { shared: Arc::new(Shared::new(State::new(changes))) }
-    }
-}
-
-/// A state, and whoever waits for it to change.
-#[derive(Debug)]
-pub(super) struct Shared {
-    inner: Mutex<Inner>,
-}
-
-#[derive(Debug)]
-struct Inner {
-    state: State,
-    /// The last revision that touched each kind that is watched; `None` is all kinds. Dropped: closed.
-    wake: BTreeMap<Option<GroupKind>, watch::Sender<Revision>>,
-    closed: bool,
-}
-
-impl Shared {
-    pub(super) fn new(state: State) -> Self {
-        Self { inner: Mutex::new(Inner { state, wake: BTreeMap::new(), closed: false }) }
-    }
-
-    fn lock(&self) -> Result<MutexGuard<'_, Inner>, StoreError> {
-        let inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
-        if inner.closed { Err(StoreError::Closed) } else { Ok(inner) }
-    }
-
-    fn with<R>(&self, read: impl FnOnce(&mut State) -> R) -> Result<R, StoreError> {
-        Ok(read(&mut self.lock()?.state))
-    }
-
-    fn commit(&self, commit: Commit) -> Result<Committed, StoreError> {
-        let mut inner = self.lock()?;
-        let writes = commit.writes.len();
-        let Some(prepared) = inner.state.prepare(commit)? else {
-            return Ok(Committed { revision: inner.state.revision(), objects: vec![None; writes] });
-        };
-        inner.state.apply(&prepared);
-        let wake = prepared.kinds().into_iter().cloned().map(Some).chain([None]);
-        for kind in wake {
-            if let Some(sender) = inner.wake.get(&kind) {
-                sender.send_replace(prepared.event.revision);
-            }
-        }
-        Ok(prepared.committed())
-    }
-
-    fn watch(self: &Arc<Self>, scope: &Scope, after: Revision) -> Result<Watch, StoreError> {
-        let mut inner = self.lock()?;
-        // Says now rather than later that the history does not reach back so far.
-        inner.state.next_after(scope, after)?;
-        inner.wake.retain(|_, sender| sender.receiver_count() > 0);
-        let sender =
-            inner.wake.entry(scope.kind.clone()).or_insert_with(|| watch::Sender::new(Revision::ZERO));
-        let cursor =
-            Cursor { shared: Arc::clone(self), wake: sender.subscribe(), scope: scope.clone(), after };
-        drop(inner);
-        Ok(Watch::new(futures_util::stream::unfold(Some(cursor), |cursor| async {
-            let mut cursor = cursor?;
-            match cursor.next().await? {
-                Ok(event) => Some((Ok(event), Some(cursor))),
-                Err(error) => Some((Err(error), None)),
-            }
-        })))
-    }
-
-    fn close(&self) {
-        let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
-        inner.closed = true;
-        inner.wake.clear();
-    }
-}
-
-/// Where a watch is in the shared history. It holds no events of its own.
-struct Cursor {
-    shared: Arc<Shared>,
-    wake: watch::Receiver<Revision>,
-    scope: Scope,
-    after: Revision,
-}
-
-impl Cursor {
-    async fn next(&mut self) -> Option<Result<WatchEvent, StoreError>> {
-        loop {
-            self.wake.mark_unchanged();
-            match self.shared.with(|state| state.next_after(&self.scope, self.after)) {
-                Err(_closed) => return None,
-                Ok(Err(error)) => return Some(Err(error)),
-                Ok(Ok(Some(event))) => {
-                    self.after = event.revision;
-                    return Some(Ok(event));
-                }
-                Ok(Ok(None)) => self.wake.changed().await.ok()?,
-            }
-        }
+    pub fn with_options(options: MemoryStoreOptions) -> Self {
+        Self { handle: Arc::new(Handle { shared: Shared::new(State::new(options.history)) }) }
     }
 }
 
 #[async_trait]
 impl Store for MemoryStore {
     async fn get(&self, key: &ObjectKey) -> Result<Option<AnyObject>, StoreError> {
-        self.shared.with(|state| state.get(key).cloned())
+        self.handle.shared.with(|state| state.get(key).cloned())
     }
 
     async fn list(&self, scope: &Scope) -> Result<Listing, StoreError> {
-        self.shared.with(|state| state.list(scope))
+        self.handle.shared.with(|state| state.list(scope))
     }
 
     async fn commit(&self, commit: Commit) -> Result<Committed, StoreError> {
-        self.shared.commit(commit)
+        self.handle.shared.commit(commit)
     }
 
     async fn watch(&self, scope: &Scope, after: Revision) -> Result<Watch, StoreError> {
-        self.shared.watch(scope, after)
+        self.handle.shared.watch(scope, after)
     }
 
     async fn revision(&self, scope: &Scope) -> Result<Revision, StoreError> {
-        self.shared.with(|state| state.last(scope))
+        self.handle.shared.with(|state| state.last(scope))
     }
 
     async fn compact(&self, through: Revision) -> Result<(), StoreError> {
-        self.shared.with(|state| state.compact(through))
+        self.handle.shared.with(|state| state.compact(through))
     }
 
     async fn close(&self) -> Result<(), StoreError> {
-        self.shared.close();
+        self.handle.shared.close();
         Ok(())
     }
 }
@@ -211,7 +155,8 @@ mod tests {
 
     #[tokio::test]
     async fn a_watch_that_is_too_slow_is_told_so() {
-        let store = MemoryStore::with_history(2);
+        let history = HistoryLimits::default().with_changes(2);
+        let store = MemoryStore::with_options(MemoryStoreOptions::default().with_history(history));
         let mut slow = store.watch(&Scope::of::<ConfigMap>(), Revision::ZERO).await.unwrap();
         for name in ["a", "b", "c", "d"] {
             store.commit(Commit::new().put(map(name))).await.unwrap();
@@ -232,5 +177,30 @@ mod tests {
         assert_eq!(store.revision(&Scope::default()).await.unwrap(), Revision(2));
         let scope = Scope::of::<Secret>().in_namespace("default");
         assert_eq!(store.revision(&scope).await.unwrap(), Revision::ZERO);
+    }
+
+    #[tokio::test]
+    async fn a_quiet_kind_is_not_compacted_by_a_busy_one() {
+        let history = HistoryLimits::default().with_changes(2);
+        let store = MemoryStore::with_options(MemoryStoreOptions::default().with_history(history));
+        let mut quiet = store.watch(&Scope::of::<Secret>(), Revision::ZERO).await.unwrap();
+        let mut part =
+            store.watch(&Scope::of::<ConfigMap>().in_namespace("b"), Revision::ZERO).await.unwrap();
+        for name in ["a", "b", "c", "d"] {
+            store.commit(Commit::new().put(map(name))).await.unwrap();
+            assert!(futures_util::FutureExt::now_or_never(part.next()).is_none());
+        }
+        store.commit(Commit::new().put(Secret::new("s").namespace("b"))).await.unwrap();
+        store.commit(Commit::new().put(ConfigMap::new("e").namespace("b"))).await.unwrap();
+        assert_eq!(quiet.next().await.unwrap().unwrap().revision, Revision(5));
+        assert_eq!(part.next().await.unwrap().unwrap().revision, Revision(6));
+    }
+
+    #[tokio::test]
+    async fn watches_end_with_the_last_handle() {
+        let store = MemoryStore::new();
+        let mut watch = store.watch(&Scope::default(), Revision::ZERO).await.unwrap();
+        drop(store);
+        assert!(watch.next().await.is_none());
     }
 }

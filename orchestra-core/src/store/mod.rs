@@ -1,11 +1,15 @@
 //! Where objects live: the [`Store`] contract.
 //!
 //! Which store do I want? [`MemoryStore`] where nothing needs to outlive the process (tests, simulations,
-//! throw-away clusters); `LogStore` where it does.
+//! throw-away clusters); [`LogStore`] where it does.
 
 mod commit;
 mod error;
+mod forward;
+mod history;
+mod log;
 mod memory;
+mod shared;
 mod state;
 mod watch;
 
@@ -16,7 +20,9 @@ use async_trait::async_trait;
 
 pub use commit::{Commit, Committed, Epoch, Precondition, Write};
 pub use error::StoreError;
-pub use memory::{DEFAULT_HISTORY, MemoryStore};
+pub use history::HistoryLimits;
+pub use log::{LogStore, LogStoreOptions};
+pub use memory::{MemoryStore, MemoryStoreOptions};
 pub use watch::{Change, Watch, WatchEvent};
 
 use crate::model::{AnyObject, GroupKind, ObjectKey, Resource, Revision};
@@ -84,7 +90,7 @@ pub struct Listing {
 /// - **Cancel-safe.** A dropped `commit` future leaves the commit done or not done; all others change nothing.
 /// - **Concurrent.** All methods may be called at once from any number of tasks.
 ///
-/// Checked by `orchestra_testkit::store_contract`. Shipped: [`MemoryStore`], `LogStore`.
+/// Checked by `orchestra_testkit::store_contract`. Shipped: [`MemoryStore`], [`LogStore`].
 #[async_trait]
 pub trait Store: Debug + Send + Sync + 'static {
     /// The object at `key`.

@@ -106,6 +106,7 @@ pub struct Fleet<'r> {
     undo: bool,
     paused: bool,
     undone: bool,
+    done: bool,
     sets: Vec<Set>,
     new: usize,
     memory: String,
@@ -143,6 +144,7 @@ impl<'r> Fleet<'r> {
             undo: true,
             paused: false,
             undone: false,
+            done: false,
             sets: Vec::new(),
             new: 0,
             memory: String::new(),
@@ -274,6 +276,7 @@ impl<'r> Fleet<'r> {
     fn turn_to(&mut self, index: usize) {
         self.new = index;
         self.memory.clear();
+        self.done = false;
         self.progressed_at = self.now;
         let last = self.sets.iter().map(|set| set.revision).max().unwrap_or(0);
         self.sets[index].revision = last + 1;
@@ -288,6 +291,7 @@ impl<'r> Fleet<'r> {
         view.paused = self.paused;
         view.undo_on_failure = self.undo;
         view.undone = self.undone;
+        view.done = self.done;
         view.old = (0..self.sets.len()).filter(|i| *i != self.new).map(|i| self.sets[i].view()).collect();
         view.old.sort_by_key(|old| old.revision);
         view.memory = &self.memory;
@@ -343,6 +347,7 @@ impl<'r> Fleet<'r> {
             self.memory.clone_from(memory);
             self.progressed_at = self.now;
         }
+        self.done |= step.phase == Phase::Complete;
         self.phase = step.phase;
         self.wake_at = step.wake_at;
         if let Some(revision) = step.rollback_to.filter(|_| self.undo) {

@@ -1,0 +1,72 @@
+//! How many available pods a replica set may delete.
+
+use std::sync::Arc;
+
+use crate::client::Transaction;
+use crate::controller::workload::{Judge, Readiness, WorkloadIndexes, is_held_back};
+use crate::model::{Deployment, ObjectKey, Pod, ReplicaSet, StrategyType};
+use crate::rollout::Budget;
+
+/// The budget that a deployment's strategy gives its rollouts.
+pub(in crate::controller) fn budget_of(deployment: &Deployment) -> Budget {
+    let replicas = deployment.spec.replicas;
+    match deployment.spec.strategy.type_ {
+        StrategyType::Recreate => Budget::recreate(replicas),
+        StrategyType::RollingUpdate => {
+            let rolling = deployment.spec.strategy.rolling();
+            Budget::resolve(rolling.max_surge, rolling.max_unavailable, replicas)
+        }
+    }
+}
+
+/// The promise that a deployment's pods stay available, kept at the moment when pods are deleted.
+///
+/// A rollout chooses sizes by what it sees; until the pods of a smaller size go, others may have failed. So deleting
+/// an available pod is bound to the pods that are to stay: the commit happens only if they are still as they were
+/// seen.
+#[derive(Debug)]
+pub(super) struct Guard {
+    deployment: Arc<Deployment>,
+    floor: usize,
+    /// The available pods of all versions, those that have been so longest first.
+    serving: Vec<Arc<Pod>>,
+}
+
+impl Guard {
+    /// The guard of `set`; `None` where no deployment manages it.
+    pub(super) fn of(set: &ReplicaSet, indexes: &WorkloadIndexes, judge: &Judge) -> Option<Self> {
+        let deployment = indexes.deployment_of(set)?;
+        let floor = budget_of(&deployment).floor(deployment.spec.replicas);
+        let sets = indexes.sets_of.get(&deployment.metadata.uid);
+        let pods = sets.iter().flat_map(|set| indexes.pods_of.get(&set.metadata.uid));
+        let mut serving: Vec<_> = pods
+            .filter(|pod| !pod.is_terminal() && !pod.is_terminating() && !is_held_back(pod))
+            .filter(|pod| judge.readiness(pod) == Readiness::Available)
+            .collect();
+        serving.sort_by_cached_key(|pod| (pod.ready_since(), pod.metadata.name.clone()));
+        Some(Self { deployment, floor: usize::try_from(floor).unwrap_or(usize::MAX), serving })
+    }
+
+    /// How many available pods may go now.
+    pub(super) fn spare(&self) -> usize {
+        self.serving.len().saturating_sub(self.floor)
+    }
+
+    /// Binds a deletion of `victims` to what must stay.
+    pub(super) fn bind<'c>(
+        &self,
+        mut transaction: Transaction<'c>,
+        victims: &[ObjectKey],
+    ) -> Transaction<'c> {
+        let victims: std::collections::BTreeSet<&ObjectKey> = victims.iter().collect();
+        let deployment = &*self.deployment;
+        // As many may have become desired meanwhile that none may go.
+        transaction =
+            transaction.require_revision(ObjectKey::of(deployment), deployment.metadata.resource_version);
+        let keys = self.serving.iter().map(|pod| (ObjectKey::of(&**pod), pod.metadata.resource_version));
+        for (key, revision) in keys.filter(|(key, _)| !victims.contains(key)).take(self.floor) {
+            transaction = transaction.require_revision(key, revision);
+        }
+        transaction
+    }
+}

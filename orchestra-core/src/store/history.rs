@@ -1,0 +1,36 @@
+//! How much of the past a store remembers.
+
+/// How much history a store holds for its watches, at most: a watch that is further behind ends with
+/// [`StoreError::Compacted`](super::StoreError::Compacted), and its reader lists again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct HistoryLimits {
+    /// How many changes. 100,000 unless set: at about 300 bytes a change beside the objects, some 30 MB.
+    pub changes: usize,
+    /// How many bytes of objects, as JSON. 64 MiB unless set, as a cluster with few large objects would else keep
+    /// gigabytes. A store that has no need to encode its objects, such as [`MemoryStore`](super::MemoryStore),
+    /// does not count them.
+    pub bytes: usize,
+}
+
+impl Default for HistoryLimits {
+    fn default() -> Self {
+        Self { changes: 100_000, bytes: 64 << 20 }
+    }
+}
+
+impl HistoryLimits {
+    /// Sets how many changes are held. At least the last commit always is.
+    #[must_use]
+    pub fn with_changes(mut self, changes: usize) -> Self {
+        self.changes = changes;
+        self
+    }
+
+    /// Sets how many bytes are held. At least the last commit always is.
+    #[must_use]
+    pub fn with_bytes(mut self, bytes: usize) -> Self {
+        self.bytes = bytes;
+        self
+    }
+}

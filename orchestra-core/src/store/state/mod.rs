@@ -1,0 +1,242 @@
+//! The objects and the recent history of a store, in memory: the part that the stores of this crate share.
+//!
+//! It checks and applies commits and answers reads. It waits for nothing and writes nothing.
+
+mod history;
+mod pending;
+mod prepare;
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+
+pub(super) use history::Step;
+pub(super) use pending::Pending;
+pub(super) use prepare::{Prepared, own_objects};
+
+use super::{Change, Commit, Epoch, HistoryLimits, Listing, Scope, StoreError, WatchEvent};
+use crate::model::{AnyObject, GroupKind, ObjectKey, Revision};
+use history::History;
+
+/// The objects of one kind, and what lately happened to them.
+#[derive(Debug, Default)]
+struct Kind {
+    objects: BTreeMap<ObjectKey, AnyObject>,
+    history: History,
+    last: Last,
+}
+
+/// The last commit that touched a kind, also in each of its namespaces: one entry for every namespace that ever
+/// had an object of the kind, as an answer of "never" would let a reader take an old view for a new one.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Last {
+    pub(super) revision: Revision,
+    pub(super) namespaces: BTreeMap<Arc<str>, Revision>,
+}
+
+/// All objects by kind, one history, and the counters.
+#[derive(Debug)]
+pub(super) struct State {
+    kinds: BTreeMap<GroupKind, Kind>,
+    history: History,
+    /// Of each commit in the history, its size.
+    sizes: VecDeque<usize>,
+    held_changes: usize,
+    held_bytes: usize,
+    limits: HistoryLimits,
+    revision: Revision,
+    epoch: Epoch,
+}
+
+/// A state without its history, as it goes into a snapshot and comes out of it.
+#[derive(Debug, Default)]
+pub(super) struct Image {
+    pub(super) revision: Revision,
+    pub(super) epoch: Epoch,
+    pub(super) last: BTreeMap<GroupKind, Last>,
+    pub(super) objects: Vec<AnyObject>,
+}
+
+impl State {
+    pub(super) fn new(limits: HistoryLimits) -> Self {
+        Self::restore(Image::default(), limits)
+    }
+
+    /// The state of `image`. Its history begins there.
+    pub(super) fn restore(image: Image, limits: HistoryLimits) -> Self {
+        let mut state = Self {
+            kinds: BTreeMap::new(),
+            history: History::default(),
+            sizes: VecDeque::new(),
+            held_changes: 0,
+            held_bytes: 0,
+            limits,
+            revision: image.revision,
+            epoch: image.epoch,
+        };
+        state.history.begin_after(image.last.values().map(|last| last.revision).max().unwrap_or_default());
+        for (name, last) in image.last {
+            let kind = state.kinds.entry(name).or_default();
+            kind.history.begin_after(last.revision);
+            kind.last = last;
+        }
+        for object in image.objects {
+            let key = ObjectKey::of(&*object);
+            state.kinds.entry(key.kind.clone()).or_default().objects.insert(key, object);
+        }
+        state
+    }
+
+    pub(super) fn image(&self) -> Image {
+        Image {
+            revision: self.revision,
+            epoch: self.epoch,
+            last: self.kinds.iter().map(|(name, kind)| (name.clone(), kind.last.clone())).collect(),
+            objects: self.list(&Scope::default()).objects,
+        }
+    }
+
+    pub(super) fn revision(&self) -> Revision {
+        self.revision
+    }
+
+    /// Says that revisions through `through` have been used, whatever became of them.
+    pub(super) fn skip_to(&mut self, through: Revision) {
+        self.revision = self.revision.max(through);
+    }
+
+    pub(super) fn get(&self, key: &ObjectKey) -> Option<&AnyObject> {
+        self.kinds.get(&key.kind)?.objects.get(key)
+    }
+
+    pub(super) fn list(&self, scope: &Scope) -> Listing {
+        let mut objects = Vec::new();
+        let mut add = |name: &GroupKind, kind: &Kind| match &scope.namespace {
+            None => objects.extend(kind.objects.values().cloned()),
+            Some(namespace) => {
+                let from =
+                    ObjectKey { kind: name.clone(), namespace: Arc::clone(namespace), name: Arc::default() };
+                let range = kind.objects.range(from..).take_while(|(key, _)| key.namespace == *namespace);
+                objects.extend(range.map(|(_, object)| Arc::clone(object)));
+            }
+        };
+        match &scope.kind {
+            Some(name) => {
+                if let Some(kind) = self.kinds.get(name) {
+                    add(name, kind);
+                }
+            }
+            None => self.kinds.iter().for_each(|(name, kind)| add(name, kind)),
+        }
+        Listing { revision: self.revision, objects }
+    }
+
+    pub(super) fn last(&self, scope: &Scope) -> Revision {
+        let last = |kind: &Kind| match &scope.namespace {
+            None => kind.last.revision,
+            Some(namespace) => kind.last.namespaces.get(namespace).copied().unwrap_or_default(),
+        };
+        match &scope.kind {
+            Some(kind) => self.kinds.get(kind).map(last).unwrap_or_default(),
+            None => self.kinds.values().map(last).max().unwrap_or_default(),
+        }
+    }
+
+    /// Makes a prepared commit so. It must be the next after those already applied.
+    pub(super) fn apply(&mut self, prepared: &Prepared) {
+        if prepared.is_idle() {
+            return;
+        }
+        let event = &prepared.event;
+        debug_assert!(event.revision > self.revision, "commits are applied in order, once");
+        self.revision = event.revision;
+        self.epoch = self.epoch.max(prepared.epoch.unwrap_or_default());
+        let mut touched: BTreeMap<&GroupKind, Vec<&Change>> = BTreeMap::new();
+        for change in event.changes.iter() {
+            touched.entry(&change.key.kind).or_default().push(change);
+        }
+        let whole = Arc::new(event.clone());
+        let one_kind = touched.len() == 1;
+        for (name, changes) in touched {
+            let part = if one_kind {
+                Arc::clone(&whole)
+            } else {
+                let changes = changes.iter().copied().cloned().collect();
+                Arc::new(WatchEvent { revision: event.revision, changes })
+            };
+            if !self.kinds.contains_key(name) {
+                self.kinds.insert(name.clone(), Kind::default());
+            }
+            if let Some(kind) = self.kinds.get_mut(name) {
+                kind.apply(&changes, part);
+            }
+        }
+        self.history.push(whole);
+        self.sizes.push_back(prepared.bytes);
+        self.held_changes += event.changes.len();
+        self.held_bytes += prepared.bytes;
+        while self.sizes.len() > 1
+            && (self.held_changes > self.limits.changes || self.held_bytes > self.limits.bytes)
+        {
+            self.forget_oldest();
+        }
+    }
+
+    /// Applies a commit that an earlier life of the store accepted, read from `bytes` bytes.
+    pub(super) fn replay(&mut self, revision: Revision, commit: Commit, bytes: usize) {
+        let mut prepared = self.changes(revision, commit, &Pending::default());
+        prepared.bytes = bytes;
+        self.apply(&prepared);
+        self.skip_to(revision);
+    }
+
+    /// Forgets the history through `through`.
+    pub(super) fn compact(&mut self, through: Revision) {
+        while self.history.first().is_some_and(|event| event.revision <= through) {
+            self.forget_oldest();
+        }
+    }
+
+    fn forget_oldest(&mut self) {
+        let Some(event) = self.history.pop() else { return };
+        self.held_changes -= event.changes.len();
+        self.held_bytes -= self.sizes.pop_front().unwrap_or_default();
+        for change in event.changes.iter() {
+            if let Some(kind) = self.kinds.get_mut(&change.key.kind) {
+                kind.history.pop_at(event.revision);
+            }
+        }
+    }
+
+    /// What there is for a watch of `scope` that has seen all through `after`.
+    ///
+    /// # Errors
+    /// [`StoreError::Compacted`]
+    pub(super) fn next_after(&self, scope: &Scope, after: Revision) -> Result<Step, StoreError> {
+        match &scope.kind {
+            None => self.history.next_after(scope, after),
+            Some(kind) => match self.kinds.get(kind) {
+                Some(kind) => kind.history.next_after(scope, after),
+                None => Ok(Step::End(after)),
+            },
+        }
+    }
+}
+
+impl Kind {
+    fn apply(&mut self, changes: &[&Change], event: Arc<WatchEvent>) {
+        self.last.revision = event.revision;
+        for change in changes {
+            match self.last.namespaces.get_mut(&change.key.namespace) {
+                Some(last) => *last = event.revision,
+                None => {
+                    self.last.namespaces.insert(Arc::clone(&change.key.namespace), event.revision);
+                }
+            }
+            match &change.object {
+                Some(object) => self.objects.insert(change.key.clone(), Arc::clone(object)),
+                None => self.objects.remove(&change.key),
+            };
+        }
+        self.history.push(event);
+    }
+}

@@ -1,0 +1,269 @@
+//! Putting a cluster together.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use orchestra_core::autoscale::{Autoscaler, HorizontalAutoscaler};
+use orchestra_core::client::{Admission, Client};
+use orchestra_core::clock::{SharedClock, SystemClock};
+use orchestra_core::controller::{
+    AutoscalerOptions, ControlPlaneOptions, MetricsBoard, NodeLifecycleOptions, Rollouts, Scaling, Schedulers,
+    bootstrap,
+};
+use orchestra_core::drain::Gates;
+use orchestra_core::engine::{Caches, Recorder, Tasks};
+use orchestra_core::model::{KindInfo, Resource, Scheme};
+use orchestra_core::rng::Rng;
+use orchestra_core::rollout::Rollout;
+use orchestra_core::scheduler::{Pipeline, Scheduler};
+use orchestra_core::store::{LogStore, LogStoreOptions, MemoryStore, Store, StoreError};
+
+use super::nodes::Nodes;
+use super::{BuildError, Cluster, NodeOptions};
+
+/// The name of the scheduler that pods get which ask for none.
+const DEFAULT_SCHEDULER: &str = "default-scheduler";
+
+/// Configures a [`Cluster`]. Every setter replaces or adds to a working default; nothing runs before
+/// [`start`](Self::start).
+#[must_use = "nothing runs before it is started"]
+pub struct ClusterBuilder {
+    store: StoreChoice,
+    scheme: Scheme,
+    clock: SharedClock,
+    rng: Rng,
+    nodes: Vec<NodeOptions>,
+    schedulers: Schedulers,
+    rollouts: Rollouts,
+    autoscaler: Arc<dyn Autoscaler>,
+    autoscale_every: Duration,
+    metrics: MetricsBoard,
+    admission: Vec<Arc<dyn Admission>>,
+    node_lifecycle: NodeLifecycleOptions,
+    #[cfg(feature = "net")]
+    data_plane: orchestra_net::DataPlaneOptions,
+}
+
+enum StoreChoice {
+    Given(Arc<dyn Store>),
+    Dir(PathBuf),
+}
+
+impl fmt::Debug for ClusterBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ClusterBuilder").field("nodes", &self.nodes).finish_non_exhaustive()
+    }
+}
+
+impl ClusterBuilder {
+    pub(super) fn new() -> Self {
+        let mut schedulers = Schedulers::new();
+        schedulers.insert(DEFAULT_SCHEDULER.to_owned(), Box::new(Pipeline::kubernetes()));
+        Self {
+            store: StoreChoice::Given(Arc::new(MemoryStore::new())),
+            scheme: Scheme::kubernetes(),
+            clock: Arc::new(SystemClock),
+            rng: Rng::from_os(),
+            nodes: Vec::new(),
+            schedulers,
+            rollouts: Rollouts::default(),
+            autoscaler: Arc::new(HorizontalAutoscaler::default()),
+            autoscale_every: AutoscalerOptions::default().period,
+            metrics: MetricsBoard::new(),
+            admission: Vec::new(),
+            node_lifecycle: NodeLifecycleOptions::default(),
+            #[cfg(feature = "net")]
+            data_plane: orchestra_net::DataPlaneOptions::default(),
+        }
+    }
+
+    /// Keeps the objects in `store`; a memory store otherwise.
+    pub fn store(mut self, store: impl Store) -> Self {
+        self.store = StoreChoice::Given(Arc::new(store));
+        self
+    }
+
+    /// Keeps the objects on disk, in this directory, so that the cluster is there again after the process was.
+    /// The directory belongs to one process at a time.
+    pub fn data_dir(mut self, dir: impl Into<PathBuf>) -> Self {
+        self.store = StoreChoice::Dir(dir.into());
+        self
+    }
+
+    /// Adds a node that runs in this process.
+    pub fn node(mut self, node: NodeOptions) -> Self {
+        self.nodes.push(node);
+        self
+    }
+
+    /// Places pods by `scheduler`, instead of Kubernetes' filters and scores.
+    pub fn scheduler(self, scheduler: impl Scheduler) -> Self {
+        self.scheduler_named(DEFAULT_SCHEDULER, scheduler)
+    }
+
+    /// Adds a scheduler for the pods that name it in `spec.schedulerName`.
+    pub fn scheduler_named(mut self, name: impl Into<String>, scheduler: impl Scheduler) -> Self {
+        self.schedulers.insert(name.into(), Box::new(scheduler));
+        self
+    }
+
+    /// Adds a rollout for the Deployments that name it in the annotation `orchestra.dev/rollout`; replaces the
+    /// one of that name. `rolling-update` and `recreate` are those of `spec.strategy.type`.
+    pub fn rollout(mut self, name: impl Into<String>, rollout: impl Rollout) -> Self {
+        self.rollouts = self.rollouts.with(name, rollout);
+        self
+    }
+
+    /// Scales by `autoscaler`, which is asked this often: Kubernetes' arithmetic every 15 s otherwise.
+    pub fn autoscaler(mut self, autoscaler: impl Autoscaler, every: Duration) -> Self {
+        self.autoscaler = Arc::new(autoscaler);
+        self.autoscale_every = every;
+        self
+    }
+
+    /// Has every write looked at by `admission`, after those added before.
+    pub fn admission(mut self, admission: impl Admission) -> Self {
+        self.admission.push(Arc::new(admission));
+        self
+    }
+
+    /// Adds a kind of the application's own, with its type.
+    pub fn kind<T: Resource>(mut self) -> Self {
+        self.scheme.register::<T>();
+        self
+    }
+
+    /// Adds a kind that has no type here: its plural, and whether it has namespaces.
+    pub fn dynamic_kind(mut self, kind: KindInfo) -> Self {
+        self.scheme.register_kind(kind);
+        self
+    }
+
+    /// How long a node may be silent before its pods are moved: 40 s otherwise. Its agent tells of itself four
+    /// times as often, at least.
+    pub fn node_grace(mut self, grace: Duration) -> Self {
+        self.node_lifecycle.grace = grace;
+        self
+    }
+
+    /// Sets how silent nodes are judged.
+    pub fn node_lifecycle(mut self, options: NodeLifecycleOptions) -> Self {
+        self.node_lifecycle = options;
+        self
+    }
+
+    /// Sets how services are served.
+    #[cfg(feature = "net")]
+    pub fn data_plane(mut self, options: orchestra_net::DataPlaneOptions) -> Self {
+        self.data_plane = options;
+        self
+    }
+
+    /// Stamps objects by `clock`: the system's otherwise.
+    pub fn clock(mut self, clock: SharedClock) -> Self {
+        self.clock = clock;
+        self
+    }
+
+    /// Derives identities, names and jitter from `seed`: from the operating system otherwise.
+    pub fn seed(mut self, seed: u64) -> Self {
+        self.rng = Rng::seeded(seed);
+        self
+    }
+
+    fn check(&self) -> Result<(), BuildError> {
+        let mut names = BTreeSet::new();
+        match self.nodes.iter().find(|node| !names.insert(node.name.as_str())) {
+            Some(twice) => Err(BuildError::DuplicateNode(twice.name.clone())),
+            None => Ok(()),
+        }
+    }
+
+    /// Starts the cluster: it accepts objects when this returns. Its nodes may still be taking up what runs on
+    /// them; [`Cluster::ready`] waits for that.
+    ///
+    /// # Errors
+    /// [`BuildError`]. Nothing is left running then.
+    pub async fn start(self) -> Result<Cluster, BuildError> {
+        self.check()?;
+        let scheme = Arc::new(self.scheme);
+        let store: Arc<dyn Store> = match self.store {
+            StoreChoice::Given(store) => store,
+            StoreChoice::Dir(dir) => open(dir, &scheme).await?,
+        };
+        let (base, control) = (Tasks::new(), Tasks::new());
+        let gates = Gates::new();
+        let mut admission = self.admission;
+        #[cfg(feature = "net")]
+        let addresses = Arc::new(orchestra_net::ClusterIps::new(self.rng.next()));
+        #[cfg(feature = "net")]
+        if self.data_plane.listen {
+            admission.push(Arc::<orchestra_net::ClusterIps>::clone(&addresses));
+        }
+        admission.shrink_to_fit();
+        let client = Client::new(Arc::clone(&store), scheme, Arc::clone(&self.clock), self.rng.clone())
+            .with_admission(admission);
+        bootstrap(&client).await?;
+        let caches = Caches::new(store, base.clone());
+        let recorder = Recorder::start(&client, "orchestra", &base);
+        #[cfg(feature = "net")]
+        let data_plane = orchestra_net::DataPlane::start(
+            &client,
+            &caches,
+            &gates,
+            Some(addresses),
+            self.data_plane,
+            &base,
+        );
+        let metrics: Arc<MetricsBoard> = Arc::new(self.metrics.clone());
+        let options = AutoscalerOptions::default().with_period(self.autoscale_every);
+        let scaling = Scaling { autoscaler: self.autoscaler, metrics, options };
+        let options = ControlPlaneOptions {
+            schedulers: self.schedulers,
+            rollouts: self.rollouts,
+            scaling,
+            node_lifecycle: self.node_lifecycle,
+        };
+        orchestra_core::controller::start(options, &client, &caches, &recorder, &self.rng, &control);
+        let nodes = Nodes {
+            client: client.clone(),
+            caches,
+            gates,
+            recorder,
+            rng: self.rng,
+            metrics: self.metrics.clone(),
+            usage_every: self.autoscale_every,
+            grace: self.node_lifecycle.grace,
+            tasks: base.clone(),
+            routes: None,
+            running: BTreeMap::new(),
+            lost: BTreeMap::new(),
+        };
+        let cluster = Cluster::new(
+            client,
+            base,
+            control,
+            nodes,
+            self.metrics,
+            #[cfg(feature = "net")]
+            data_plane,
+        );
+        for node in self.nodes {
+            cluster.add_node(node).await;
+        }
+        Ok(cluster)
+    }
+}
+
+/// Opens the store on disk, off the runtime's threads: reading back a large log takes a while.
+async fn open(dir: PathBuf, scheme: &Scheme) -> Result<Arc<dyn Store>, StoreError> {
+    let options = LogStoreOptions::default().with_scheme(scheme.clone());
+    let opening = tokio::task::spawn_blocking(move || LogStore::open(dir, options));
+    match opening.await {
+        Ok(store) => Ok(Arc::new(store?)),
+        Err(panicked) => std::panic::resume_unwind(panicked.into_panic()),
+    }
+}

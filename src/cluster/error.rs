@@ -1,0 +1,47 @@
+//! What can go wrong with a cluster as a whole.
+
+use orchestra_core::client::ClientError;
+use orchestra_core::runtime::RuntimeError;
+use orchestra_core::store::StoreError;
+
+/// Why a cluster can't be started.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum BuildError {
+    /// Two nodes have one name.
+    #[error("two nodes are called {0}; give each its own name")]
+    DuplicateNode(String),
+    /// The store can't be opened.
+    #[error("the cluster's store can't be opened")]
+    Store(#[from] StoreError),
+    /// What every cluster has can't be written.
+    #[error("the cluster's own objects can't be written")]
+    Bootstrap(#[from] ClientError),
+    /// A node can't be started.
+    #[error("node {node} can't be started")]
+    Node {
+        /// The node.
+        node: String,
+        /// Why.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+}
+
+/// A failure of an operation on a cluster.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ClusterError {
+    /// There is no such node in this process.
+    #[error("there is no node {0} in this process")]
+    NoNode(String),
+    /// Objects can't be read or written.
+    #[error(transparent)]
+    Client(#[from] ClientError),
+    /// The runtime of a node failed.
+    #[error(transparent)]
+    Runtime(#[from] RuntimeError),
+    /// The data plane failed.
+    #[cfg(feature = "net")]
+    #[error(transparent)]
+    Net(#[from] orchestra_net::NetError),
+}

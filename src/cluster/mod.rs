@@ -1,0 +1,186 @@
+//! A cluster in this process.
+
+mod builder;
+mod error;
+mod node;
+mod nodes;
+#[cfg(feature = "net")]
+mod traffic;
+
+use std::fmt;
+use std::ops::Deref;
+
+use orchestra_core::client::Client;
+use orchestra_core::controller::MetricsBoard;
+use orchestra_core::engine::Tasks;
+use tokio::sync::Mutex;
+
+pub use builder::ClusterBuilder;
+pub use error::{BuildError, ClusterError};
+pub use node::NodeOptions;
+use nodes::Nodes;
+#[cfg(feature = "net")]
+pub use traffic::ProxyHandle;
+
+/// A cluster: a store, the controllers, a data plane, and the nodes of this process.
+///
+/// It dereferences to its [`Client`], so objects are read and written on it directly. Two clusters in one
+/// process do not meet.
+///
+/// # Ending
+///
+/// [`stop`](Self::stop) ends the pods too. [`leave`](Self::leave), and dropping the cluster, end everything but
+/// the pods: on a [durable store](ClusterBuilder::data_dir) the next cluster finds them and takes them up.
+///
+/// ```no_run
+/// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+/// use orchestra::prelude::*;
+///
+/// let runtime = ProcessRuntime::builder("/var/lib/my-app/node").image("web:1", ProcessImage::new("/opt/web")).build()?;
+/// let cluster = Cluster::builder().node(NodeOptions::new("here", runtime)).start().await?;
+/// cluster.apply(Deployment::new("web").image("web:1").replicas(3).port(8080)).await?;
+/// cluster.stop().await;
+/// # Ok(())
+/// # }
+/// ```
+pub struct Cluster {
+    client: Client,
+    /// Caches, data plane, agents: what must live while pods are drained.
+    base: Tasks,
+    /// The controllers: what would replace pods that are stopped.
+    control: Tasks,
+    nodes: Mutex<Nodes>,
+    metrics: MetricsBoard,
+    #[cfg(feature = "net")]
+    data_plane: orchestra_net::DataPlane,
+}
+
+impl fmt::Debug for Cluster {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Cluster").field("client", &self.client).finish_non_exhaustive()
+    }
+}
+
+impl Deref for Cluster {
+    type Target = Client;
+    fn deref(&self) -> &Client {
+        &self.client
+    }
+}
+
+impl Cluster {
+    /// A cluster to be configured: on a memory store, with Kubernetes' scheduler and rollouts, without nodes.
+    pub fn builder() -> ClusterBuilder {
+        ClusterBuilder::new()
+    }
+
+    fn new(
+        client: Client,
+        base: Tasks,
+        control: Tasks,
+        nodes: Nodes,
+        metrics: MetricsBoard,
+        #[cfg(feature = "net")] data_plane: orchestra_net::DataPlane,
+    ) -> Self {
+        Self {
+            client,
+            base,
+            control,
+            nodes: Mutex::new(nodes),
+            metrics,
+            #[cfg(feature = "net")]
+            data_plane,
+        }
+    }
+
+    /// A client of the cluster, which can be kept and cloned.
+    #[must_use]
+    pub fn client(&self) -> &Client {
+        &self.client
+    }
+
+    /// Where the application tells what autoscalers shall decide by beside CPU and memory.
+    #[must_use]
+    pub fn metrics(&self) -> &MetricsBoard {
+        &self.metrics
+    }
+
+    /// Adds a node that runs in this process.
+    pub async fn add_node(&self, node: NodeOptions) {
+        self.nodes.lock().await.start(node);
+    }
+
+    /// Waits until every node of this process has taken up what runs on it and is ready for pods.
+    pub async fn ready(&self) {
+        for node in self.nodes.lock().await.running.values() {
+            node.agent.ready().await;
+        }
+    }
+
+    /// Ends a node of this process as if its host had lost power: its agent is gone, and all that ran there. The
+    /// cluster is not told; it has to notice. For tests and demonstrations.
+    ///
+    /// # Errors
+    /// [`ClusterError::NoNode`], or a failure of its runtime.
+    pub async fn crash_node(&self, name: &str) -> Result<(), ClusterError> {
+        self.nodes.lock().await.crash(name).await
+    }
+
+    /// Starts a node again that was [crashed](Self::crash_node).
+    ///
+    /// # Errors
+    /// [`ClusterError::NoNode`].
+    pub async fn restart_node(&self, name: &str) -> Result<(), ClusterError> {
+        let mut nodes = self.nodes.lock().await;
+        let options = nodes.lost.remove(name).ok_or_else(|| ClusterError::NoNode(name.to_owned()))?;
+        nodes.start(options);
+        Ok(())
+    }
+
+    /// Ends the cluster with all its pods: each is drained and stopped within its grace period. The objects
+    /// stay in the store; a cluster that is started on it again runs them again.
+    pub async fn stop(self) {
+        // First those who would replace what is stopped.
+        self.control.shutdown().await;
+        let running = std::mem::take(&mut self.nodes.lock().await.running);
+        let ending = running.into_values().map(|node| node.agent.shutdown(true));
+        let mut set = futures_set(ending);
+        while set.join_next().await.is_some() {}
+        self.end().await;
+    }
+
+    /// Ends the cluster and leaves its pods running, for the next one on the same store and runtimes.
+    pub async fn leave(self) {
+        self.control.shutdown().await;
+        let running = std::mem::take(&mut self.nodes.lock().await.running);
+        for node in running.into_values() {
+            node.agent.shutdown(false).await;
+        }
+        self.end().await;
+    }
+
+    async fn end(&self) {
+        self.base.shutdown().await;
+        if let Err(error) = self.client.store().close().await {
+            tracing::warn!(%error, "the store did not close well");
+        }
+    }
+}
+
+/// Runs futures side by side.
+fn futures_set(
+    futures: impl Iterator<Item = impl Future<Output = ()> + Send + 'static>,
+) -> tokio::task::JoinSet<()> {
+    let mut set = tokio::task::JoinSet::new();
+    for future in futures {
+        set.spawn(future);
+    }
+    set
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        self.control.cancel();
+        self.base.cancel();
+    }
+}

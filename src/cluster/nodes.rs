@@ -1,0 +1,87 @@
+//! The agents of the nodes in this process.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use orchestra_core::client::Client;
+use orchestra_core::controller::MetricsBoard;
+use orchestra_core::drain::Gates;
+use orchestra_core::engine::{Caches, Recorder, Tasks};
+use orchestra_core::node::{NodeAgent, Routes, measure_usage};
+use orchestra_core::rng::Rng;
+
+use super::{ClusterError, NodeOptions};
+
+/// Of a node's grace its agent renews the lease so many times: one renewal that fails, or two, are forgiven.
+const RENEWALS_IN_GRACE: u32 = 5;
+
+/// What agents are made with, and those that run.
+#[derive(Debug)]
+pub(super) struct Nodes {
+    pub(super) client: Client,
+    pub(super) caches: Caches,
+    pub(super) gates: Gates,
+    pub(super) recorder: Recorder,
+    pub(super) rng: Rng,
+    pub(super) metrics: MetricsBoard,
+    pub(super) usage_every: Duration,
+    pub(super) grace: Duration,
+    pub(super) tasks: Tasks,
+    pub(super) routes: Option<Routes>,
+    pub(super) running: BTreeMap<String, Running>,
+    /// Nodes that were crashed, to be started again.
+    pub(super) lost: BTreeMap<String, NodeOptions>,
+}
+
+#[derive(Debug)]
+pub(super) struct Running {
+    pub(super) agent: NodeAgent,
+    pub(super) options: NodeOptions,
+    pub(super) tasks: Tasks,
+}
+
+impl Nodes {
+    pub(super) fn start(&mut self, node: NodeOptions) {
+        let tasks = self.tasks.child();
+        let routes = self.routes.get_or_insert_with(|| Routes::new(&self.caches));
+        let root = node.data_dir.clone().unwrap_or_else(|| {
+            let own = format!("orchestra-{}-{}", std::process::id(), self.rng.suffix(5));
+            std::env::temp_dir().join(own)
+        });
+        let agent = NodeAgent::builder(node.name.as_str(), &self.client, &self.caches, Arc::clone(&node.runtime))
+            .with_options(|options| {
+                options.capacity = node.capacity.clone();
+                options.labels = node.labels.clone();
+                options.taints = node.taints.clone();
+                options.lease_period = self.grace / RENEWALS_IN_GRACE;
+            })
+            .root(root)
+            .gates(&self.gates)
+            .recorder(&self.recorder)
+            .routes(routes)
+            .tasks(&tasks)
+            .start();
+        measure_usage(
+            Arc::clone(&node.runtime),
+            &self.caches,
+            self.metrics.clone(),
+            self.usage_every,
+            &tasks,
+        );
+        self.running.insert(node.name.clone(), Running { agent, options: node, tasks });
+    }
+
+    /// Ends a node as if its host had lost power: its agent is gone, and so is all that ran there.
+    pub(super) async fn crash(&mut self, name: &str) -> Result<(), ClusterError> {
+        let node = self.running.remove(name).ok_or_else(|| ClusterError::NoNode(name.to_owned()))?;
+        node.tasks.cancel();
+        node.agent.shutdown(false).await;
+        node.tasks.shutdown().await;
+        for sandbox in node.options.runtime.list().await? {
+            node.options.runtime.stop_sandbox(&sandbox.id).await?;
+        }
+        self.lost.insert(name.to_owned(), node.options);
+        Ok(())
+    }
+}
