@@ -2,4 +2,5 @@
 
 pub mod rollout_contract;
 pub mod runtime_contract;
+pub mod scheduler_contract;
 pub mod store_contract;

@@ -16,6 +16,9 @@ pub struct Decision {
     pub outcome: Outcome,
 }
 
+/// What the explanation of a pod says that a scheduler took no decision about.
+pub const UNDECIDED: &str = "the scheduler did not decide";
+
 /// A decision about a pod.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -96,7 +99,7 @@ pub fn schedule<P: Into<Pending>>(
     }
     let mut batch = Batch::new(view, units, outcomes);
     scheduler.schedule(&mut batch);
-    let undecided = || Outcome::Pending(Explanation::note("the scheduler did not decide"));
+    let undecided = || Outcome::Pending(Explanation::note(UNDECIDED));
     let outcomes = batch.into_outcomes().into_iter().map(|o| o.unwrap_or_else(undecided));
     pods.iter().zip(outcomes).map(|(pod, outcome)| Decision { pod: Arc::clone(pod.pod()), outcome }).collect()
 }

@@ -41,7 +41,7 @@ mod view;
 use std::fmt;
 
 pub use batch::Batch;
-pub use decision::{AssignError, Decision, Outcome, schedule};
+pub use decision::{AssignError, Decision, Outcome, UNDECIDED, schedule};
 pub use explain::{Explanation, MAX_REASONS, Reason, Verdict};
 pub use pipeline::{MAX_WEIGHT, Pipeline, PipelineBuilder};
 pub use plugin::{Filter, Score};

@@ -236,3 +236,6 @@ impl fmt::Debug for PodInfo {
         write!(f, "PodInfo({}/{})", self.namespace(), self.name())
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,178 @@
+//! The default scheduler against its contract and its oracle.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use orchestra_core::rng::Rng;
+use orchestra_core::scheduler::{Batch, Decision, Outcome, Pipeline, Reads, Scheduler, View, schedule};
+use orchestra_testkit::scheduler_contract::random::Cluster;
+use orchestra_testkit::scheduler_contract::{self, NaiveScheduler, Promises};
+
+/// How many random histories the pipeline is compared with the oracle on.
+const HISTORIES: u64 = 250;
+
+#[test]
+fn the_pipeline_keeps_the_contract() {
+    scheduler_contract::run(|| Box::new(Pipeline::kubernetes()));
+}
+
+#[test]
+fn a_pipeline_with_plugins_that_declare_nothing_keeps_the_contract() {
+    let undeclared = || {
+        let builder =
+            Pipeline::builder().filter("odd", |pod, node| (pod.name().len() + node.name().len()) % 5 != 0);
+        builder.score("name", 3, |_, node| node.name().len()).build()
+    };
+    let promises = Promises::default().without_placing_what_fits();
+    scheduler_contract::run_with(|| Box::new(undeclared()), promises);
+}
+
+#[test]
+fn the_oracle_keeps_the_contract() {
+    scheduler_contract::run_with(
+        || Box::new(NaiveScheduler::default()),
+        Promises::default().without_hard_constraints(),
+    );
+}
+
+#[test]
+#[should_panic(expected = "nothing was decided about")]
+fn a_scheduler_that_decides_nothing_is_found_out() {
+    #[derive(Debug)]
+    struct Idle;
+    impl Scheduler for Idle {
+        fn schedule(&mut self, _batch: &mut Batch<'_>) {}
+    }
+    scheduler_contract::run(|| Box::new(Idle));
+}
+
+#[test]
+#[should_panic(expected = "breaks its constraints")]
+fn a_scheduler_that_looks_at_room_alone_is_found_out() {
+    #[derive(Debug)]
+    struct AnyRoom;
+    impl Scheduler for AnyRoom {
+        fn schedule(&mut self, batch: &mut Batch<'_>) {
+            while let Some(unit) = batch.next() {
+                batch.place(&unit, |batch, pod| {
+                    let found = batch.nodes().find(|node| node.fits(pod)).map(|node| node.id());
+                    found.ok_or_else(|| "no room".into())
+                });
+            }
+        }
+    }
+    scheduler_contract::run(|| Box::new(AnyRoom));
+}
+
+#[test]
+#[should_panic(expected = "what a scheduler remembers changes what it decides")]
+fn a_scheduler_whose_memory_shows_is_found_out() {
+    #[derive(Debug)]
+    struct Rotating(usize);
+    impl Scheduler for Rotating {
+        fn schedule(&mut self, batch: &mut Batch<'_>) {
+            while let Some(unit) = batch.next() {
+                self.0 += 1;
+                let turn = self.0;
+                batch.place(&unit, |batch, pod| {
+                    let nodes: Vec<_> = batch.feasible(pod).map(|node| node.id()).collect();
+                    nodes.get(turn % nodes.len().max(1)).copied().ok_or_else(|| batch.explain(pod))
+                });
+            }
+        }
+    }
+    scheduler_contract::run(|| Box::new(Rotating(0)));
+}
+
+fn outcomes(decisions: &[Decision]) -> BTreeMap<String, Option<Arc<str>>> {
+    let node = |d: &Decision| match &d.outcome {
+        Outcome::Assigned(node) => Some(Arc::clone(node)),
+        _ => None,
+    };
+    decisions.iter().map(|d| (d.pod.metadata.name.clone(), node(d))).collect()
+}
+
+/// Of a node: what it has and what is used of each resource, and its pods.
+type Content = (Vec<(String, i64, i64)>, Vec<String>);
+
+/// All that can be seen of a view.
+fn content(view: &View) -> BTreeMap<String, Content> {
+    let resources = ["cpu", "memory", "ephemeral-storage", "pods", "example.com/gpu"];
+    let nodes = view.nodes().map(|node| {
+        let amounts = resources.iter().map(|r| ((*r).to_owned(), node.allocatable(r), node.used(r)));
+        let mut pods: Vec<String> =
+            node.pods().map(|p| format!("{}/{:?}", p.metadata.name, p.metadata.deletion_timestamp)).collect();
+        pods.sort();
+        (node.name().to_owned(), (amounts.collect(), pods))
+    });
+    let homeless =
+        view.pods().map(|(pod, node)| (format!("{} at {node}", pod.metadata.name), Default::default()));
+    nodes.chain(homeless).collect()
+}
+
+/// The pipeline, with all it keeps, places every pod where the oracle does, over a history of changes; what is
+/// only tried out leaves no trace; and a view that followed the changes equals one that is made anew.
+#[test]
+fn the_pipeline_decides_as_its_oracle() {
+    let (mut placed, mut waiting) = (0, 0);
+    for seed in 0..HISTORIES {
+        let rng = Rng::seeded(seed);
+        let mut cluster = Cluster::new(&rng);
+        let mut pipeline = Pipeline::builder().seed(seed).build();
+        for round in 0..8 {
+            let at = format!("seed {seed}, round {round}");
+            let pods = cluster.pending(&rng);
+            let before = content(&cluster.view);
+            let mut oracle = cluster.oracle(seed);
+            let expected = cluster.view.what_if(|view| outcomes(&schedule(&mut oracle, view, pods.clone())));
+            let tried = cluster.view.what_if(|view| outcomes(&schedule(&mut pipeline, view, pods.clone())));
+            assert_eq!(content(&cluster.view), before, "{at}: trying out leaves a trace");
+            let decisions = schedule(&mut pipeline, &mut cluster.view, pods);
+            let got = outcomes(&decisions);
+            assert_eq!(got, expected, "{at}");
+            assert_eq!(got, tried, "{at}: a second try");
+            for decision in &decisions {
+                match &decision.outcome {
+                    Outcome::Pending(why) => {
+                        waiting += 1;
+                        let counted: usize = why.reasons().iter().map(|r| r.nodes).sum();
+                        assert_eq!(counted, cluster.nodes.len(), "{at}: {why}");
+                    }
+                    _ => placed += 1,
+                }
+            }
+            cluster.confirm(&rng, &decisions);
+            cluster.change(&rng);
+            assert_eq!(content(&cluster.view), content(&cluster.rebuilt()), "{at}: followed and made anew");
+        }
+    }
+    assert!(
+        placed > 1000 && waiting > 1000,
+        "the histories are one-sided: {placed} placed, {waiting} waiting"
+    );
+}
+
+/// A plugin that declares what it reads and one that doesn't give the same placements.
+#[test]
+fn declaring_reads_changes_speed_alone() {
+    for seed in 0..HISTORIES / 4 {
+        let rng = Rng::seeded(seed);
+        let mut cluster = Cluster::new(&rng);
+        let with = |reads: Reads| {
+            let builder = Pipeline::builder().filter("few", |_, node| node.pods().len() < 3).reads(reads);
+            builder
+                .score("ssd", 9, |_, node| if node.label("disk") == Some("ssd") { 70 } else { 0 })
+                .reads(reads)
+                .build()
+        };
+        let (mut declared, mut undeclared) = (with(Reads::NODE | Reads::PODS), with(Reads::ANYTHING));
+        for round in 0..6 {
+            let pods = cluster.pending(&rng);
+            let slow = cluster.view.what_if(|view| outcomes(&schedule(&mut undeclared, view, pods.clone())));
+            let decisions = schedule(&mut declared, &mut cluster.view, pods);
+            assert_eq!(outcomes(&decisions), slow, "seed {seed}, round {round}");
+            cluster.confirm(&rng, &decisions);
+            cluster.change(&rng);
+        }
+    }
+}
