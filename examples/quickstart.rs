@@ -1,5 +1,7 @@
 //! A cluster in this process: deploy a service of two pods, and send it a request.
 
+#![allow(clippy::print_stdout, reason = "a program that tells people what it does")]
+
 use std::io::{Read, Write};
 use std::{env, error::Error, net::TcpListener};
 

@@ -15,11 +15,12 @@
 
 mod cluster;
 
-pub use cluster::{BuildError, Cluster, ClusterBuilder, ClusterError, NodeOptions};
 #[cfg(feature = "net")]
 pub use cluster::ProxyHandle;
+pub use cluster::{BuildError, Cluster, ClusterBuilder, ClusterError, NodeOptions};
 pub use orchestra_core::{
-    autoscale, balance, client, clock, controller, drain, engine, model, node, rng, rollout, runtime, scheduler, store,
+    autoscale, balance, client, clock, controller, drain, engine, model, node, rng, rollout, runtime,
+    scheduler, store,
 };
 #[cfg(feature = "net")]
 pub use orchestra_net as net;

@@ -3,6 +3,9 @@
 //!
 //! `cargo run --release --example mini-cluster` gives the tour and then stays up until Ctrl-C.
 
+#![allow(clippy::print_stdout, reason = "a program that tells people what it does")]
+#![allow(clippy::disallowed_methods, reason = "the shop's services and the load are programs of their own")]
+
 mod shop;
 mod tour;
 

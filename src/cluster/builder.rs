@@ -10,8 +10,8 @@ use orchestra_core::autoscale::{Autoscaler, HorizontalAutoscaler};
 use orchestra_core::client::{Admission, Client};
 use orchestra_core::clock::{SharedClock, SystemClock};
 use orchestra_core::controller::{
-    AutoscalerOptions, ControlPlaneOptions, MetricsBoard, NodeLifecycleOptions, Rollouts, Scaling, Schedulers,
-    bootstrap,
+    AutoscalerOptions, ControlPlaneOptions, MetricsBoard, NodeLifecycleOptions, Rollouts, Scaling,
+    Schedulers, bootstrap,
 };
 use orchestra_core::drain::Gates;
 use orchestra_core::engine::{Caches, Recorder, Tasks};
@@ -70,7 +70,7 @@ impl ClusterBuilder {
             nodes: Vec::new(),
             schedulers,
             rollouts: Rollouts::default(),
-            autoscaler: Arc::new(HorizontalAutoscaler::default()),
+            autoscaler: Arc::new(HorizontalAutoscaler),
             autoscale_every: AutoscalerOptions::default().period,
             metrics: MetricsBoard::new(),
             admission: Vec::new(),

@@ -49,19 +49,20 @@ impl Nodes {
             let own = format!("orchestra-{}-{}", std::process::id(), self.rng.suffix(5));
             std::env::temp_dir().join(own)
         });
-        let agent = NodeAgent::builder(node.name.as_str(), &self.client, &self.caches, Arc::clone(&node.runtime))
-            .with_options(|options| {
-                options.capacity = node.capacity.clone();
-                options.labels = node.labels.clone();
-                options.taints = node.taints.clone();
-                options.lease_period = self.grace / RENEWALS_IN_GRACE;
-            })
-            .root(root)
-            .gates(&self.gates)
-            .recorder(&self.recorder)
-            .routes(routes)
-            .tasks(&tasks)
-            .start();
+        let agent =
+            NodeAgent::builder(node.name.as_str(), &self.client, &self.caches, Arc::clone(&node.runtime))
+                .with_options(|options| {
+                    options.capacity = node.capacity.clone();
+                    options.labels = node.labels.clone();
+                    options.taints = node.taints.clone();
+                    options.lease_period = self.grace / RENEWALS_IN_GRACE;
+                })
+                .root(root)
+                .gates(&self.gates)
+                .recorder(&self.recorder)
+                .routes(routes)
+                .tasks(&tasks)
+                .start();
         measure_usage(
             Arc::clone(&node.runtime),
             &self.caches,

@@ -11,20 +11,20 @@ use std::sync::Arc;
 
 use anyhow::{Context, bail};
 
-pub use services::NAMES;
+pub(crate) use services::NAMES;
 
 /// The port that every service of the shop listens on.
 const PORT: u16 = 8080;
 
 /// What a service knows of itself.
-pub struct Me {
+pub(crate) struct Me {
     pub name: String,
     pub version: String,
     pub pod: String,
 }
 
 /// Runs the service `name` until it gets SIGTERM.
-pub async fn run(name: &str) -> anyhow::Result<()> {
+pub(crate) async fn run(name: &str) -> anyhow::Result<()> {
     let env = |key: &str| std::env::var(key).unwrap_or_default();
     let me = Arc::new(Me { name: name.to_owned(), version: env("VERSION"), pod: env("POD_NAME") });
     if me.version == "broken" {

@@ -22,24 +22,25 @@ use super::Me;
 const BODY_LIMIT: usize = 64 * 1024;
 
 /// A request, read.
-pub struct Call {
+pub(crate) struct Call {
     pub method: Method,
     pub path: String,
     pub body: Value,
 }
 
 /// What a service answers: JSON, or a page.
-pub enum Answer {
+pub(crate) enum Answer {
     Json(Value),
     Page(String),
     Status(StatusCode, String),
 }
 
 /// Answers the calls of one service.
-pub type Handler = Arc<dyn Fn(Call) -> futures_util::future::BoxFuture<'static, anyhow::Result<Answer>> + Send + Sync>;
+pub(crate) type Handler =
+    Arc<dyn Fn(Call) -> futures_util::future::BoxFuture<'static, anyhow::Result<Answer>> + Send + Sync>;
 
 /// Serves until SIGTERM, then finishes the requests in flight.
-pub async fn serve(address: SocketAddr, me: Arc<Me>, handler: Handler) -> anyhow::Result<()> {
+pub(crate) async fn serve(address: SocketAddr, me: Arc<Me>, handler: Handler) -> anyhow::Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
     let listener = TcpListener::bind(address).await.with_context(|| format!("can't listen on {address}"))?;
     eprintln!("{} {} listens on {address}", me.name, me.version);
@@ -70,11 +71,17 @@ pub async fn serve(address: SocketAddr, me: Arc<Me>, handler: Handler) -> anyhow
     Ok(())
 }
 
-async fn answer(request: Request<Incoming>, me: Arc<Me>, handler: Handler) -> Result<Response<Full<Bytes>>, Infallible> {
+async fn answer(
+    request: Request<Incoming>,
+    me: Arc<Me>,
+    handler: Handler,
+) -> Result<Response<Full<Bytes>>, Infallible> {
     let path = request.uri().path().to_owned();
     let answer = match path.as_str() {
         "/healthz" | "/readyz" => Ok(Answer::Status(StatusCode::OK, "ok\n".to_owned())),
-        "/version" => Ok(Answer::Json(json!({ "service": me.name, "version": me.version, "pod": me.pod, "pid": std::process::id() }))),
+        "/version" => Ok(Answer::Json(
+            json!({ "service": me.name, "version": me.version, "pod": me.pod, "pid": std::process::id() }),
+        )),
         _ => call(request, path, &handler).await,
     };
     let (status, kind, body) = match answer {

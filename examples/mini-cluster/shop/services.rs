@@ -14,12 +14,13 @@ use super::peers::Peers;
 use super::server::{Answer, Call, Handler};
 
 /// The services of the shop.
-pub const NAMES: [&str; 6] = ["frontend", "catalogue", "cart", "checkout", "payment", "recommendation"];
+pub(crate) const NAMES: [&str; 6] =
+    ["frontend", "catalogue", "cart", "checkout", "payment", "recommendation"];
 
 /// How many rounds of hashing one unit of work is: some tens of microseconds.
 const WORK_ROUNDS: u64 = 20_000;
 
-pub fn handler(me: Arc<Me>) -> anyhow::Result<Handler> {
+pub(crate) fn handler(me: Arc<Me>) -> anyhow::Result<Handler> {
     let peers = Peers::new();
     Ok(match me.name.as_str() {
         "frontend" => with(peers, move |peers, call| Box::pin(frontend(peers, Arc::clone(&me), call))),
@@ -69,7 +70,8 @@ async fn frontend(peers: Peers, me: Arc<Me>, call: Call) -> anyhow::Result<Answe
                 peers.get("cart", "/carts/you"),
             )?;
             let items = products.as_array().into_iter().flatten();
-            let rows: String = items.map(|p| format!("<li>{} <b>{}</b></li>", text(&p["name"]), p["price"])).collect();
+            let rows: String =
+                items.map(|p| format!("<li>{} <b>{}</b></li>", text(&p["name"]), p["price"])).collect();
             Ok(Answer::Page(format!(
                 "<!doctype html><title>Shop</title><h1>Shop {}</h1><ul>{rows}</ul><p>For you: {}</p><p>In your cart: {}</p>\n",
                 me.version,
@@ -98,7 +100,7 @@ async fn catalogue(products: Arc<Value>, call: Call) -> anyhow::Result<Answer> {
 
 async fn cart(carts: Arc<Mutex<BTreeMap<String, Value>>>, call: Call) -> anyhow::Result<Answer> {
     let Some(owner) = call.path.strip_prefix("/carts/") else { return Ok(not_found(&call)) };
-    let mut carts = carts.lock().map_err(|_| anyhow::anyhow!("the carts are broken"))?;
+    let mut carts = carts.lock().map_err(|_poisoned| anyhow::anyhow!("the carts are broken"))?;
     if call.method == Method::PUT {
         carts.insert(owner.to_owned(), call.body.clone());
     }

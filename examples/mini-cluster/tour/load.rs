@@ -27,18 +27,18 @@ const SAMPLES: usize = 5;
 
 /// What was sent, and what of it failed.
 #[derive(Debug, Default)]
-pub struct Counts {
+pub(crate) struct Counts {
     pub total: AtomicU64,
     pub failed: AtomicU64,
     pub samples: std::sync::Mutex<Vec<String>>,
 }
 
 impl Counts {
-    pub fn total(&self) -> u64 {
+    pub(crate) fn total(&self) -> u64 {
         self.total.load(Ordering::Relaxed)
     }
 
-    pub fn failed(&self) -> u64 {
+    pub(crate) fn failed(&self) -> u64 {
         self.failed.load(Ordering::Relaxed)
     }
 
@@ -53,7 +53,7 @@ impl Counts {
 }
 
 /// Clients that send requests until they are stopped.
-pub struct Load {
+pub(crate) struct Load {
     pub counts: Arc<Counts>,
     stop: Arc<AtomicBool>,
     clients: JoinSet<()>,
@@ -62,7 +62,7 @@ pub struct Load {
 impl Load {
     /// Starts the clients. Every tenth request places an order, the others look at the page; all of them
     /// may be repeated without harm.
-    pub fn start(proxy: SocketAddr) -> Self {
+    pub(crate) fn start(proxy: SocketAddr) -> Self {
         let (counts, stop) = (Arc::<Counts>::default(), Arc::<AtomicBool>::default());
         let mut clients = JoinSet::new();
         for id in 0..CLIENTS {
@@ -73,7 +73,7 @@ impl Load {
     }
 
     /// Lets each client finish its request, and ends them.
-    pub async fn stop(mut self) -> Arc<Counts> {
+    pub(crate) async fn stop(mut self) -> Arc<Counts> {
         self.stop.store(true, Ordering::Relaxed);
         while self.clients.join_next().await.is_some() {}
         self.counts
@@ -104,7 +104,12 @@ async fn client(id: usize, proxy: SocketAddr, counts: &Counts, stop: &AtomicBool
 
 type Connection = SendRequest<Full<Bytes>>;
 
-async fn send(slot: &mut Option<Connection>, proxy: SocketAddr, method: Method, path: &str) -> anyhow::Result<()> {
+async fn send(
+    slot: &mut Option<Connection>,
+    proxy: SocketAddr,
+    method: Method,
+    path: &str,
+) -> anyhow::Result<()> {
     // A connection that the proxy has closed meanwhile is no failure: a new one is opened.
     if slot.as_ref().is_none_or(Connection::is_closed) {
         *slot = Some(connect(proxy).await?);
@@ -134,7 +139,7 @@ async fn connect(proxy: SocketAddr) -> anyhow::Result<Connection> {
 }
 
 /// One request outside the load, and the JSON it is answered with.
-pub async fn get_json(address: SocketAddr, path: &str) -> anyhow::Result<serde_json::Value> {
+pub(crate) async fn get_json(address: SocketAddr, path: &str) -> anyhow::Result<serde_json::Value> {
     let mut connection = connect(address).await?;
     let request = Request::builder().uri(path).header("host", "shop").body(Full::new(Bytes::new()))?;
     let response = connection.send_request(request).await?;

@@ -26,7 +26,7 @@ const MANIFESTS: &str = include_str!("../shop.yaml");
 const VERSIONS: [&str; 3] = ["1", "2", "broken"];
 
 /// The cluster's nodes.
-pub const NODES: [&str; 3] = ["node-1", "node-2", "node-3"];
+pub(crate) const NODES: [&str; 3] = ["node-1", "node-2", "node-3"];
 
 /// How soon a silent node is noticed. Kubernetes waits 40 seconds; this tour is shorter.
 const NODE_GRACE: Duration = Duration::from_secs(4);
@@ -38,11 +38,10 @@ const AUTOSCALE_EVERY: Duration = Duration::from_secs(1);
 const PHASE_LIMIT: Duration = Duration::from_secs(120);
 
 /// Starts a cluster of three nodes that run plain processes: this program, as one of the shop's services. What they leave behind is in `dir`.
-pub async fn start(dir: &Path) -> anyhow::Result<Cluster> {
+pub(crate) async fn start(dir: &Path) -> anyhow::Result<Cluster> {
     let program = std::env::current_exe().context("finding this program's own file")?;
-    let mut builder = Cluster::builder()
-        .node_grace(NODE_GRACE)
-        .autoscaler(HorizontalAutoscaler::default(), AUTOSCALE_EVERY);
+    let mut builder =
+        Cluster::builder().node_grace(NODE_GRACE).autoscaler(HorizontalAutoscaler, AUTOSCALE_EVERY);
     for name in NODES {
         let mut runtime = ProcessRuntime::builder(dir.join(name).join("runtime"));
         for service in shop::NAMES {
@@ -58,7 +57,7 @@ pub async fn start(dir: &Path) -> anyhow::Result<Cluster> {
 }
 
 /// The cluster as the phases see it.
-pub struct Tour<'c> {
+pub(crate) struct Tour<'c> {
     pub cluster: &'c Cluster,
     /// The client of the namespace `shop`.
     pub shop: Client,
@@ -67,7 +66,12 @@ pub struct Tour<'c> {
 }
 
 /// Gives the tour. Returns whether every phase held. Stays until it is dropped, unless `once`.
-pub async fn run(cluster: &Cluster, listen: SocketAddr, report: Option<&Path>, once: bool) -> anyhow::Result<bool> {
+pub(crate) async fn run(
+    cluster: &Cluster,
+    listen: SocketAddr,
+    report: Option<&Path>,
+    once: bool,
+) -> anyhow::Result<bool> {
     let proxy = cluster.serve_http(listen, "shop", "frontend", 8080).await?;
     let tour = Tour { cluster, shop: cluster.namespace("shop"), page: proxy.address() };
     println!("the shop will be at http://{}/", tour.page);
@@ -103,7 +107,8 @@ where
     F: FnOnce(Progress) -> phases::Running<'a>,
 {
     let (requests, failed, started) = (counts.total(), counts.failed(), Instant::now());
-    let (done, progress) = match tokio::time::timeout(PHASE_LIMIT, phase(Progress::begin(number, name))).await {
+    let (done, progress) = match tokio::time::timeout(PHASE_LIMIT, phase(Progress::begin(number, name))).await
+    {
         Ok((Ok(result), progress)) => ((true, result), Some(progress)),
         Ok((Err(error), progress)) => ((false, format!("{error:#}")), Some(progress)),
         Err(_) => ((false, format!("not done within {PHASE_LIMIT:?}")), None),
@@ -129,7 +134,7 @@ where
 }
 
 /// The pods of a service, by name.
-pub async fn pods(shop: &Client, app: &str) -> anyhow::Result<BTreeMap<String, Arc<Pod>>> {
+pub(crate) async fn pods(shop: &Client, app: &str) -> anyhow::Result<BTreeMap<String, Arc<Pod>>> {
     let options = ListOptions::default().labels(format!("app={app}").parse().map_err(anyhow::Error::msg)?);
     let pods = shop.list::<Pod>(&options).await?.items;
     Ok(pods.into_iter().map(|pod| (pod.metadata.name.clone(), pod)).collect())

@@ -17,7 +17,7 @@ use super::{NODES, Tour, pods};
 use crate::shop;
 
 /// A phase, while it runs; it gives back what it showed its progress with.
-pub type Running<'a> = BoxFuture<'a, (anyhow::Result<String>, Progress)>;
+pub(crate) type Running<'a> = BoxFuture<'a, (anyhow::Result<String>, Progress)>;
 
 type PhaseFn = for<'a> fn(&'a Tour<'a>, Progress) -> Running<'a>;
 
@@ -33,7 +33,7 @@ macro_rules! phase {
 }
 
 /// The phases, in order.
-pub const ALL: [(&str, PhaseFn); 8] = [
+pub(crate) const ALL: [(&str, PhaseFn); 8] = [
     ("deploy", phase!(deploy)),
     ("heal a killed process", phase!(heal)),
     ("scale 2 to 6", phase!(scale_up)),
@@ -103,7 +103,9 @@ async fn heal(tour: &Tour<'_>, progress: &mut Progress) -> anyhow::Result<String
     let status = tokio::process::Command::new("kill").args(["-9", &pid.to_string()]).status().await?;
     ensure!(status.success(), "kill: {status}");
     let restarted = |pod: Option<&Pod>| {
-        pod.is_some_and(|pod| pod.is_ready() && pod.status.container_statuses.iter().any(|c| c.restart_count > 0))
+        pod.is_some_and(|pod| {
+            pod.is_ready() && pod.status.container_statuses.iter().any(|c| c.restart_count > 0)
+        })
     };
     tour.shop.wait::<Pod>(name, restarted).await?;
     let took = killed.elapsed();
@@ -189,7 +191,11 @@ async fn lose_node(tour: &Tour<'_>, progress: &mut Progress) -> anyhow::Result<S
     let there = all.iter().filter(|pod| pod.node_name.as_deref() == Some(lost)).count();
     progress.say(format!("{lost} loses power, and with it {there} pods"));
     tour.cluster.crash_node(lost).await?;
-    let names: Vec<String> = all.iter().filter(|p| p.node_name.as_deref() == Some(lost)).map(|p| p.metadata.name.clone()).collect();
+    let names: Vec<String> = all
+        .iter()
+        .filter(|p| p.node_name.as_deref() == Some(lost))
+        .map(|p| p.metadata.name.clone())
+        .collect();
     for name in &names {
         progress.say(format!("waiting until {name} is moved"));
         let moved = |pod: Option<&Pod>| pod.is_none_or(Pod::is_terminating);
@@ -216,7 +222,8 @@ async fn autoscale(tour: &Tour<'_>, progress: &mut Progress) -> anyhow::Result<S
             }
         });
     }
-    let up = until(&tour.shop, name, progress, |d| d.spec.replicas >= 2 && d.status.available_replicas >= 2).await?;
+    let up = until(&tour.shop, name, progress, |d| d.spec.replicas >= 2 && d.status.available_replicas >= 2)
+        .await?;
     let most = up.spec.replicas;
     work.shutdown().await;
     let down = until(&tour.shop, name, progress, |d| d.spec.replicas == 1 && is_settled(d)).await?;

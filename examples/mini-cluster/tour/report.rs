@@ -13,7 +13,7 @@ use super::load::Counts;
 
 /// One phase of the tour, when it is over.
 #[derive(Debug)]
-pub struct Phase {
+pub(crate) struct Phase {
     pub name: &'static str,
     pub ok: bool,
     pub took: Duration,
@@ -24,14 +24,14 @@ pub struct Phase {
 
 /// Shows what goes on: a spinner on a terminal, plain lines elsewhere.
 #[derive(Debug)]
-pub struct Progress {
+pub(crate) struct Progress {
     bar: Option<ProgressBar>,
     started: Instant,
     last: String,
 }
 
 impl Progress {
-    pub fn begin(number: usize, name: &str) -> Self {
+    pub(crate) fn begin(number: usize, name: &str) -> Self {
         let bar = std::io::stdout().is_terminal().then(|| {
             let bar = ProgressBar::new_spinner();
             let style = ProgressStyle::with_template("{spinner} {prefix} {wide_msg}");
@@ -47,7 +47,7 @@ impl Progress {
     }
 
     /// Says how far it is; says nothing twice.
-    pub fn say(&mut self, what: impl Into<String>) {
+    pub(crate) fn say(&mut self, what: impl Into<String>) {
         let what = what.into();
         if what == self.last {
             return;
@@ -59,17 +59,22 @@ impl Progress {
         self.last = what;
     }
 
-    pub fn end(self, number: usize, phase: &Phase) {
+    pub(crate) fn end(self, number: usize, phase: &Phase) {
         if let Some(bar) = &self.bar {
             bar.finish_and_clear();
         }
         let mark = if phase.ok { "ok" } else { "FAILED" };
-        println!("{number}. {}: {mark} after {:.2} s: {}", phase.name, phase.took.as_secs_f64(), phase.result);
+        println!(
+            "{number}. {}: {mark} after {:.2} s: {}",
+            phase.name,
+            phase.took.as_secs_f64(),
+            phase.result
+        );
     }
 }
 
 /// The table at the end.
-pub fn print(phases: &[Phase], counts: &Counts) {
+pub(crate) fn print(phases: &[Phase], counts: &Counts) {
     println!("\n{:<28} {:>7} {:>9} {:>9} {:>7}", "phase", "result", "seconds", "requests", "failed");
     println!("{}", "-".repeat(64));
     for phase in phases {
@@ -85,7 +90,7 @@ pub fn print(phases: &[Phase], counts: &Counts) {
 }
 
 /// The same as JSON, for `--report`.
-pub fn write(path: &Path, phases: &[Phase], counts: &Counts) -> anyhow::Result<()> {
+pub(crate) fn write(path: &Path, phases: &[Phase], counts: &Counts) -> anyhow::Result<()> {
     let report = json!({
         "phases": phases.iter().map(|p| json!({
             "name": p.name,
@@ -94,5 +99,6 @@ pub fn write(path: &Path, phases: &[Phase], counts: &Counts) -> anyhow::Result<(
         })).collect::<Vec<_>>(),
         "requests": { "total": counts.total(), "failed": counts.failed() },
     });
-    std::fs::write(path, format!("{report}\n")).with_context(|| format!("writing the report to {}", path.display()))
+    std::fs::write(path, format!("{report}\n"))
+        .with_context(|| format!("writing the report to {}", path.display()))
 }

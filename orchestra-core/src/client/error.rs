@@ -31,7 +31,7 @@ pub enum ClientError {
     },
     /// The text or JSON is not an object of its kind. Nothing was stored.
     #[error(transparent)]
-    Manifest(#[from] ManifestError),
+    Manifest(Box<ManifestError>),
     /// Something refuses the change: a missing namespace, an admission, a disruption budget.
     #[error("{key} was refused: {why}")]
     Denied {
@@ -53,6 +53,12 @@ pub enum ClientError {
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
+}
+
+impl From<ManifestError> for ClientError {
+    fn from(error: ManifestError) -> Self {
+        Self::Manifest(Box::new(error))
+    }
 }
 
 impl ClientError {

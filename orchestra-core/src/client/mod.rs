@@ -277,7 +277,6 @@ impl Client {
     }
 
     /// Begins a change of several objects that happens whole or not at all.
-    #[must_use]
     pub fn transaction(&self) -> Transaction<'_> {
         Transaction::new(self)
     }

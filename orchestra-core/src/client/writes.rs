@@ -40,10 +40,13 @@ impl Writes {
         for (kind, revision) in log.last {
             caches.wait_for(&kind, revision).await;
         }
+        if !log.unknown {
+            return Ok(());
+        }
         let mut failures = 0;
-        while log.unknown {
+        loop {
             match caches.barrier().await {
-                Ok(()) => break,
+                Ok(()) => return Ok(()),
                 Err(StoreError::Closed) => return Err(StoreError::Closed),
                 Err(_) => {
                     failures += 1;
@@ -51,6 +54,5 @@ impl Writes {
                 }
             }
         }
-        Ok(())
     }
 }

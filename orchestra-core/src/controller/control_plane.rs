@@ -2,8 +2,8 @@
 
 use super::{
     AutoscalerController, DeploymentController, DisruptionController, EndpointsController, GarbageCollector,
-    NODE_LEASE_NAMESPACE, NamespaceController, NodeLifecycleController, NodeLifecycleOptions, ReplicaSetController,
-    Rollouts, Scaling, Schedulers, SchedulingLoop, WorkloadIndexes,
+    NODE_LEASE_NAMESPACE, NamespaceController, NodeLifecycleController, NodeLifecycleOptions,
+    ReplicaSetController, Rollouts, Scaling, Schedulers, SchedulingLoop, WorkloadIndexes,
 };
 use crate::client::{Client, ClientError, DEFAULT_NAMESPACE};
 use crate::engine::{Caches, Recorder, Tasks};

@@ -19,15 +19,16 @@ pub use autoscaler::{
 };
 pub use control_plane::{ControlPlaneOptions, bootstrap, start};
 pub use deployment::{
-    DeploymentController, HASH_LABEL, REVISION, ROLLBACK_ON_FAILURE, ROLLED_BACK, ROLLOUT, Rollouts, UNDO_TO, is_rolled_out, undo,
+    DeploymentController, HASH_LABEL, REVISION, ROLLBACK_ON_FAILURE, ROLLED_BACK, ROLLOUT, Rollouts, UNDO_TO,
+    is_rolled_out, undo,
 };
 pub use disruption::DisruptionController;
 pub use endpoints::{EndpointsController, TRAFFIC_LABEL};
 pub use garbage::GarbageCollector;
 pub use namespace::NamespaceController;
-pub use scheduling::{Schedulers, SchedulingLoop};
 pub use node_lifecycle::{
     NODE_LEASE_NAMESPACE, NOT_READY, NodeLifecycleController, NodeLifecycleOptions, UNREACHABLE,
 };
 pub use replica_set::ReplicaSetController;
+pub use scheduling::{Schedulers, SchedulingLoop};
 pub use workload::WorkloadIndexes;

@@ -157,10 +157,10 @@ impl<T: Resource> Cache<T> {
         self.wait_for(Revision::ZERO).await;
     }
 
-    fn apply(&self, handlers: &Handlers<T>, key: &ObjectKey, new: Option<Arc<T>>) {
+    fn apply(&self, handlers: &Handlers<T>, key: &ObjectKey, new: Option<&Arc<T>>) {
         let old = {
             let mut objects = self.objects.write().unwrap_or_else(PoisonError::into_inner);
-            match &new {
+            match new {
                 Some(object) => objects.insert(key.clone(), Arc::clone(object)),
                 None => objects.remove(key),
             }
@@ -168,7 +168,7 @@ impl<T: Resource> Cache<T> {
         if old.is_none() && new.is_none() {
             return;
         }
-        let change = CacheChange { key, old: old.as_ref(), new: new.as_ref() };
+        let change = CacheChange { key, old: old.as_ref(), new };
         handlers.indexes.iter().chain(&handlers.listeners).for_each(|handler| handler(&change));
     }
 
@@ -190,7 +190,7 @@ impl<T: Resource> Cache<T> {
             if self.get(&key).is_none_or(newer)
                 && let Some(object) = object.downcast::<T>()
             {
-                self.apply(&handlers, &key, Some(object));
+                self.apply(&handlers, &key, Some(&object));
             }
         }
         for key in gone {
@@ -226,7 +226,7 @@ impl<T: Resource> Cache<T> {
             let handlers = self.lock_handlers();
             for change in event.changes.iter() {
                 let new = change.object.clone().and_then(AnyObjectExt::downcast::<T>);
-                self.apply(&handlers, &change.key, new);
+                self.apply(&handlers, &change.key, new.as_ref());
             }
             drop(handlers);
             self.publish(event.revision);

@@ -64,7 +64,9 @@ pub struct Controller {
     primary: Vec<Resync>,
 }
 
-struct Resync(Box<dyn Fn(&Queue<ObjectKey>) + Send + Sync>);
+type AddAll = dyn Fn(&Queue<ObjectKey>) + Send + Sync;
+
+struct Resync(Box<AddAll>);
 
 impl Debug for Resync {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

@@ -65,7 +65,6 @@ impl Tasks {
     }
 
     /// Resolves when the group is told to end.
-    #[must_use]
     pub fn cancelled(&self) -> WaitForCancellationFutureOwned {
         self.cancel.clone().cancelled_owned()
     }

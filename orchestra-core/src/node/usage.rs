@@ -68,13 +68,16 @@ impl Meter {
             self.last.insert(container.id.clone(), (container.cpu_nanos, container.at));
             let Some((before, since)) = last.get(&container.id) else { continue };
             let window = container.at.since(*since);
-            let Some(milli) = milli_cpus(container.cpu_nanos.saturating_sub(*before), window) else { continue };
+            let Some(milli) = milli_cpus(container.cpu_nanos.saturating_sub(*before), window) else {
+                continue;
+            };
             let memory = i64::try_from(container.memory).unwrap_or(i64::MAX);
             let used = ResourceList::from([
                 ("cpu".to_owned(), Quantity::from_milli(milli)),
                 ("memory".to_owned(), Quantity::from_bytes(memory)),
             ]);
-            let pod = pods.entry(container.pod_uid.clone()).or_insert((BTreeMap::new(), container.at, window));
+            let pod =
+                pods.entry(container.pod_uid.clone()).or_insert((BTreeMap::new(), container.at, window));
             pod.0.insert(container.name.to_string(), used);
         }
         for (uid, (containers, at, window)) in pods {

@@ -16,11 +16,12 @@ use async_trait::async_trait;
 
 pub use error::RuntimeError;
 pub use spec::{
-    ContainerLimits, ContainerSpec, DEFAULT_GRACE, ImageSpec, Mount, MountSource, PortMapping, RegistryAuth, SandboxSpec,
+    ContainerLimits, ContainerSpec, DEFAULT_GRACE, ImageSpec, Mount, MountSource, PortMapping, RegistryAuth,
+    SandboxSpec,
 };
 pub use state::{
-    ContainerId, ContainerState, ContainerStats, ContainerStatus, ImageInfo, RuntimeEvent, RuntimeInfo, SandboxId,
-    SandboxState, SandboxStatus,
+    ContainerId, ContainerState, ContainerStats, ContainerStatus, ImageInfo, RuntimeEvent, RuntimeInfo,
+    SandboxId, SandboxState, SandboxStatus,
 };
 pub use stream::{EventStream, ExecOptions, ExecSession, LogChunk, LogOptions, LogSource, LogStream};
 
@@ -56,7 +57,11 @@ pub trait Runtime: Debug + Send + Sync + 'static {
     ///
     /// # Errors
     /// [`RuntimeError::ImageNotFound`], or a transient failure to fetch it.
-    async fn pull_image(&self, image: &ImageSpec, auth: Option<&RegistryAuth>) -> Result<ImageInfo, RuntimeError>;
+    async fn pull_image(
+        &self,
+        image: &ImageSpec,
+        auth: Option<&RegistryAuth>,
+    ) -> Result<ImageInfo, RuntimeError>;
 
     /// The image, where it is present.
     ///
@@ -99,7 +104,11 @@ pub trait Runtime: Debug + Send + Sync + 'static {
     ///
     /// # Errors
     /// [`RuntimeError::ImageNotFound`] where its image is not present; see [`RuntimeError`].
-    async fn create_container(&self, sandbox: &SandboxId, spec: &ContainerSpec) -> Result<ContainerId, RuntimeError>;
+    async fn create_container(
+        &self,
+        sandbox: &SandboxId,
+        spec: &ContainerSpec,
+    ) -> Result<ContainerId, RuntimeError>;
 
     /// Starts a created container. A container runs once: one that has exited is not started again.
     ///
@@ -147,7 +156,8 @@ pub trait Runtime: Debug + Send + Sync + 'static {
     ///
     /// # Errors
     /// [`RuntimeError::Start`] where the program can't be run; see [`RuntimeError`].
-    async fn exec(&self, container: &ContainerId, options: &ExecOptions) -> Result<ExecSession, RuntimeError>;
+    async fn exec(&self, container: &ContainerId, options: &ExecOptions)
+    -> Result<ExecSession, RuntimeError>;
 
     /// What all running containers of this cluster use now, in one call.
     ///
