@@ -89,14 +89,13 @@ impl Addresses {
     pub(crate) fn allocate(&self) -> io::Result<Ipv4Addr> {
         self.with(|state| {
             let now = Instant::now();
-            state.resting.retain(|_, until| *until > now);
-            if let Some(ip) = state.free() {
+            if let Some(ip) = state.free(now) {
                 return Ok(state.take(ip));
             }
             let (block, claim) = self.claim(state)?;
             state.blocks.insert(block, claim);
             state.cursor = Some(Ipv4Addr::from(base(block)));
-            let ip = state.free().ok_or_else(|| io::Error::other("a new block has no free address"))?;
+            let ip = state.free(now).ok_or_else(|| io::Error::other("a new block has no free address"))?;
             Ok(state.take(ip))
         })
     }
@@ -140,26 +139,29 @@ impl Addresses {
 
 impl State {
     fn take(&mut self, ip: Ipv4Addr) -> Ipv4Addr {
+        self.resting.remove(&ip);
         self.used.insert(ip);
         self.cursor = Some(ip);
         ip
     }
 
     /// The first free address after the cursor, going round: the one that rested longest comes last.
-    fn free(&self) -> Option<Ipv4Addr> {
-        let taken = self.used.len() + self.resting.len();
-        if self.blocks.is_empty() || taken >= self.blocks.len() * ((1 << BLOCK_BITS) - 2) {
-            return None;
-        }
-        let cursor = self.cursor.map_or(0, u32::from);
-        let all =
-            || self.blocks.keys().flat_map(|block| base(*block) + 1..base(*block) + (1 << BLOCK_BITS) - 1);
-        let ahead = all().filter(|ip| *ip > cursor);
-        let behind = all().filter(|ip| *ip <= cursor);
-        ahead
-            .chain(behind)
-            .map(Ipv4Addr::from)
-            .find(|ip| !self.used.contains(ip) && !self.resting.contains_key(ip))
+    fn free(&self, now: Instant) -> Option<Ipv4Addr> {
+        let size = 1 << BLOCK_BITS;
+        // Behind the cursor in its own block, then the other blocks in order, then its own from the start.
+        let (at, own) = match self.cursor.map(|ip| (u32::from(ip), block_of(ip))) {
+            Some((at, own)) if self.blocks.contains_key(&own) => (at, own),
+            _ => {
+                let first = *self.blocks.first_key_value()?.0;
+                (base(first), first)
+            }
+        };
+        let others = self.blocks.range(own + 1..).chain(self.blocks.range(..own));
+        let others = others.flat_map(|(block, _)| base(*block) + 1..base(*block) + size - 1);
+        let rest = at + 1..base(own) + size - 1;
+        let start = base(own) + 1..=at;
+        let mut all = rest.chain(others).chain(start).map(Ipv4Addr::from);
+        all.find(|ip| !self.used.contains(ip) && self.resting.get(ip).is_none_or(|until| *until <= now))
     }
 }
 

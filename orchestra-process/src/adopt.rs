@@ -3,7 +3,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io;
-use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 use tokio::sync::watch;
@@ -60,12 +59,8 @@ fn adopt_container(
     same_boot: bool,
 ) -> io::Result<()> {
     let record = entry.record;
-    let dir = core.container_dir(&record.id);
-    let log = ContainerLog::recover(
-        Core::log_paths(&core.root, &record.id),
-        core.settings.log,
-        entry.end.is_some(),
-    )?;
+    let dir = core.slots.dir(record.slot);
+    let log = ContainerLog::recover(core.log_paths(&record), core.settings.log, entry.end.is_some())?;
     let started_at = entry.started.as_ref().map(|started| started.at);
     let run = match (&entry.end, &entry.started) {
         (Some(end), _) => Run::Ended { end: end.clone(), started: started_at },
@@ -131,21 +126,13 @@ fn unrecorded(core: &Core, id: &Arc<str>, processes: &mut Vec<Marked>) -> io::Re
 fn clean(core: &Core) -> io::Result<()> {
     let known = |id: &str| core.index().get(id).is_some();
     core.cgroups.clean(&known);
-    for dir in ["containers", "logs"] {
-        for name in names(&core.root.join(dir))? {
-            if !known(&name) {
-                fs::remove_dir_all(core.root.join(dir).join(name))?;
-            }
+    let logs = core.root.join("logs");
+    for entry in fs::read_dir(&logs)? {
+        let name = entry?.file_name().to_string_lossy().into_owned();
+        if !known(&name) {
+            fs::remove_dir_all(logs.join(name))?;
         }
     }
-    for name in names(&core.root.join("spool"))? {
-        if !name.rsplit_once('.').is_some_and(|(id, _)| known(id)) {
-            fs::remove_file(core.root.join("spool").join(name))?;
-        }
-    }
-    Ok(())
-}
-
-fn names(dir: &Path) -> io::Result<Vec<String>> {
-    fs::read_dir(dir)?.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned())).collect()
+    let used = core.index().all().iter().map(|container| container.record.slot).collect();
+    core.slots.recover(&used)
 }

@@ -24,6 +24,7 @@ use crate::journal::Journal;
 use crate::keeper::{self, Keeper};
 use crate::log::LogLimits;
 use crate::runtime::ProcessRuntime;
+use crate::slots::Slots;
 use crate::state::{Core, Index, MAX_EVENTS, Settings};
 use crate::{adopt, launch, procfs};
 
@@ -175,15 +176,18 @@ impl ProcessRuntimeBuilder {
         for (name, image) in self.images {
             images.register(name, image);
         }
+        let slots = Slots::new(&root);
+        let keeper = Keeper::new(slots.spool_dir())?;
         let core = Arc::new(Core {
             instance: contents.instance.clone(),
             settings: Settings { log: self.log, inherited_env: launch::inherited_env() },
             clock: self.clock,
             images,
             addresses: Addresses::new(&root.to_string_lossy(), self.quarantine),
+            slots,
             cgroups: Cgroups::new(self.cgroups, &contents.instance),
             journal: Journal::start(&journal, contents.clone())?,
-            keeper: Keeper::new(&root.join("spool"))?,
+            keeper,
             index: Mutex::new(Index::default()),
             events: broadcast::Sender::new(MAX_EVENTS),
             tasks: TaskTracker::new(),
@@ -206,11 +210,10 @@ impl ProcessRuntimeBuilder {
 /// Makes the directories. Only the ones on the way to a container's own are open to other users, to be passed.
 fn prepare(root: &Path) -> io::Result<File> {
     DirBuilder::new().recursive(true).mode(0o711).create(root)?;
-    for (dir, mode) in [("containers", 0o711), ("spool", 0o700), ("logs", 0o700)] {
-        match DirBuilder::new().mode(mode).create(root.join(dir)) {
-            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
-            _ => {}
-        }
+    Slots::prepare(root)?;
+    match DirBuilder::new().mode(0o700).create(root.join("logs")) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+        _ => {}
     }
     fs::OpenOptions::new().write(true).create(true).truncate(false).open(root.join("lock"))
 }

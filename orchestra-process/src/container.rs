@@ -1,9 +1,5 @@
 //! The life of a container.
 
-use std::fs::{self, DirBuilder};
-use std::io;
-use std::os::unix::fs::DirBuilderExt;
-use std::path::Path;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -24,6 +20,13 @@ use crate::state::{Container, Core, Process, Run, Sandbox};
 
 /// The longest name of a container: a DNS label's.
 const MAX_NAME: usize = 63;
+
+/// Whether creating a container takes no longer than going to another thread for it: where it needs no files but
+/// its own directory, and nothing else is done to its sandbox.
+pub(crate) fn is_quick(core: &Core, sandbox: &str, spec: &ContainerSpec) -> bool {
+    let plain = spec.mounts.is_empty() && spec.working_dir.is_none() && core.slots.has_free();
+    plain && core.index().sandboxes.get(sandbox).is_none_or(|sandbox| sandbox.op.try_lock().is_ok())
+}
 
 /// Creates a container, or finds it.
 pub(crate) fn create(
@@ -51,8 +54,8 @@ pub(crate) fn create(
         let why = "it is not present; pull it first".to_owned();
         return Err(RuntimeError::ImageNotFound { image: spec.image.name.clone(), why });
     };
-    let dir = core.container_dir(&id);
-    make_dir(&dir, spec.run_as).map_err(|error| failed(&id, "create its directory", error))?;
+    let slot = core.slots.take(spec.run_as).map_err(|error| failed(&id, "create its directory", error))?;
+    let dir = core.slots.dir(slot);
     let context = Context {
         id: &id,
         instance: &core.instance,
@@ -68,6 +71,7 @@ pub(crate) fn create(
                 sandbox: Arc::clone(&sandbox.record.id),
                 name: Arc::clone(&spec.name),
                 attempt: spec.attempt,
+                slot,
                 image: spec.image.name.clone(),
                 image_id: info.id,
                 at: core.now(),
@@ -78,13 +82,13 @@ pub(crate) fn create(
         });
     match created {
         Ok(record) => {
-            core.index().insert(new(core, Arc::clone(&sandbox), record, dir.clone()));
+            core.index().insert(new(core, Arc::clone(&sandbox), record, dir));
             core.changed(&sandbox.record);
             Ok(ContainerId(id))
         }
         Err(error) => {
-            if let Err(error) = fs::remove_dir_all(&dir) {
-                tracing::warn!(container = %id, %error, "the directory of a failed container can't be removed");
+            if let Err(error) = core.slots.give_back(slot, spec.run_as) {
+                tracing::warn!(container = %id, %error, "the directory of a failed container can't be emptied");
             }
             Err(error)
         }
@@ -97,7 +101,7 @@ fn new(
     record: Arc<ContainerRecord>,
     dir: std::path::PathBuf,
 ) -> Arc<Container> {
-    let log = ContainerLog::new(Core::log_paths(&core.root, &record.id), core.settings.log);
+    let log = ContainerLog::new(core.log_paths(&record), core.settings.log);
     Arc::new(Container {
         record,
         sandbox,
@@ -108,21 +112,6 @@ fn new(
         execs: Mutex::default(),
         cpu_nanos: AtomicU64::new(0),
     })
-}
-
-fn make_dir(dir: &Path, user: Option<(u32, Option<u32>)>) -> io::Result<()> {
-    match DirBuilder::new().mode(0o700).create(dir) {
-        // Left by a creation that was cut short: nobody knows of it.
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-            fs::remove_dir_all(dir)?;
-            DirBuilder::new().mode(0o700).create(dir)?;
-        }
-        created => created?,
-    }
-    match user {
-        Some((user, group)) => std::os::unix::fs::chown(dir, Some(user), Some(group.unwrap_or(user))),
-        None => Ok(()),
-    }
 }
 
 /// Starts a container, or finds that it runs or has run.
@@ -217,16 +206,19 @@ pub(crate) fn remove(core: &Core, container: &Arc<Container>) -> Result<(), Runt
         }
         Run::Created | Run::Ended { .. } => {}
     }
-    let removed = container.log.remove().and_then(|()| match fs::remove_dir_all(&container.dir) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-        _ => Ok(()),
-    });
-    removed
+    let (slot, user) = (container.record.slot, container.record.launch.user);
+    container
+        .log
+        .remove()
         .and_then(|()| core.journal.append(Record::ContainerRemoved { id: Arc::clone(id) }))
         .map_err(|error| failed(id, "remove it", error))?;
     *run = Run::Removed;
     drop(run);
     core.index().remove(container);
+    // Only now is the slot free for the next one. Where it can't be emptied it is left out.
+    if let Err(error) = core.slots.give_back(slot, user) {
+        tracing::warn!(container = %id, %error, "the directory of a removed container can't be emptied");
+    }
     core.changed(&container.sandbox.record);
     Ok(())
 }

@@ -18,6 +18,7 @@ use rustix::fs::inotify::{self, ReadFlags, WatchFlags};
 
 use crate::exec::ExecProcess;
 use crate::reap;
+use crate::slots::Slots;
 use crate::state::{Container, Core};
 
 /// Events taken at once. More wait in the kernel.
@@ -95,23 +96,21 @@ impl Keeper {
         Some(taken)
     }
 
-    /// The containers whose spools were written to; `None` where the kernel lost count.
-    fn written(&self) -> io::Result<Option<BTreeSet<String>>> {
-        let mut ids = BTreeSet::new();
+    /// The slots whose spools were written to; `None` where the kernel lost count.
+    fn written(&self) -> io::Result<Option<BTreeSet<u32>>> {
+        let mut slots = BTreeSet::new();
         let mut buffer = [MaybeUninit::uninit(); INOTIFY_BUFFER];
         let mut events = inotify::Reader::new(&self.spools, &mut buffer);
         loop {
             let event = match events.next() {
-                Err(rustix::io::Errno::WOULDBLOCK) => return Ok(Some(ids)),
+                Err(rustix::io::Errno::WOULDBLOCK) => return Ok(Some(slots)),
                 event => event?,
             };
             if event.events().contains(ReadFlags::QUEUE_OVERFLOW) {
                 return Ok(None);
             }
             let name = event.file_name().and_then(|name| name.to_str().ok());
-            if let Some(id) = name.and_then(|name| name.rsplit_once('.')) {
-                ids.insert(id.0.to_owned());
-            }
+            slots.extend(name.and_then(Slots::of_spool));
         }
     }
 }
@@ -161,9 +160,9 @@ fn end_execs(keeper: &Keeper) {
 
 fn note_written(core: &Core, backlog: &mut BTreeMap<Arc<str>, Arc<Container>>) {
     let containers = match core.keeper.written() {
-        Ok(Some(ids)) => {
+        Ok(Some(slots)) => {
             let index = core.index();
-            ids.iter().filter_map(|id| index.get(id)).collect()
+            slots.iter().filter_map(|slot| index.in_slot(*slot)).collect()
         }
         Ok(None) => core.index().all(),
         Err(error) => {

@@ -22,6 +22,7 @@ mod reap;
 mod record;
 mod runtime;
 mod sandbox;
+mod slots;
 mod spawn;
 mod state;
 mod stats;

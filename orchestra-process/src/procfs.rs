@@ -5,7 +5,13 @@ use std::io::{self, Read};
 
 /// How much of a process's environment is looked at. A marker further back is not seen; Linux allows more,
 /// but an environment of this size is already out of the ordinary.
-const MAX_ENVIRON: u64 = 256 * 1024;
+const MAX_ENVIRON: usize = 256 * 1024;
+
+/// `/proc/<pid>/stat` holds some fifty numbers and a name of at most 64 bytes.
+const MAX_STAT: usize = 2048;
+
+/// Read at once of an environment: most are smaller.
+const ENVIRON_READ: usize = 8 * 1024;
 
 /// The parts of `/proc/<pid>/stat` that are needed, see proc(5).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,8 +33,11 @@ impl Stat {
 }
 
 pub(crate) fn stat(pid: i32) -> io::Result<Stat> {
-    let text = fs::read(format!("/proc/{pid}/stat"))?;
-    parse_stat(&text).ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "unreadable /proc/<pid>/stat"))
+    // In one read: the kernel makes the whole text at the first one.
+    let mut text = [0; MAX_STAT];
+    let read = fs::File::open(format!("/proc/{pid}/stat"))?.read(&mut text)?;
+    parse_stat(&text[..read])
+        .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "unreadable /proc/<pid>/stat"))
 }
 
 /// The second field is the program's name in parentheses, and may hold anything, so parse from its end.
@@ -61,10 +70,16 @@ pub(crate) fn pids() -> io::Result<Vec<i32>> {
 
 /// The value of a variable in the environment a process was started with, where it may be read.
 pub(crate) fn environ_value(pid: i32, name: &[u8], buffer: &mut Vec<u8>) -> Option<String> {
-    buffer.clear();
-    let file = fs::File::open(format!("/proc/{pid}/environ")).ok()?;
-    file.take(MAX_ENVIRON).read_to_end(buffer).ok()?;
-    buffer.split(|byte| *byte == 0).find_map(|entry| {
+    let mut file = fs::File::open(format!("/proc/{pid}/environ")).ok()?;
+    let mut len = 0;
+    while len < MAX_ENVIRON {
+        buffer.resize(buffer.len().max(len + ENVIRON_READ), 0);
+        match file.read(&mut buffer[len..]).ok()? {
+            0 => break,
+            read => len += read,
+        }
+    }
+    buffer[..len].split(|byte| *byte == 0).find_map(|entry| {
         let value = entry.strip_prefix(name)?.strip_prefix(b"=")?;
         String::from_utf8(value.to_vec()).ok()
     })

@@ -65,6 +65,8 @@ pub(crate) struct ContainerRecord {
     pub(crate) sandbox: Arc<str>,
     pub(crate) name: Arc<str>,
     pub(crate) attempt: u32,
+    /// Which of the slots is its own.
+    pub(crate) slot: u32,
     pub(crate) image: String,
     pub(crate) image_id: String,
     pub(crate) at: Timestamp,

@@ -5,7 +5,7 @@ use std::fs::File;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr};
 use std::os::fd::OwnedFd;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -26,6 +26,7 @@ use crate::journal::Journal;
 use crate::keeper::Keeper;
 use crate::log::{ContainerLog, LogLimits, Paths};
 use crate::record::{ContainerRecord, End, SandboxRecord};
+use crate::slots::Slots;
 
 /// Events that may wait for a reader. One that falls further behind is told that it lost some, and lists: a
 /// thousand is more than all pods of an ordinary node at once.
@@ -145,6 +146,7 @@ pub(crate) struct Index {
     pub(crate) sandboxes: BTreeMap<Arc<str>, Arc<Sandbox>>,
     containers: BTreeMap<Key, Arc<Container>>,
     by_id: BTreeMap<Arc<str>, Arc<Container>>,
+    by_slot: BTreeMap<u32, Arc<Container>>,
 }
 
 fn key(record: &ContainerRecord) -> Key {
@@ -154,16 +156,22 @@ fn key(record: &ContainerRecord) -> Key {
 impl Index {
     pub(crate) fn insert(&mut self, container: Arc<Container>) {
         self.by_id.insert(Arc::clone(container.id()), Arc::clone(&container));
+        self.by_slot.insert(container.record.slot, Arc::clone(&container));
         self.containers.insert(key(&container.record), container);
     }
 
     pub(crate) fn remove(&mut self, container: &Container) {
         self.by_id.remove(container.id());
+        self.by_slot.remove(&container.record.slot);
         self.containers.remove(&key(&container.record));
     }
 
     pub(crate) fn get(&self, id: &str) -> Option<Arc<Container>> {
         self.by_id.get(id).cloned()
+    }
+
+    pub(crate) fn in_slot(&self, slot: u32) -> Option<Arc<Container>> {
+        self.by_slot.get(&slot).cloned()
     }
 
     pub(crate) fn all(&self) -> Vec<Arc<Container>> {
@@ -195,6 +203,7 @@ pub(crate) struct Core {
     pub(crate) clock: SharedClock,
     pub(crate) images: Images,
     pub(crate) addresses: Addresses,
+    pub(crate) slots: Slots,
     pub(crate) cgroups: Cgroups,
     pub(crate) journal: Journal,
     pub(crate) keeper: Keeper,
@@ -224,13 +233,9 @@ impl Core {
         drop(self.events.send(event));
     }
 
-    pub(crate) fn container_dir(&self, id: &str) -> PathBuf {
-        self.root.join("containers").join(id)
-    }
-
-    pub(crate) fn log_paths(root: &Path, id: &str) -> Paths {
-        let spool = |name: &str| root.join("spool").join(format!("{id}.{name}"));
-        Paths { spools: [spool("out"), spool("err")], dir: root.join("logs").join(id) }
+    /// Where the output of a container is.
+    pub(crate) fn log_paths(&self, record: &ContainerRecord) -> Paths {
+        Paths { spools: self.slots.spools(record.slot), dir: self.root.join("logs").join(record.id.as_ref()) }
     }
 
     pub(crate) fn status(&self, sandbox: &Sandbox) -> SandboxStatus {

@@ -37,6 +37,7 @@ pub(crate) fn container_record(id: &str) -> ContainerRecord {
         sandbox: "sandbox".into(),
         name: id.into(),
         attempt: 0,
+        slot: 0,
         image: "image".to_owned(),
         image_id: String::new(),
         at: Timestamp::EPOCH,

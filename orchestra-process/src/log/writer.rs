@@ -12,6 +12,7 @@ use rustix::fs::{FallocateFlags, OFlags, fallocate};
 use tokio::sync::watch;
 
 use super::line::Line;
+use crate::slots::{empty_file, open_spool};
 
 /// A longer line is split: the limit of Kubernetes' container runtimes.
 pub(crate) const MAX_LINE: usize = 16 * 1024;
@@ -150,8 +151,8 @@ impl ContainerLog {
 
     /// Opens the files into which the container will write.
     pub(crate) fn open_spools(&self) -> io::Result<[File; 2]> {
-        let open = |path| OpenOptions::new().append(true).create(true).mode(0o600).open(path);
-        Ok([open(&self.paths.spools[0])?, open(&self.paths.spools[1])?])
+        let [out, err] = &self.paths.spools;
+        Ok([open_spool(out)?, open_spool(err)?])
     }
 
     /// Moves what was written since. Returns whether there may be more.
@@ -176,15 +177,17 @@ impl ContainerLog {
         state.position.finished = true;
         self.position.send_replace(state.position);
         moved?;
-        self.paths.spools.iter().try_for_each(|spool| remove_file(spool))
+        self.paths.spools.iter().try_for_each(|spool| empty_file(spool))
     }
 
-    /// Removes log and spools.
+    /// Removes the log.
     pub(crate) fn remove(&self) -> io::Result<()> {
         let mut state = self.state();
         state.position.finished = true;
         self.position.send_replace(state.position);
-        self.paths.spools.iter().try_for_each(|spool| remove_file(spool))?;
+        if state.position.generation == 0 {
+            return Ok(());
+        }
         match fs::remove_dir_all(&self.paths.dir) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
             _ => Ok(()),

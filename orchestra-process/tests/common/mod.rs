@@ -34,9 +34,14 @@ impl Host {
 
     /// Checks that no file of a container is left.
     pub(crate) fn assert_empty(&self) {
-        for dir in ["containers", "logs", "spool"] {
-            let left: Vec<_> = std::fs::read_dir(self.0.join("test").join(dir)).unwrap().collect();
-            assert!(left.is_empty(), "left in {dir}: {left:?}");
+        let root = self.0.join("test");
+        assert_eq!(std::fs::read_dir(root.join("logs")).unwrap().count(), 0, "a log is left");
+        for slot in std::fs::read_dir(root.join("slots")).unwrap() {
+            let left: Vec<_> = std::fs::read_dir(slot.unwrap().path()).unwrap().collect();
+            assert!(left.is_empty(), "left in a container's directory: {left:?}");
+        }
+        for spool in std::fs::read_dir(root.join("spool")).unwrap() {
+            assert_eq!(spool.unwrap().metadata().unwrap().len(), 0, "output is left");
         }
     }
 }

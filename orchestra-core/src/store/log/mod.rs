@@ -27,7 +27,7 @@ use super::state::own_objects;
 use super::{Commit, Committed, Listing, Scope, Store, StoreError, Watch};
 use crate::model::{AnyObject, ObjectKey, Revision};
 use codec::SizeLimits;
-use writer::{Submitted, Writer};
+use writer::{Submitted, Writer, lock};
 
 /// A store in a directory of its own.
 ///
@@ -84,6 +84,10 @@ impl Drop for Handle {
     fn drop(&mut self) {
         self.writer.stop();
         self.writer.shared.close();
+        // Else the last to work on them lets them go.
+        if lock(&self.writer.queue).is_at_rest() {
+            self.writer.let_go();
+        }
     }
 }
 

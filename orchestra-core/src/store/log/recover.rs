@@ -63,12 +63,13 @@ pub(super) fn recover(
     for base in bases {
         let path = segments.dir.join(segment::name(base));
         // A snapshot ends a segment, so that one which begins before it also ends before it.
-        let found = if base < covered { None } else { replay.segment(&*segments.disk, &path)? };
-        replay.state.skip_to(base);
-        let Some(found) = found else {
+        if base < covered {
             superfluous.push(path);
             continue;
-        };
+        }
+        let found = replay.segment(&*segments.disk, &path, base)?;
+        // Whatever became of it: no other segment gets its base, and no commit a revision that it may have had.
+        replay.state.skip_to(base);
         newest = found.newest.map(|at| (path.clone(), at));
         segments.old.push(Old { base, path, len: found.len });
     }
@@ -78,7 +79,7 @@ pub(super) fn recover(
         make_sure(&*segments.disk, &segments.dir, &path, &at)?;
     }
     if !is_empty {
-        replay.state.skip_to(Revision(replay.state.revision().0 + SKIPPED));
+        replay.state.skip_to(Revision(replay.state.revision().0.saturating_add(SKIPPED)));
     }
     segments.last = replay.last;
     segments.base = replay.state.revision();
@@ -110,8 +111,8 @@ struct Placed {
 }
 
 impl Replay<'_> {
-    /// Replays the segment at `path`; `None`: there is nothing in it, as its first write did not come about.
-    fn segment(&mut self, disk: &dyn Disk, path: &Path) -> Result<Option<Found>, StoreError> {
+    /// Replays the segment at `path`. There may be nothing in it, where its first write did not come about.
+    fn segment(&mut self, disk: &dyn Disk, path: &Path, base: Revision) -> Result<Found, StoreError> {
         let unreadable = |error: io::Error| super::failed("read", path, error);
         let (mut file, len) = disk.read(path).map_err(unreadable)?;
         let mut head = Vec::new();
@@ -124,9 +125,15 @@ impl Replay<'_> {
                 if frame::contains_frame(&head) {
                     return Err(damaged(path, "its header is damaged"));
                 }
-                return Ok(None);
+                return Ok(Found { len, newest: None });
             }
         };
+        if header.base != base {
+            return Err(damaged(
+                path,
+                &format!("it is the segment after {}, under another's name", header.base),
+            ));
+        }
         self.follows(path, header)?;
         let mut frames = Frames::new(file, segment::HEADER as u64, len);
         let mut newest = None;
@@ -152,7 +159,7 @@ impl Replay<'_> {
                 }
             }
         }
-        Ok(Some(Found { len, newest }))
+        Ok(Found { len, newest })
     }
 
     /// Checks that nothing is missing between what was read so far and the segment with `header`.

@@ -27,12 +27,9 @@ impl Turn {
     }
 
     pub(super) fn run(mut self) {
-        loop {
-            let group = lock(&self.writer.queue).take_group();
-            if group.is_empty() {
-                break;
-            }
-            self.writer.write(group);
+        let mut group = lock(&self.writer.queue).take_group();
+        while !group.is_empty() {
+            group = self.writer.write(group);
         }
         self.at_rest = true;
     }
@@ -123,6 +120,12 @@ impl Writer {
         lock(&self.queue).closing = true;
     }
 
+    /// Lets go of the files. Nobody may be at work on them.
+    pub(super) fn let_go(&self) {
+        *lock(&self.segments) = None;
+        *lock(&self.lock) = None;
+    }
+
     /// Writes what waits, and lets go of the files.
     ///
     /// # Errors
@@ -140,8 +143,7 @@ impl Writer {
             rest.await;
         }
         self.shared.close();
-        *lock(&self.segments) = None;
-        *lock(&self.lock) = None;
+        self.let_go();
         lock(&self.queue).broken.as_ref().map_or(Ok(()), |error| Err(broken(error)))
     }
 }

@@ -18,11 +18,15 @@ use super::segment::AppendError;
 use super::segments::{Segments, SnapshotPolicy};
 use super::turn::Turn;
 use super::{codec, frame};
+use crate::model::Revision;
 use crate::store::shared::Shared;
 use crate::store::{Commit, Committed, StoreError};
 
 /// How many bytes of commits may wait to be written; further ones wait for room first. Far more than a sync's worth.
 pub(super) const ROOM: u32 = 64 << 20;
+
+/// How many bytes a commit has in the log beside its writes, and a frame beside its commits, at most.
+const COMMIT_OVERHEAD: usize = 32;
 
 /// Writes what is committed to the log, and then to the state.
 #[derive(Debug)]
@@ -126,64 +130,78 @@ impl Writer {
         }
     }
 
-    /// Writes `group` as one frame and answers it.
-    pub(super) fn write(self: &Arc<Self>, group: Vec<Item>) {
-        let writes = || group.iter().filter_map(Item::write);
-        let Some(last) = writes().next_back().map(|(prepared, _)| prepared.event.revision) else {
-            self.done(group);
-            return;
-        };
-        let mut frame = Vec::with_capacity(writes().map(|(_, body)| body.len() + 32).sum());
-        let framed = frame::write(&mut frame, |buffer| {
-            writes().try_for_each(|(prepared, body)| {
-                codec::put_commit(buffer, prepared.event.revision, prepared.epoch, body)
-            })
-        });
+    /// Writes `group` as one frame and answers it. Gives the next group: by the time that the last commit is
+    /// answered, the writer is at rest.
+    pub(super) fn write(self: &Arc<Self>, group: Vec<Item>) -> Vec<Item> {
         let started = Instant::now();
+        let commits = group.iter().filter_map(Item::write).count();
         let mut guard = lock(&self.segments);
-        let Some(segments) = guard.as_mut() else { return };
+        let Some(segments) = guard.as_mut() else { return Vec::new() };
         let path = segments.path();
-        match framed.map_err(AppendError::Refused).and_then(|()| segments.append(&frame, last)) {
+        match append(segments, &group) {
             Ok(()) => {
                 metrics::histogram!("orchestra_store_append_seconds").record(started.elapsed());
-                metrics::counter!("orchestra_store_commits_total").increment(writes().count() as u64);
-                self.done(group);
+                metrics::counter!("orchestra_store_commits_total").increment(commits as u64);
+                let last = self.show(&group);
                 if segments.snapshot_due(self.policy) {
                     self.start_snapshot(segments);
                 }
+                drop(guard);
+                let next = lock(&self.queue).take_group();
+                group.into_iter().for_each(|item| item.done(last));
+                next
             }
             Err(AppendError::Refused(error)) => {
                 tracing::warn!(path = %path.display(), %error, "commits could not be written and were refused");
                 let error = Arc::new(error);
-                let mut queue = lock(&self.queue);
-                let later = queue.abandon();
-                drop(queue);
+                let (later, next) = self.abandon(None);
                 group.into_iter().chain(later).for_each(|item| item.failed(refused(&error)));
+                next
             }
             Err(AppendError::Unknown(error)) => {
                 tracing::error!(path = %path.display(), %error, "the store can't write any more: open it again");
                 let error = Arc::new(error);
-                let mut queue = lock(&self.queue);
-                queue.broken = Some(Arc::clone(&error));
-                let later = queue.abandon();
-                drop(queue);
+                let (later, next) = self.abandon(Some(&error));
                 let unknown = || StoreError::OutcomeUnknown(Box::new(Arc::clone(&error)));
                 group.into_iter().for_each(|item| item.failed(unknown()));
                 // Nothing of these was written.
                 later.into_iter().for_each(|item| item.failed(broken(&error)));
+                next
             }
         }
     }
 
-    /// Makes a group that is on disk visible, and answers it.
-    fn done(&self, group: Vec<Item>) {
+    /// Makes a group that is on disk visible, and says what revision it led to.
+    fn show(&self, group: &[Item]) -> Revision {
         let prepared = || group.iter().filter_map(|item| item.write().map(|(prepared, _)| prepared));
         let mut queue = lock(&self.queue);
         let last = self.shared.apply(prepared());
         prepared().for_each(|prepared| queue.pending.settle(prepared));
-        drop(queue);
-        group.into_iter().for_each(|item| item.done(last));
+        last
     }
+
+    /// Takes everything that waits, as what it builds upon will not be, and the next group, of which there is none.
+    fn abandon(&self, broken: Option<&Arc<io::Error>>) -> (Vec<Item>, Vec<Item>) {
+        let mut queue = lock(&self.queue);
+        if let Some(error) = broken {
+            queue.broken = Some(Arc::clone(error));
+        }
+        (queue.abandon(), queue.take_group())
+    }
+}
+
+/// Appends the commits in `group` as one frame.
+fn append(segments: &mut Segments, group: &[Item]) -> Result<(), AppendError> {
+    let writes = || group.iter().filter_map(Item::write);
+    let Some(last) = writes().next_back().map(|(prepared, _)| prepared.event.revision) else { return Ok(()) };
+    let mut bytes = Vec::with_capacity(writes().map(|(_, body)| body.len() + COMMIT_OVERHEAD).sum());
+    let framed = frame::write(&mut bytes, |buffer| {
+        writes().try_for_each(|(prepared, body)| {
+            codec::put_commit(buffer, prepared.event.revision, prepared.epoch, body)
+        })
+    });
+    framed.map_err(AppendError::Refused)?;
+    segments.append(&bytes, last)
 }
 
 /// The runtime that lends threads for writing.
