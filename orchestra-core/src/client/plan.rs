@@ -140,6 +140,9 @@ impl<'c> Plan<'c> {
         if (o as &dyn std::any::Any).downcast_ref::<Node>().is_none() {
             o.clear_status();
         }
+        if let Some(namespace) = (o as &mut dyn std::any::Any).downcast_mut::<Namespace>() {
+            namespace.hold();
+        }
         let namespaced = o.info().namespaced;
         let meta = o.meta_mut();
         if !namespaced {

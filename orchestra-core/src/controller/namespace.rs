@@ -56,7 +56,7 @@ impl Reconciler for NamespaceController {
             wait_for_change(client, &scope, listing.revision).await?;
         }
         let mut empty = (*namespace).clone();
-        empty.spec.finalizers.retain(|f| f != "kubernetes");
+        empty.spec.finalizers.retain(|f| f != Namespace::FINALIZER);
         match client.update(empty).await {
             Err(error) if !error.is_not_found() => Err(error),
             _ => Ok(Next::OnChange),

@@ -65,10 +65,20 @@ pub enum NamespacePhase {
 }
 
 impl Namespace {
+    /// What holds a namespace until it is empty: Kubernetes' own.
+    pub const FINALIZER: &'static str = "kubernetes";
+
     /// A namespace.
     #[must_use]
     pub fn new(name: impl Into<String>) -> Self {
         Self { metadata: ObjectMeta::named(name), ..Self::default() }
+    }
+
+    /// Has the namespace controller agree before it disappears, as every stored namespace has.
+    pub(crate) fn hold(&mut self) {
+        if !self.spec.finalizers.iter().any(|f| f == Self::FINALIZER) {
+            self.spec.finalizers.push(Self::FINALIZER.to_owned());
+        }
     }
 
     /// Adds a label.
