@@ -33,14 +33,18 @@ impl Trouble {
 }
 
 impl Memory {
-    /// Takes note of a reading, unless a later one is known already.
+    /// Takes note of a reading, unless a later one is known already. Of two at the same time nobody can say which is
+    /// the later: the second is not used, and things are read once more.
     pub(crate) fn see(&mut self, seen: Seen, pod: Option<&Pod>, now: Moment, rng: &Rng) {
-        if seen.serial <= self.observed_serial {
+        if seen.serial <= self.observed_until {
+            if seen.serial > self.observed_serial {
+                self.changed_serial = self.changed_serial.max(seen.until);
+            }
             return;
         }
         match seen.result {
             Ok(status) => {
-                self.observed_serial = seen.serial;
+                (self.observed_serial, self.observed_until) = (seen.serial, seen.until);
                 self.observe_trouble = None;
                 self.observed = status.map_or(Observed::Absent, |s| Observed::Present(Arc::new(s)));
                 self.absorb(pod, now, rng);
@@ -209,7 +213,7 @@ impl Memory {
         let present = sandboxes.pop();
         self.leftovers = sandboxes.into_iter().map(|s| s.id).collect();
         self.files = true;
-        self.observed_serial = serial;
+        (self.observed_serial, self.observed_until) = (serial, serial);
         if let Some(pod) = pod {
             for (container, role) in roles(&pod.spec) {
                 self.recall(pod, container, role, now);

@@ -44,15 +44,16 @@ impl Shared {
 
     /// Tells every pod what the list shows of it, and takes those out of the list.
     pub(super) fn compare(&self, list: &mut BTreeMap<Uid, Vec<SandboxStatus>>, serial: u64) {
-        let now = self.now();
+        let (now, until) = (self.now(), self.next_serial());
         for (uid, slot) in self.lock().iter_mut() {
             let mut sandboxes = list.remove(uid).unwrap_or_default();
             sandboxes.sort_by_key(|s| s.attempt);
             let present = sandboxes.pop();
-            if serial > slot.memory.observed_serial {
+            if serial > slot.memory.observed_until {
                 slot.memory.leftovers = sandboxes.into_iter().map(|s| s.id).collect();
             }
-            slot.memory.see(Seen { serial, result: Ok(present) }, slot.pod.as_deref(), now, &self.rng);
+            let seen = Seen { serial, until, result: Ok(present) };
+            slot.memory.see(seen, slot.pod.as_deref(), now, &self.rng);
             self.queue.add(uid.clone());
         }
     }

@@ -113,7 +113,9 @@ pub(crate) enum Done {
 /// What the runtime showed.
 #[derive(Debug)]
 pub(crate) struct Seen {
-    /// Grows with each reading: a later number was read later.
+    /// When it was begun: it shows all that had happened by then.
     pub(crate) serial: u64,
+    /// When it had ended: it shows nothing that happened later.
+    pub(crate) until: u64,
     pub(crate) result: Result<Option<SandboxStatus>, RuntimeError>,
 }

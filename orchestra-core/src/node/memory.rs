@@ -101,6 +101,8 @@ pub(crate) struct Memory {
     pub(crate) observed: Observed,
     /// The number of the reading behind `observed`.
     pub(crate) observed_serial: u64,
+    /// When that reading had ended. One that was begun before may show things as they were earlier.
+    pub(crate) observed_until: u64,
     /// The number of the last sign that something has changed: a reading with a greater one shows it.
     pub(crate) changed_serial: u64,
     pub(crate) observe_trouble: Option<Trouble>,

@@ -11,6 +11,7 @@ mod defaults;
 mod env;
 mod env_rules;
 mod form;
+mod mode;
 mod placement_rules;
 mod probe;
 mod probe_rules;

@@ -14,6 +14,7 @@ pub struct ProjectedVolume {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub sources: Vec<VolumeProjection>,
     /// The permissions of the files, at most 0777; unless said otherwise 0644.
+    #[serde(deserialize_with = "super::mode::read")]
     pub default_mode: u32,
     /// Fields not acted on.
     #[serde(flatten)]

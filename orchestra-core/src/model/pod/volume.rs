@@ -107,6 +107,7 @@ pub struct ConfigMapVolume {
     #[serde(skip_serializing_if = "is_default")]
     pub optional: bool,
     /// The permissions of the files, at most 0777; unless said otherwise 0644.
+    #[serde(deserialize_with = "super::mode::read")]
     pub default_mode: u32,
     /// Fields not acted on.
     #[serde(flatten)]
@@ -138,6 +139,7 @@ pub struct SecretVolume {
     #[serde(skip_serializing_if = "is_default")]
     pub optional: bool,
     /// The permissions of the files, at most 0777; unless said otherwise 0644.
+    #[serde(deserialize_with = "super::mode::read")]
     pub default_mode: u32,
     /// Fields not acted on.
     #[serde(flatten)]
@@ -165,7 +167,7 @@ pub struct KeyToPath {
     /// The file's path, relative to the volume.
     pub path: String,
     /// The file's permissions, instead of the volume's.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "super::mode::read_some", skip_serializing_if = "Option::is_none")]
     pub mode: Option<u32>,
     /// Fields not acted on.
     #[serde(flatten)]
@@ -194,6 +196,7 @@ pub struct DownwardApiVolume {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub items: Vec<DownwardApiFile>,
     /// The permissions of the files, at most 0777; unless said otherwise 0644.
+    #[serde(deserialize_with = "super::mode::read")]
     pub default_mode: u32,
     /// Fields not acted on.
     #[serde(flatten)]
@@ -219,7 +222,7 @@ pub struct DownwardApiFile {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub resource_field_ref: Option<ResourceFieldSelector>,
     /// The file's permissions, instead of the volume's.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "super::mode::read_some", skip_serializing_if = "Option::is_none")]
     pub mode: Option<u32>,
     /// Fields not acted on.
     #[serde(flatten)]

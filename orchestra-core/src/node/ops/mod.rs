@@ -52,11 +52,12 @@ pub(super) async fn bounded<R>(
 /// Carries out a job. Where it touched the runtime, it also reads how things are after it.
 pub(crate) async fn run(shared: &Arc<Shared>, job: Job) -> (Done, Option<Seen>) {
     metrics::counter!("orchestra_node_operations_total", "operation" => name(&job.action)).increment(1);
+    // Taken before: what else is read meanwhile may show more than the answer.
+    let serial = shared.next_serial();
     let done = carry_out(shared, &job).await;
     let seen = match &done {
         Done::SandboxRun(Ok(sandbox)) => {
-            let serial = shared.next_serial();
-            Some(Seen { serial, result: Ok(Some(sandbox.clone())) })
+            Some(Seen { serial, until: shared.next_serial(), result: Ok(Some(sandbox.clone())) })
         }
         Done::Observed
         | Done::SandboxStopped(_)
@@ -139,7 +140,7 @@ async fn look(shared: &Arc<Shared>, job: &Job) -> Seen {
             .await
             .map(|all| all.into_iter().filter(|s| s.pod_uid == job.uid).max_by_key(|s| s.attempt)),
     };
-    Seen { serial, result }
+    Seen { serial, until: shared.next_serial(), result }
 }
 
 async fn run_sandbox(shared: &Arc<Shared>, job: &Job, attempt: u32) -> Done {

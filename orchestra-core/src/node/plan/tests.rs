@@ -71,7 +71,7 @@ impl Case {
 
     fn see(&mut self) -> &mut Self {
         self.serial += 1;
-        let seen = Seen { serial: self.serial, result: Ok(Some(self.sandbox.clone())) };
+        let seen = Seen { serial: self.serial, until: self.serial, result: Ok(Some(self.sandbox.clone())) };
         self.memory.see(seen, self.pod.as_ref(), self.now, &self.rng);
         self
     }
@@ -270,10 +270,29 @@ fn a_pod_that_never_restarts_does_not_run_again_after_a_reboot() {
     let mut case = Case::new(spec().restart_policy(RestartPolicy::Never));
     case.see().running("web", 0);
     case.serial += 1;
-    let seen = Seen { serial: case.serial, result: Ok(None) };
+    let seen = Seen { serial: case.serial, until: case.serial, result: Ok(None) };
     case.memory.see(seen, case.pod.as_ref(), case.now, &case.rng);
     assert!(case.does().is_empty());
     assert_eq!(case.phase(), PodPhase::Failed);
+    assert!(case.does().is_empty());
+}
+
+#[test]
+fn a_reading_that_was_begun_before_another_had_ended_is_not_used_and_things_are_read_again() {
+    let mut case = Case::new(spec());
+    case.see();
+    let before = case.sandbox.clone();
+    case.running("web", 0);
+    // While that one was under way from 7 to 9, this one began, and was answered as things were earlier.
+    let see = |case: &mut Case, serial, until, sandbox: &SandboxStatus| {
+        let seen = Seen { serial, until, result: Ok(Some(sandbox.clone())) };
+        case.memory.see(seen, case.pod.as_ref(), case.now, &case.rng);
+    };
+    let running = case.sandbox.clone();
+    see(&mut case, 7, 9, &running);
+    see(&mut case, 8, 10, &before);
+    assert_eq!(case.does(), ["observe"], "the container is not taken for lost, nor started a second time");
+    see(&mut case, 11, 12, &running);
     assert!(case.does().is_empty());
 }
 
@@ -459,7 +478,7 @@ fn what_nobody_knows_is_asked_before_anything_is_done() {
     case.memory.observed = Observed::Unknown;
     assert_eq!(case.does(), ["observe"]);
     let error = crate::runtime::RuntimeError::Unavailable { runtime: "sim".into(), source: "gone".into() };
-    case.memory.see(Seen { serial: 1, result: Err(error) }, case.pod.as_ref(), case.now, &case.rng);
+    case.memory.see(Seen { serial: 1, until: 1, result: Err(error) }, case.pod.as_ref(), case.now, &case.rng);
     assert!(case.does().is_empty());
     assert!(case.wakes_in().is_some_and(|wait| wait > Duration::ZERO));
 }
