@@ -8,6 +8,7 @@ use super::absorb_list::Found;
 use super::agent::Shared;
 use super::backoff::CALL_BACKOFF;
 use super::error::chain;
+use super::ops::{CALL_LIMIT, bounded};
 use super::register;
 use crate::runtime::{EventStream, RuntimeError, RuntimeEvent};
 
@@ -19,7 +20,7 @@ async fn insist<R, F: Future<Output = Result<R, RuntimeError>>>(
 ) -> R {
     let mut failures = 0;
     loop {
-        match call().await {
+        match bounded(CALL_LIMIT, &shared.node, what, call()).await {
             Ok(result) => return result,
             Err(error) => {
                 failures += 1;

@@ -34,7 +34,7 @@ pub(crate) struct Job {
 }
 
 /// Waits for a runtime call, up to a limit.
-pub(super) async fn bounded<R>(
+pub(in crate::node) async fn bounded<R>(
     limit: Duration,
     subject: &str,
     operation: &'static str,
