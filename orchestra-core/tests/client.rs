@@ -1,5 +1,12 @@
 //! The client on a memory store: what is stored, what is refused, and with which words.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    clippy::clone_on_ref_ptr,
+    reason = "a test fails by panicking, and may print"
+)]
+
 use std::sync::Arc;
 
 use orchestra_core::client::{

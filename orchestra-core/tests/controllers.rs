@@ -1,5 +1,12 @@
 //! The controllers on a memory store, with a paused clock: what they bring about, and what they leave alone.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    clippy::clone_on_ref_ptr,
+    reason = "a test fails by panicking, and may print"
+)]
+
 use std::sync::Arc;
 use std::time::Duration;
 

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
@@ -34,13 +34,30 @@ enum Kind {
     Boxed(UnsyncBoxBody<Bytes, Cause>),
 }
 
-/// Counts the frames of a body that passes, so that a slow upload differs from a silent endpoint.
+/// How a request's body gets on, so that a slow client differs from a silent endpoint.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Progress(Arc<AtomicU64>);
+pub(crate) struct Progress(Arc<Passed>);
+
+#[derive(Debug, Default)]
+struct Passed {
+    frames: AtomicU64,
+    starving: AtomicBool,
+}
 
 impl Progress {
+    /// How many pieces of it have passed.
     pub(crate) fn frames(&self) -> u64 {
-        self.0.load(Ordering::Relaxed)
+        self.0.frames.load(Ordering::Relaxed)
+    }
+
+    /// Whether it is the client that the next one is waited for from.
+    pub(crate) fn starving(&self) -> bool {
+        self.0.starving.load(Ordering::Relaxed)
+    }
+
+    fn polled(&self, frame: bool) {
+        self.0.frames.fetch_add(u64::from(frame), Ordering::Relaxed);
+        self.0.starving.store(!frame, Ordering::Relaxed);
     }
 }
 
@@ -169,9 +186,7 @@ impl Body for ProxyBody {
             }
             Kind::Request(incoming, progress) => {
                 let frame = Pin::new(incoming).poll_frame(cx);
-                if frame.is_ready() {
-                    progress.0.fetch_add(1, Ordering::Relaxed);
-                }
+                progress.polled(frame.is_ready());
                 frame.map_err(Into::into)
             }
             Kind::Answer(answer) => answer.poll_frame(cx),

@@ -49,6 +49,8 @@ pub(crate) enum SendError {
     Broken(Cause),
     /// The endpoint was silent for too long.
     TimedOut,
+    /// The client did not send the rest of its request for too long.
+    Starved,
 }
 
 impl Connection {
@@ -107,9 +109,7 @@ impl Connection {
                     Some(request) => SendError::NotSent(Box::new(request), Box::new(error.into_error())),
                     None => SendError::Broken(Box::new(error.into_error())),
                 })),
-                Poll::Pending => {
-                    silent(sleep.as_mut(), silence, &mut progress, cx).map(|()| Err(SendError::TimedOut))
-                }
+                Poll::Pending => silent(sleep.as_mut(), silence, &mut progress, cx).map(Err),
             }
         })
         .await
@@ -160,11 +160,12 @@ fn silent(
     limit: Duration,
     progress: &mut Option<(Progress, u64)>,
     cx: &mut Context<'_>,
-) -> Poll<()> {
+) -> Poll<SendError> {
     while sleep.as_mut().poll(cx).is_ready() {
         match progress {
             Some((progress, seen)) if progress.frames() != *seen => *seen = progress.frames(),
-            _ => return Poll::Ready(()),
+            Some((progress, _)) if progress.starving() => return Poll::Ready(SendError::Starved),
+            _ => return Poll::Ready(SendError::TimedOut),
         }
         sleep.as_mut().reset(Instant::now() + limit);
     }

@@ -59,6 +59,12 @@ pub enum NetError {
         /// The bound.
         limit: Duration,
     },
+    /// The client did not send its request's body in time.
+    #[error("the request's body did not come within {limit:?}")]
+    SlowClient {
+        /// The bound.
+        limit: Duration,
+    },
     /// No such service, or it has no such port, or no route leads to one.
     #[error("there is no service for {0}")]
     NoService(String),
@@ -84,6 +90,7 @@ impl NetError {
             Self::NoEndpoint { .. } | Self::Busy { .. } => http::StatusCode::SERVICE_UNAVAILABLE,
             Self::NoService(_) => http::StatusCode::NOT_FOUND,
             Self::Timeout { .. } => http::StatusCode::GATEWAY_TIMEOUT,
+            Self::SlowClient { .. } => http::StatusCode::REQUEST_TIMEOUT,
             Self::BadRequest(_) => http::StatusCode::BAD_REQUEST,
             Self::Unsupported(_) => http::StatusCode::NOT_IMPLEMENTED,
             Self::Listen { .. } | Self::Upstream { .. } => http::StatusCode::BAD_GATEWAY,

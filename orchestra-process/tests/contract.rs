@@ -3,6 +3,13 @@
 //! Without libtest's harness, so that this program can be its own test server: run as `contract serve <port>` it
 //! answers HTTP on `POD_IP`.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    clippy::clone_on_ref_ptr,
+    reason = "a test fails by panicking, and may print"
+)]
+
 use std::io::{Read, Write};
 use std::net::{IpAddr, TcpListener};
 use std::path::PathBuf;

@@ -1,5 +1,12 @@
 //! Pods come, run and go.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    clippy::clone_on_ref_ptr,
+    reason = "a test fails by panicking, and may print"
+)]
+
 mod common;
 
 use std::time::Duration;

@@ -1,5 +1,12 @@
 //! The rollouts that ship, against the suite.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    clippy::clone_on_ref_ptr,
+    reason = "a test fails by panicking, and may print"
+)]
+
 use std::time::Duration;
 
 use orchestra_core::rollout::{BlueGreen, Canary, Recreate, RollingUpdate, Verdict, analysis_fn};

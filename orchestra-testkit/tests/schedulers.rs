@@ -1,5 +1,12 @@
 //! The default scheduler against its contract and its oracle.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    clippy::clone_on_ref_ptr,
+    reason = "a test fails by panicking, and may print"
+)]
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 

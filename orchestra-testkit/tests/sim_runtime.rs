@@ -1,6 +1,11 @@
 //! The simulated runtime keeps the contract, and its faults are what they say.
 
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    clippy::clone_on_ref_ptr,
+    reason = "a test fails by panicking, and may print"
+)]
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};

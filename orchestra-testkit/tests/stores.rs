@@ -1,5 +1,12 @@
 //! The stores that ship, against the suite.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    clippy::clone_on_ref_ptr,
+    reason = "a test fails by panicking, and may print"
+)]
+
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};

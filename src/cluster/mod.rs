@@ -143,9 +143,11 @@ impl Cluster {
         // First those who would replace what is stopped.
         self.control.shutdown().await;
         let running = std::mem::take(&mut self.nodes.lock().await.running);
-        let ending = running.into_values().map(|node| node.agent.shutdown(true));
-        let mut set = futures_set(ending);
-        while set.join_next().await.is_some() {}
+        let mut ending = tokio::task::JoinSet::new();
+        for node in running.into_values() {
+            ending.spawn(node.end(true));
+        }
+        while ending.join_next().await.is_some() {}
         self.end().await;
     }
 
@@ -154,7 +156,7 @@ impl Cluster {
         self.control.shutdown().await;
         let running = std::mem::take(&mut self.nodes.lock().await.running);
         for node in running.into_values() {
-            node.agent.shutdown(false).await;
+            node.end(false).await;
         }
         self.end().await;
     }
@@ -165,17 +167,6 @@ impl Cluster {
             tracing::warn!(%error, "the store did not close well");
         }
     }
-}
-
-/// Runs futures side by side.
-fn futures_set(
-    futures: impl Iterator<Item = impl Future<Output = ()> + Send + 'static>,
-) -> tokio::task::JoinSet<()> {
-    let mut set = tokio::task::JoinSet::new();
-    for future in futures {
-        set.spawn(future);
-    }
-    set
 }
 
 impl Drop for Cluster {

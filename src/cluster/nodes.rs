@@ -41,6 +41,14 @@ pub(super) struct Running {
     pub(super) tasks: Tasks,
 }
 
+impl Running {
+    /// Ends the node, with its pods or without, and waits until nothing of it is left that holds its runtime.
+    pub(super) async fn end(self, stop_pods: bool) {
+        self.agent.shutdown(stop_pods).await;
+        self.tasks.shutdown().await;
+    }
+}
+
 impl Nodes {
     pub(super) fn start(&mut self, node: NodeOptions) {
         let tasks = self.tasks.child();

@@ -13,7 +13,7 @@ use super::{Endpoint, EndpointId, LoadBalancer, RequestKey};
 /// pick costs one hash an endpoint. Requests without a key go to a random endpoint.
 #[derive(Debug)]
 pub struct ConsistentHash {
-    members: Members,
+    pub(super) members: Members,
     dice: Dice,
 }
 

@@ -9,7 +9,7 @@ use super::{Endpoint, EndpointId, LoadBalancer, RequestKey};
 /// Picks the endpoint with the fewest requests in flight for its weight; among equals, in turn.
 #[derive(Debug, Default)]
 pub struct LeastRequests {
-    members: Members,
+    pub(super) members: Members,
     turn: AtomicUsize,
 }
 

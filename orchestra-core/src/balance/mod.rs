@@ -9,6 +9,8 @@ mod endpoint;
 mod least_requests;
 mod members;
 mod peak_ewma;
+#[cfg(test)]
+mod properties;
 mod round_robin;
 
 use std::fmt::Debug;

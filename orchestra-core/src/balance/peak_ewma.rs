@@ -76,7 +76,7 @@ impl PeakEwmaOptions {
 /// and a small share of picks is random.
 #[derive(Debug)]
 pub struct PeakEwma {
-    members: Members,
+    pub(super) members: Members,
     dice: Dice,
     options: PeakEwmaOptions,
     feedback: Arc<dyn Feedback>,
@@ -114,15 +114,24 @@ impl PeakEwma {
         slots: &'s [Arc<Slot>],
         request: &RequestKey<'_>,
     ) -> Option<(&'s Slot, Option<&'s Slot>)> {
+        if request.exclude.is_empty() {
+            let (first, second) = self.draw(slots.len())?;
+            return Some((&slots[first], second.map(|second| &*slots[second])));
+        }
         let allowed: Vec<&Slot> =
             slots.iter().map(|slot| &**slot).filter(|slot| request.allows(&slot.endpoint.id)).collect();
-        match allowed.as_slice() {
-            [] => None,
-            [one] => Some((one, None)),
-            many => {
-                let first = self.dice.below(many.len());
-                let second = (first + 1 + self.dice.below(many.len() - 1)) % many.len();
-                Some((many[first], Some(many[second])))
+        let (first, second) = self.draw(allowed.len())?;
+        Some((allowed[first], second.map(|second| allowed[second])))
+    }
+
+    /// Two different numbers below `count`, or as many as there are.
+    fn draw(&self, count: usize) -> Option<(usize, Option<usize>)> {
+        match count {
+            0 => None,
+            1 => Some((0, None)),
+            _ => {
+                let first = self.dice.below(count);
+                Some((first, Some((first + 1 + self.dice.below(count - 1)) % count)))
             }
         }
     }

@@ -12,7 +12,7 @@ use super::{Endpoint, EndpointId, LoadBalancer, RequestKey};
 /// times a in a row.
 #[derive(Debug, Default)]
 pub struct RoundRobin {
-    members: Members,
+    pub(super) members: Members,
     /// How much each endpoint is owed.
     owed: Mutex<Vec<(EndpointId, i64)>>,
 }

@@ -26,8 +26,8 @@ impl Points {
         reason = "the value is clamped to 0..=100000"
     )]
     pub fn new(points: f64) -> Self {
-        // Casting not-a-number gives 0.
-        Self((points.clamp(0.0, 100.0) * f64::from(MILLI)).round() as u32)
+        // Casting cuts off the fraction, and makes 0 of not-a-number. `round` would be a call.
+        Self((points.clamp(0.0, 100.0) * f64::from(MILLI) + 0.5) as u32)
     }
 
     /// From a part of a whole: 0.0 is the worst score, 1.0 the best.

@@ -21,6 +21,9 @@ const MAX_CONNECTIONS: usize = 256;
 /// How long a TCP client may be silent.
 const IDLE: Duration = Duration::from_secs(10);
 
+/// How long the UDP socket pauses after an error.
+const PAUSE: Duration = Duration::from_millis(1);
+
 /// How often another port is tried where port 0 was asked for and TCP's choice is taken for UDP.
 const PORT_TRIES: usize = 16;
 
@@ -83,7 +86,7 @@ async fn serve_udp(socket: UdpSocket, zone: Zone) {
     loop {
         // An error here is about a datagram that was sent before (ICMP), not about this socket.
         let Ok((length, client)) = socket.recv_from(&mut query).await else {
-            tokio::task::yield_now().await;
+            tokio::time::sleep(PAUSE).await;
             continue;
         };
         if let Some(answer) = answer(&zone, &query[..length], true)

@@ -33,7 +33,9 @@ fn kind(error: &NetError) -> &'static str {
         NetError::Busy { .. } => "orchestra; error=connection_limit_reached",
         NetError::NoService(_) => "orchestra; error=destination_not_found",
         NetError::Timeout { .. } => "orchestra; error=http_response_timeout",
-        NetError::BadRequest(_) | NetError::Unsupported(_) => "orchestra; error=http_request_error",
+        NetError::SlowClient { .. } | NetError::BadRequest(_) | NetError::Unsupported(_) => {
+            "orchestra; error=http_request_error"
+        }
         NetError::Listen { .. } | NetError::Upstream { .. } => "orchestra; error=connection_terminated",
     }
 }

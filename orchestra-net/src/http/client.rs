@@ -37,7 +37,8 @@ impl ServiceClient {
         &self.upstream
     }
 
-    /// Sends a request. Its target may be a path alone; a missing `Host` becomes the service's name.
+    /// Sends a request. Its target may be a path alone; a missing `Host` becomes the service's name, such as
+    /// `cart.shop`.
     ///
     /// # Errors
     /// [`NetError`] where no endpoint answered. An answer of any status is no error.
@@ -47,8 +48,7 @@ impl ServiceClient {
     ) -> Result<Response<ProxyBody>, NetError> {
         let mut request = request.map(Into::into);
         if !request.headers().contains_key(HOST) {
-            let host =
-                request.uri().authority().map_or(&**self.upstream.name(), |authority| authority.as_str());
+            let host = request.uri().authority().map_or(self.upstream.host(), |authority| authority.as_str());
             let host = HeaderValue::from_str(host).unwrap_or(HeaderValue::from_static("service"));
             request.headers_mut().insert(HOST, host);
         }

@@ -1,6 +1,7 @@
 //! Sending one request to a service: pick, connect, send, and try again where that is safe.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Request, Response, Version};
@@ -27,10 +28,15 @@ enum Try {
     /// The endpoint may have seen it.
     Broken(Cause),
     TimedOut,
+    Starved,
 }
 
 /// Makes a body that arrives one that can be sent, and, where the method allows and it is small, sent twice.
-pub(super) async fn take(request: Request<Incoming>) -> Result<Request<ProxyBody>, NetError> {
+/// `within`: how long the client may take for a small one.
+pub(super) async fn take(
+    request: Request<Incoming>,
+    within: Duration,
+) -> Result<Request<ProxyBody>, NetError> {
     let (parts, body) = request.into_parts();
     if body.is_end_stream() {
         return Ok(Request::from_parts(parts, ProxyBody::default()));
@@ -40,7 +46,8 @@ pub(super) async fn take(request: Request<Incoming>) -> Result<Request<ProxyBody
         return Ok(Request::from_parts(parts, ProxyBody::request(body)));
     }
     let limit = usize::try_from(REPLAY_LIMIT).unwrap_or(usize::MAX);
-    let read = Limited::new(body, limit).collect().await;
+    let read = tokio::time::timeout(within, Limited::new(body, limit).collect()).await;
+    let read = read.map_err(|_elapsed| NetError::SlowClient { limit: within })?;
     let bytes: Bytes = read.map_err(|_e| NetError::BadRequest("its body broke off"))?.to_bytes();
     Ok(Request::from_parts(parts, ProxyBody::from(bytes)))
 }
@@ -84,6 +91,7 @@ pub(super) async fn forward(
                     }
                 }
             }
+            Try::Starved => return Err(NetError::SlowClient { limit: upstream.options.response_timeout }),
             Try::TimedOut => {
                 let (service, limit) = (Arc::clone(upstream.name()), upstream.options.response_timeout);
                 return Err(NetError::Timeout { service, endpoint: id, limit });
@@ -126,6 +134,8 @@ async fn attempt(
                 }
                 return Try::Broken(cause);
             }
+            // Which says nothing about the endpoint.
+            Err(SendError::Starved) => return Try::Starved,
             Err(SendError::TimedOut) => {
                 ticket.ended(Outcome::Failure);
                 return Try::TimedOut;

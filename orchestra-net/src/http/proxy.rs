@@ -127,7 +127,7 @@ impl HttpProxy {
         let mut request = request;
         let span = span(&request);
         let routed = self.route(&mut request, client, None);
-        self.answer(routed, request, |request| async { Ok(request.map(ProxyBody::new)) })
+        self.answer(routed, request, |request, _| async { Ok(request.map(ProxyBody::new)) })
             .instrument(span)
             .await
     }
@@ -168,7 +168,7 @@ impl HttpProxy {
         &self,
         routed: Result<(Arc<Upstream>, Option<u64>), NetError>,
         request: Request<B>,
-        take: impl FnOnce(Request<B>) -> F,
+        take: impl FnOnce(Request<B>, Duration) -> F,
     ) -> Response<ProxyBody>
     where
         F: Future<Output = Result<Request<ProxyBody>, NetError>>,
@@ -177,7 +177,7 @@ impl HttpProxy {
             Ok((upstream, hash)) if upgrade::is_asked(&request) => {
                 upgrade::forward(&upstream, request, hash, &self.inner.tasks).await
             }
-            Ok((upstream, hash)) => match take(request).await {
+            Ok((upstream, hash)) => match take(request, upstream.options.response_timeout).await {
                 Ok(request) => forward::forward(&upstream, request, hash).await,
                 Err(error) => Err(error),
             },

@@ -8,18 +8,20 @@ use orchestra_core::balance::Endpoint;
 use orchestra_core::model::{Endpoint as Listed, EndpointSlice, Protocol, Service, ServicePort, ServiceType};
 
 use crate::discovery::{NamedPort, ServiceRecord, Target};
+use crate::upstream::Drained;
 
 /// The slices of one service, by their names.
 pub(super) type Slices = BTreeMap<String, Arc<EndpointSlice>>;
 
-/// The endpoints that get requests for this port of the service: those that are ready and not ending.
-pub(super) fn ready(slices: &Slices, port: &ServicePort) -> Vec<Endpoint> {
+/// The endpoints that get requests for this port of the service: those that are ready, not ending, and
+/// not drained.
+pub(super) fn ready(slices: &Slices, port: &ServicePort, drained: &Drained) -> Vec<Endpoint> {
     let mut endpoints = Vec::new();
     for slice in slices.values() {
         let Some(number) = slice.ports.iter().find(|p| p.name == port.name).and_then(|p| p.port) else {
             continue;
         };
-        for listed in slice.endpoints.iter().filter(|listed| serves(listed)) {
+        for listed in slice.endpoints.iter().filter(|listed| serves(listed, drained)) {
             let Some(ip) = address(listed) else { continue };
             let address = SocketAddr::new(ip, number);
             let mut endpoint = match &listed.target_ref {
@@ -34,8 +36,9 @@ pub(super) fn ready(slices: &Slices, port: &ServicePort) -> Vec<Endpoint> {
     endpoints
 }
 
-fn serves(listed: &Listed) -> bool {
-    listed.conditions.is_ready() && !listed.conditions.is_terminating()
+fn serves(listed: &Listed, drained: &Drained) -> bool {
+    let is_drained = || listed.target_ref.as_ref().is_some_and(|target| drained.contains(&target.uid));
+    listed.conditions.is_ready() && !listed.conditions.is_terminating() && !is_drained()
 }
 
 /// The first address counts.
@@ -51,7 +54,7 @@ fn address(listed: &Listed) -> Option<IpAddr> {
 }
 
 /// What the cluster's names say of the service.
-pub(super) fn record(service: &Service, slices: &Slices) -> ServiceRecord {
+pub(super) fn record(service: &Service, slices: &Slices, drained: &Drained) -> ServiceRecord {
     let mut record = ServiceRecord::default();
     let spec = &service.spec;
     if spec.type_ == ServiceType::ExternalName {
@@ -70,7 +73,7 @@ pub(super) fn record(service: &Service, slices: &Slices) -> ServiceRecord {
             Some(NamedPort { name: p.name.clone(), protocol: p.protocol, port: p.port? })
         };
         let ports: Vec<NamedPort> = slice.ports.iter().filter_map(named).collect();
-        for listed in slice.endpoints.iter().filter(|listed| serves(listed)) {
+        for listed in slice.endpoints.iter().filter(|listed| serves(listed, drained)) {
             if let Some(address) = address(listed) {
                 let hostname = listed.hostname.clone();
                 record.targets.push(Target { address, hostname, ports: ports.clone() });

@@ -4,6 +4,7 @@ mod data_plane;
 mod endpoints;
 mod gate;
 mod listeners;
+mod listings;
 mod options;
 mod table;
 

@@ -1,6 +1,6 @@
 //! Services and the slices of their endpoints, put together.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -12,13 +12,10 @@ use orchestra_core::model::{
 use tokio::sync::Notify;
 
 use super::endpoints::{self, Slices};
+use super::listings::Listings;
 use super::options::DataPlaneOptions;
 use crate::discovery::Zone;
-use crate::upstream::{Backend, Upstream};
-
-/// How many drained pods a service that is new to the table is told of. A pod that was drained and is listed
-/// by a service that came after it ended within the moment that its update takes.
-const RECENTLY_DRAINED: usize = 1024;
+use crate::upstream::{Backend, Drained, Upstream};
 
 /// Which port of a service.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -86,7 +83,8 @@ struct Inner {
     services: BTreeMap<(String, String), Entry>,
     /// The service of each slice, since a slice that is gone doesn't say.
     owners: BTreeMap<(String, String), String>,
-    drained: VecDeque<Uid>,
+    pods: Listings,
+    drained: Drained,
 }
 
 #[derive(Default)]
@@ -118,6 +116,7 @@ impl ServiceTable {
     pub fn apply_service(&self, service: &Arc<Service>) {
         let key = (service.metadata.namespace.clone(), service.metadata.name.clone());
         let mut inner = self.lock();
+        let inner = &mut *inner;
         let entry = inner.services.entry(key.clone()).or_default();
         let old = entry.service.replace(Arc::clone(service));
         let chooses_anew = old.is_none_or(|old| {
@@ -130,8 +129,7 @@ impl ServiceTable {
                 .values()
                 .for_each(|upstream| upstream.set_balancer((self.options.balancers)(service)));
         }
-        self.refresh(&key, entry);
-        drop(inner);
+        self.refresh(&key, entry, &inner.drained);
         self.changed.notify_one();
     }
 
@@ -139,12 +137,12 @@ impl ServiceTable {
     pub fn remove_service(&self, namespace: &str, name: &str) {
         let key = (namespace.to_owned(), name.to_owned());
         let mut inner = self.lock();
+        let inner = &mut *inner;
         if let Some(entry) = inner.services.get_mut(&key) {
             entry.service = None;
-            self.refresh(&key, entry);
+            self.refresh(&key, entry, &inner.drained);
             inner.forget(&key);
         }
-        drop(inner);
         self.changed.notify_one();
     }
 
@@ -153,17 +151,18 @@ impl ServiceTable {
         let (namespace, name) = (&slice.metadata.namespace, &slice.metadata.name);
         let slice_key = (namespace.clone(), name.clone());
         let mut inner = self.lock();
+        let inner = &mut *inner;
         let owner = slice.service_name().map(ToOwned::to_owned);
         if inner.owners.get(&slice_key) != owner.as_ref() {
-            self.take_slice(&mut inner, &slice_key);
+            self.take_slice(inner, &slice_key);
         }
-        if let Some(owner) = owner {
-            inner.owners.insert(slice_key, owner.clone());
-            let key = (namespace.clone(), owner);
-            let entry = inner.services.entry(key.clone()).or_default();
-            entry.slices.insert(name.clone(), Arc::clone(slice));
-            self.refresh(&key, entry);
-        }
+        let Some(owner) = owner else { return };
+        inner.owners.insert(slice_key.clone(), owner.clone());
+        let key = (namespace.clone(), owner);
+        let entry = inner.services.entry(key.clone()).or_default();
+        let old = entry.slices.insert(name.clone(), Arc::clone(slice));
+        inner.pods.list(&slice_key, old.as_deref(), Some(slice), &mut inner.drained);
+        self.refresh(&key, entry, &inner.drained);
     }
 
     /// Removes a slice.
@@ -175,8 +174,9 @@ impl ServiceTable {
         let Some(owner) = inner.owners.remove(slice) else { return };
         let key = (slice.0.clone(), owner);
         if let Some(entry) = inner.services.get_mut(&key) {
-            entry.slices.remove(&slice.1);
-            self.refresh(&key, entry);
+            let old = entry.slices.remove(&slice.1);
+            inner.pods.list(slice, old.as_deref(), None, &mut inner.drained);
+            self.refresh(&key, entry, &inner.drained);
             inner.forget(&key);
         }
     }
@@ -186,7 +186,7 @@ impl ServiceTable {
     pub fn upstream(&self, namespace: &str, service: &str, port: &PortKey) -> Arc<Upstream> {
         let key = (namespace.to_owned(), service.to_owned());
         let mut inner = self.lock();
-        let drained = inner.drained.clone();
+        let inner = &mut *inner;
         let entry = inner.services.entry(key.clone()).or_default();
         // Several names of one port share its endpoints where that is known.
         let port = match entry.port(port) {
@@ -198,24 +198,34 @@ impl ServiceTable {
         }
         let nothing_known = Service::default();
         let known = entry.service.as_deref().unwrap_or(&nothing_known);
-        let name = format!("{namespace}/{service}{port}");
-        let upstream = Upstream::new(name, (self.options.balancers)(known), self.options.upstream);
+        let name = format!("{namespace}/{service}{port}").into();
+        let host = match port {
+            PortKey::Number(port) => format!("{service}.{namespace}:{port}"),
+            PortKey::First | PortKey::Name(_) => format!("{service}.{namespace}"),
+        };
+        let balancer = (self.options.balancers)(known);
+        let upstream = Upstream::with_host(name, host.into(), balancer, self.options.upstream);
         upstream.tend(&self.tasks);
-        drained.iter().for_each(|pod| upstream.exclude(pod));
         entry.upstreams.insert(port, Arc::clone(&upstream));
-        self.refresh(&key, entry);
+        self.refresh(&key, entry, &inner.drained);
         upstream
     }
 
     /// Takes a pod out of every service, for good, and returns its endpoints.
     pub(crate) fn begin_drain(&self, pod: &Uid) -> Vec<Arc<Backend>> {
         let mut inner = self.lock();
-        inner.drained.push_back(pod.clone());
-        if inner.drained.len() > RECENTLY_DRAINED {
-            inner.drained.pop_front();
+        let inner = &mut *inner;
+        let slices = inner.pods.slices(pod);
+        inner.drained.insert(pod, !slices.is_empty());
+        let owners =
+            slices.iter().filter_map(|slice| Some((slice.0.clone(), inner.owners.get(slice)?.clone())));
+        let mut leaving = Vec::new();
+        for key in owners.collect::<BTreeSet<_>>() {
+            let Some(entry) = inner.services.get(&key) else { continue };
+            leaving.extend(entry.upstreams.values().flat_map(|upstream| upstream.begin_drain(pod)));
+            self.refresh(&key, entry, &inner.drained);
         }
-        let upstreams = inner.services.values().flat_map(|entry| entry.upstreams.values());
-        upstreams.flat_map(|upstream| upstream.begin_drain(pod)).collect()
+        leaving
     }
 
     /// Takes a pod out of every service, for good, and returns when its last request has been answered.
@@ -239,15 +249,18 @@ impl ServiceTable {
         self.lock().services.values().flat_map(|entry| entry.upstreams.values().cloned()).collect()
     }
 
-    fn refresh(&self, key: &(String, String), entry: &Entry) {
+    fn refresh(&self, key: &(String, String), entry: &Entry, drained: &Drained) {
         let (namespace, name) = (&key.0, &key.1);
         match &entry.service {
-            Some(service) => self.zone.set(namespace, name, endpoints::record(service, &entry.slices)),
+            Some(service) => {
+                self.zone.set(namespace, name, endpoints::record(service, &entry.slices, drained))
+            }
             None => self.zone.remove(namespace, name),
         }
         for (port, upstream) in &entry.upstreams {
             let port = entry.port(port);
-            upstream.apply(port.map(|port| endpoints::ready(&entry.slices, port)).unwrap_or_default());
+            upstream
+                .apply(port.map(|port| endpoints::ready(&entry.slices, port, drained)).unwrap_or_default());
         }
     }
 }

@@ -40,6 +40,21 @@ impl Drained {
         self.pods.contains_key(pod)
     }
 
+    /// The pod is listed now.
+    pub(crate) fn appeared(&mut self, pod: &Uid) {
+        if let Some(seen) = self.pods.get_mut(pod) {
+            *seen = true;
+            self.unlisted.retain(|other| other != pod);
+        }
+    }
+
+    /// The pod is listed no longer.
+    pub(crate) fn disappeared(&mut self, pod: &Uid) {
+        if self.pods.get(pod) == Some(&true) {
+            self.pods.remove(pod);
+        }
+    }
+
     /// Looks at which pods are listed now.
     pub(crate) fn observe(&mut self, listed: &BTreeSet<&Uid>) {
         if self.pods.is_empty() {

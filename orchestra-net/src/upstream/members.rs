@@ -121,9 +121,4 @@ impl Members {
     pub(super) fn with_listed<R>(&self, f: impl FnOnce(&BTreeMap<EndpointId, Endpoint>) -> R) -> R {
         f(&self.lock().listed)
     }
-
-    /// Remembers a pod as drained that was drained elsewhere.
-    pub(super) fn exclude(&self, pod: &Uid) {
-        self.lock().drained.insert(pod, false);
-    }
 }

@@ -24,10 +24,11 @@ use tokio::time::Instant;
 use tower::retry::budget::TpsBudget;
 
 pub(crate) use self::backend::Backend;
+pub(crate) use self::drained::Drained;
 pub use self::health::{HealthCheck, Probe};
 pub use self::options::UpstreamOptions;
 pub(crate) use self::pick::Tries;
-pub(crate) use self::ticket::Ticket;
+pub use self::ticket::Ticket;
 
 use self::ejection::Ejections;
 use self::members::Members;
@@ -45,6 +46,7 @@ const FREE_RETRIES: u32 = 10;
 /// stopped goes by [`drain`](Self::drain), which waits for its last request.
 pub struct Upstream {
     name: Arc<str>,
+    host: Arc<str>,
     pub(crate) options: UpstreamOptions,
     pub(crate) budget: TpsBudget,
     balancer: ArcSwap<Box<dyn LoadBalancer>>,
@@ -96,9 +98,20 @@ impl Upstream {
         options: UpstreamOptions,
     ) -> Arc<Self> {
         let name = name.into();
+        Self::with_host(Arc::clone(&name), name, balancer, options)
+    }
+
+    /// The same, with what clients in this process put into `Host`.
+    pub(crate) fn with_host(
+        name: Arc<str>,
+        host: Arc<str>,
+        balancer: Box<dyn LoadBalancer>,
+        options: UpstreamOptions,
+    ) -> Arc<Self> {
         Arc::new(Self {
             meters: Meters::new(&name),
             name,
+            host,
             options,
             budget: TpsBudget::new(BUDGET_WINDOW, FREE_RETRIES, options.retry_share),
             balancer: ArcSwap::from_pointee(balancer),
@@ -124,6 +137,10 @@ impl Upstream {
     #[must_use]
     pub fn name(&self) -> &Arc<str> {
         &self.name
+    }
+
+    pub(crate) fn host(&self) -> &str {
+        &self.host
     }
 
     /// Replaces the balancer: it is given the endpoints. What the other one had learnt is lost.
@@ -217,11 +234,6 @@ impl Upstream {
 
     fn publish_avoided(&self) {
         self.avoided.store(Arc::new(self.ejections.ids()));
-    }
-
-    /// Remembers a pod as drained that was drained before this service was known.
-    pub(crate) fn exclude(&self, pod: &Uid) {
-        self.members.exclude(pod);
     }
 
     /// Closes connections that nobody used for long, in a task of `tasks`. May be called again.

@@ -21,8 +21,12 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 const PICKS: usize = 64;
 
 impl Upstream {
-    /// Picks an endpoint that is not in `tried`; one that is avoided only where there is no other.
-    pub(crate) fn pick(self: &Arc<Self>, tried: &[EndpointId], hash: Option<u64>) -> Option<Ticket> {
+    /// Picks an endpoint that is not in `tried`; one that is avoided only where there is no other. For protocols
+    /// that this crate does not speak: [`ServiceClient`](crate::ServiceClient) does this by itself.
+    ///
+    /// `hash`: what equal requests have in common, for balancers that look at it.
+    #[must_use]
+    pub fn pick(self: &Arc<Self>, tried: &[EndpointId], hash: Option<u64>) -> Option<Ticket> {
         for _ in 0..PICKS {
             let lease = self.lease(tried, hash)?;
             let backend = self.members.load().get(lease.id()).cloned();

@@ -10,9 +10,9 @@ use super::Upstream;
 use super::backend::Backend;
 use crate::connection::Connection;
 
-/// A request's place at an endpoint, from the pick until the last byte of its answer.
+/// A request's place at an endpoint, from the pick until the last byte of its answer. A drain waits for its drop.
 #[derive(Debug)]
-pub(crate) struct Ticket {
+pub struct Ticket {
     upstream: Arc<Upstream>,
     backend: Arc<Backend>,
     lease: Option<Lease>,
@@ -26,7 +26,9 @@ impl Ticket {
         Self { upstream, backend, lease: Some(lease), outcome: None }
     }
 
-    pub(crate) fn id(&self) -> &EndpointId {
+    /// Which endpoint.
+    #[must_use]
+    pub fn id(&self) -> &EndpointId {
         &self.backend.id
     }
 
@@ -40,8 +42,8 @@ impl Ticket {
         }
     }
 
-    /// The answer has begun, or it is clear that none will come.
-    pub(crate) fn ended(&mut self, outcome: Outcome) {
+    /// The answer has begun, or it is clear that none will come. Told to the balancer; failures in a row eject.
+    pub fn ended(&mut self, outcome: Outcome) {
         let now = self.upstream.now();
         self.outcome = Some((outcome, now));
         let took = now.saturating_sub(self.lease.as_ref().map_or(now, Lease::started));

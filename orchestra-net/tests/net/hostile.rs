@@ -118,6 +118,24 @@ async fn a_client_that_is_slow_with_its_head_is_let_go() {
 }
 
 #[tokio::test]
+async fn a_client_that_is_slow_with_its_body_is_let_go_and_nobody_else_is_blamed() {
+    let a = Backend::start("a").await;
+    let options = UpstreamOptions::default().with_response_timeout(Duration::from_millis(50)).with_ejection(
+        1,
+        Duration::from_secs(600),
+        100,
+    );
+    let (upstream, listening) = proxy(&[&a], options).await;
+    // One that is kept to be sent again, and one that streams.
+    for head in ["PUT / HTTP/1.1\r\ncontent-length: 10", "POST / HTTP/1.1\r\ncontent-length: 10"] {
+        let request = format!("{head}\r\nhost: x\r\n\r\nhalf");
+        let answer = soon(head, raw(listening.address(), request.as_bytes())).await;
+        assert!(answer.starts_with("HTTP/1.1 408"), "{answer}");
+    }
+    assert_eq!(upstream.status()[0].state, orchestra_net::EndpointState::Ready);
+}
+
+#[tokio::test]
 async fn heads_have_a_limit() {
     let a = Backend::start("a").await;
     let (_upstream, listening) = proxy(&[&a], UpstreamOptions::default()).await;

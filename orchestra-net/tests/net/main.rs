@@ -11,6 +11,7 @@ mod hostile;
 mod proxy;
 mod retries;
 mod streams;
+mod table;
 
 use std::time::Duration;
 

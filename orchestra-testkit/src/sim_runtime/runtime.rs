@@ -1,7 +1,6 @@
 //! The contract's methods.
 
 use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -282,7 +281,8 @@ impl Runtime for SimRuntime {
         let running = world.containers.iter().filter(|(_, c)| c.state.is_running());
         let stats = running.filter_map(|(id, container)| {
             let uid = world.sandboxes.get(&container.sandbox)?.spec.pod_uid.clone();
-            let mut stats = ContainerStats::new(id.clone(), Arc::clone(&container.spec.name), uid, wall);
+            let mut stats =
+                ContainerStats::new(id.clone(), std::sync::Arc::clone(&container.spec.name), uid, wall);
             let ran = container.started.map_or(Duration::ZERO, |started| now - started);
             let micros = u64::try_from(ran.as_micros()).unwrap_or(u64::MAX);
             stats.cpu_nanos = micros.saturating_mul(container.program.cpu_milli);

@@ -1,7 +1,5 @@
 //! Putting a pipeline together.
 
-use std::sync::Arc;
-
 use super::Pipeline;
 use super::set::{DomainOptions, Named, PluginSet};
 use crate::scheduler::plugin::Closure;
@@ -91,13 +89,10 @@ impl PipelineBuilder {
     /// Declares what the plugin added last looks at beside the pod's template, so that its answers can be kept.
     #[must_use]
     pub fn reads(mut self, reads: Reads) -> Self {
-        let last = if self.last_was_score {
-            self.set.scores.last_mut().map(|s| &mut s.reads)
-        } else {
-            self.set.filters.last_mut().map(|f| &mut f.reads)
-        };
-        if let Some(last) = last {
-            *last = reads;
+        match (self.last_was_score, self.set.scores.last_mut(), self.set.filters.last_mut()) {
+            (true, Some(score), _) => score.set_reads(reads),
+            (false, _, Some(filter)) => filter.set_reads(reads),
+            _ => {}
         }
         self
     }
@@ -107,7 +102,7 @@ impl PipelineBuilder {
     pub fn with_filter(mut self, name: &str, filter: impl Filter) -> Self {
         self.set.filters.retain(|f| &*f.name != name);
         let reads = filter.reads();
-        self.set.filters.push(Named { name: Arc::from(name), plugin: Box::new(filter), reads, weight: 0 });
+        self.set.filters.push(Named::new(name, Box::new(filter), reads, 0));
         self.last_was_score = false;
         self
     }
@@ -117,7 +112,7 @@ impl PipelineBuilder {
     pub fn with_score(mut self, name: &str, weight: u8, score: impl Score) -> Self {
         self.set.scores.retain(|s| &*s.name != name);
         let reads = score.reads();
-        self.set.scores.push(Named { name: Arc::from(name), plugin: Box::new(score), reads, weight });
+        self.set.scores.push(Named::new(name, Box::new(score), reads, weight));
         self.last_was_score = true;
         self
     }

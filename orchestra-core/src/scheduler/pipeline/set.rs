@@ -40,7 +40,18 @@ pub(super) struct Named<P: ?Sized> {
     pub(super) name: Arc<str>,
     pub(super) plugin: Box<P>,
     pub(super) reads: Reads,
+    pub(super) lasts: Lasts,
     pub(super) weight: u8,
+}
+
+impl<P: ?Sized> Named<P> {
+    pub(super) fn new(name: &str, plugin: Box<P>, reads: Reads, weight: u8) -> Self {
+        Self { name: Arc::from(name), plugin, reads, lasts: Lasts::of(reads), weight }
+    }
+
+    pub(super) fn set_reads(&mut self, reads: Reads) {
+        (self.reads, self.lasts) = (reads, Lasts::of(reads));
+    }
 }
 
 /// How pods are kept beside, apart from and evenly among others.
@@ -83,15 +94,15 @@ pub(super) struct PluginSet {
 impl PluginSet {
     /// Whether some plugin must be asked for every pod.
     pub(super) fn any_volatile(&self) -> bool {
-        self.filters.iter().any(|f| Lasts::of(f.reads) == Lasts::No)
-            || self.scores.iter().any(|s| s.weight > 0 && Lasts::of(s.reads) == Lasts::No)
+        self.filters.iter().any(|f| f.lasts == Lasts::No)
+            || self.scores.iter().any(|s| s.weight > 0 && s.lasts == Lasts::No)
     }
 
     /// A number that changes with the version of any plugin whose answers are kept.
     pub(super) fn versions(&self, pod: &PodInfo, view: &View) -> u64 {
-        let filters = self.filters.iter().filter(|f| Lasts::of(f.reads) != Lasts::No);
+        let filters = self.filters.iter().filter(|f| f.lasts != Lasts::No);
         let filters = filters.map(|f| f.plugin.version(pod, view));
-        let scores = self.scores.iter().filter(|s| s.weight > 0 && Lasts::of(s.reads) != Lasts::No);
+        let scores = self.scores.iter().filter(|s| s.weight > 0 && s.lasts != Lasts::No);
         let scores = scores.map(|s| s.plugin.version(pod, view));
         filters.chain(scores).enumerate().fold(0, |all, (i, version)| {
             if version == 0 { all } else { scatter(all ^ scatter(version ^ ((i as u64) << 56))) }
@@ -101,7 +112,7 @@ impl PluginSet {
     /// Asks the filters whose answers last as long as `lasts`.
     pub(super) fn check(&self, lasts: Lasts, pod: &PodInfo, node: &NodeView<'_>) -> Result<(), Rejected> {
         for (filter, named) in self.filters.iter().enumerate() {
-            if Lasts::of(named.reads) == lasts
+            if named.lasts == lasts
                 && let Verdict::Reject(text) = named.plugin.check(pod, node)
             {
                 return Err(Rejected { filter, text });
@@ -112,7 +123,7 @@ impl PluginSet {
 
     /// The weighted points of the scores whose answers last as long as `lasts`, in thousandths.
     pub(super) fn score(&self, lasts: Lasts, pod: &PodInfo, node: &NodeView<'_>) -> u32 {
-        let scores = self.scores.iter().filter(|s| s.weight > 0 && Lasts::of(s.reads) == lasts);
+        let scores = self.scores.iter().filter(|s| s.weight > 0 && s.lasts == lasts);
         scores.fold(0, |sum: u32, s| {
             sum.saturating_add(s.plugin.score(pod, node).as_millis().saturating_mul(s.weight.into()))
         })

@@ -42,7 +42,7 @@ fn bytes(node: &NodeView<'_>, image: &str, spelled: &str) -> f64 {
 impl Score for ImageLocality {
     #[allow(clippy::cast_precision_loss, reason = "the number of containers is small")]
     fn score(&self, pod: &PodInfo, node: &NodeView<'_>) -> Points {
-        if node.node().status.images.is_empty() {
+        if !node.facts().images {
             return Points::ZERO;
         }
         let (spec, mut sum) = (pod.spec(), 0.0);

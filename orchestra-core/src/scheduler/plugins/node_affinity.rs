@@ -19,7 +19,11 @@ pub struct NodeAffinityFilter;
 
 impl Filter for NodeAffinityFilter {
     fn check(&self, pod: &PodInfo, node: &NodeView<'_>) -> Verdict {
-        if chosen(pod.spec(), node.name(), node.labels()) {
+        let spec = pod.spec();
+        if spec.node_selector.is_empty() && spec.affinity.is_none() {
+            return Verdict::Accept;
+        }
+        if chosen(spec, node.name(), node.labels()) {
             Verdict::Accept
         } else {
             Verdict::reject("don't match the pod's node selector or affinity")

@@ -15,7 +15,7 @@ pub struct Unschedulable;
 
 impl Filter for Unschedulable {
     fn check(&self, pod: &PodInfo, node: &NodeView<'_>) -> Verdict {
-        if !node.node().spec.unschedulable {
+        if !node.facts().cordoned {
             return Verdict::Accept;
         }
         let taint = Taint::new("node.kubernetes.io/unschedulable", "", TaintEffect::NoSchedule);
@@ -36,6 +36,9 @@ pub struct TaintFilter;
 
 impl Filter for TaintFilter {
     fn check(&self, pod: &PodInfo, node: &NodeView<'_>) -> Verdict {
+        if !node.facts().tainted {
+            return Verdict::Accept;
+        }
         match untolerated(pod.spec(), node.node(), &[TaintEffect::NoSchedule, TaintEffect::NoExecute]) {
             None => Verdict::Accept,
             Some(taint) => Verdict::reject(format!("have taint {taint}")),
@@ -54,6 +57,9 @@ pub struct TaintScore;
 
 impl Score for TaintScore {
     fn score(&self, pod: &PodInfo, node: &NodeView<'_>) -> Points {
+        if !node.facts().tainted {
+            return Points::MAX;
+        }
         let tolerated = |taint: &Taint| pod.spec().tolerations.iter().any(|t| t.tolerates(taint));
         let taints = node.node().spec.taints.iter();
         let against = taints.filter(|t| t.effect == TaintEffect::PreferNoSchedule && !tolerated(t)).count();

@@ -92,12 +92,21 @@ pub(crate) struct Weight {
     pub(crate) memory: i64,
 }
 
+/// What is true of few nodes and asked of all of them: read from here without touching the node object.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Facts {
+    pub(crate) cordoned: bool,
+    pub(crate) tainted: bool,
+    pub(crate) images: bool,
+}
+
 /// The columns. A column exists from the first amount in it that is not zero.
 #[derive(Debug, Default)]
 pub(crate) struct Columns {
     allocatable: Vec<Vec<i64>>,
     used: Vec<Vec<i64>>,
     weights: Vec<Weight>,
+    facts: Vec<Facts>,
 }
 
 fn cell(columns: &mut Vec<Vec<i64>>, resource: ResourceId, node: usize) -> &mut i64 {
@@ -128,6 +137,17 @@ impl Columns {
 
     pub(crate) fn weight(&self, node: usize) -> Weight {
         self.weights.get(node).copied().unwrap_or_default()
+    }
+
+    pub(crate) fn facts(&self, node: usize) -> Facts {
+        self.facts.get(node).copied().unwrap_or_default()
+    }
+
+    pub(crate) fn set_facts(&mut self, node: usize, facts: Facts) {
+        if self.facts.len() <= node {
+            self.facts.resize((node + 1).next_power_of_two(), Facts::default());
+        }
+        self.facts[node] = facts;
     }
 
     /// Sets what `node` has. Resources that are not in the list become 0.

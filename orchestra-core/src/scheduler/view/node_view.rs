@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use super::columns::ResourceId;
+use super::columns::{Facts, ResourceId};
 use super::slots::{NodeId, Slot};
 use super::{PodInfo, View};
 use crate::model::{Labels, Node, Pod};
@@ -100,6 +100,10 @@ impl<'v> NodeView<'v> {
     #[must_use]
     pub fn view(&self) -> &'v View {
         self.view
+    }
+
+    pub(crate) fn facts(&self) -> Facts {
+        self.view.columns.facts(self.id.index())
     }
 
     pub(crate) fn allocatable_of(&self, resource: ResourceId) -> i64 {

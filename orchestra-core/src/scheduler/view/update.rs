@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::class::PodClass;
+use super::columns::Facts;
 use super::log::{Entry, NodeDiff};
 use super::pods::Record;
 use super::slots::NodeId;
@@ -115,6 +116,12 @@ impl View {
                 self.images.remove(node);
             }
         }
+        let facts = new.map(|node| Facts {
+            cordoned: node.spec.unschedulable,
+            tainted: !node.spec.taints.is_empty(),
+            images: !node.status.images.is_empty(),
+        });
+        self.columns.set_facts(id.index(), facts.unwrap_or_default());
         self.log.push(Entry::Node(id, diff));
     }
 

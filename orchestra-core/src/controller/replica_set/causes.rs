@@ -1,0 +1,79 @@
+//! Which changes concern which replica sets.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::controller::workload::{WorkloadIndexes, changed_pods};
+use crate::engine::{CacheChange, Queue};
+use crate::model::{EndpointSlice, ObjectKey, Pod, ReplicaSet};
+
+/// How long a replica set waits for more changes of its pods, for each pod it has, and from how many pods on. Looking
+/// at all pods takes well under a tenth of that, so that the whole cost stays flat as the number of pods grows.
+const WAIT_PER_POD: Duration = Duration::from_micros(10);
+const WAITS_FROM: u32 = 200;
+
+/// Which changes concern which replica sets.
+#[derive(Clone, Debug)]
+pub(super) struct Causes {
+    pub(super) indexes: WorkloadIndexes,
+    pub(super) queue: Arc<Queue<ObjectKey>>,
+}
+
+impl Causes {
+    /// A pod that is new, gone, or stands in another way concerns its replica set; one that nobody manages, all that
+    /// would have it.
+    pub(super) fn pod(&self, change: &CacheChange<'_, Pod>) {
+        if let (Some(old), Some(new)) = (change.old, change.new)
+            && old.is_ready() == new.is_ready()
+            && old.is_terminal() == new.is_terminal()
+            && old.is_terminating() == new.is_terminating()
+            && old.metadata.labels == new.metadata.labels
+            && old.metadata.owner_references == new.metadata.owner_references
+        {
+            return;
+        }
+        for pod in [change.old, change.new].into_iter().flatten() {
+            if let Some(set) = self.indexes.replica_set_of(pod) {
+                self.soon(&set);
+            } else if pod.metadata.controller().is_none() && !pod.metadata.labels.is_empty() {
+                let sets = self.indexes.replica_sets.in_namespace(&pod.metadata.namespace);
+                for set in sets.iter().filter(|set| set.spec.selector.matches(&pod.metadata.labels)) {
+                    self.soon(set);
+                }
+            }
+        }
+    }
+
+    /// A replica set whose numbers change may let others of its deployment give up pods.
+    pub(super) fn set(&self, change: &CacheChange<'_, ReplicaSet>) {
+        let Some(owner) = change.latest().and_then(|set| set.metadata.controller()) else { return };
+        for sibling in self.indexes.sets_of.get(&owner.uid) {
+            if sibling.status.replicas > sibling.spec.replicas {
+                self.soon(&sibling);
+            }
+        }
+    }
+
+    /// A pod that balancers now know, or don't know any more.
+    pub(super) fn slice(&self, change: &CacheChange<'_, EndpointSlice>) {
+        let mut sets = BTreeMap::new();
+        changed_pods(change, |key| {
+            let set = self.indexes.pods.get(&key).and_then(|pod| self.indexes.replica_set_of(&pod));
+            if let Some(set) = set {
+                sets.insert(ObjectKey::of(&*set), set);
+            }
+        });
+        sets.values().for_each(|set| self.soon(set));
+    }
+
+    fn soon(&self, set: &ReplicaSet) {
+        let pods = set.spec.replicas.max(set.status.replicas);
+        let key = ObjectKey::of(set);
+        if pods < WAITS_FROM {
+            self.queue.add(key);
+        } else {
+            self.queue.add_after(key, WAIT_PER_POD * pods);
+        }
+    }
+}

@@ -1,0 +1,177 @@
+//! Services and slices put together, in whatever order they come.
+
+use std::sync::Arc;
+
+use orchestra_core::balance::{Endpoint, Outcome};
+use orchestra_core::engine::Tasks;
+use orchestra_core::model::{
+    Endpoint as Listed, EndpointConditions, EndpointPort, EndpointSlice, ObjectReference, Service,
+    ServiceType, Uid,
+};
+use orchestra_net::{Answer, BALANCER_ANNOTATION, DataPlaneOptions, PortKey, Question, ServiceTable};
+
+fn table() -> ServiceTable {
+    ServiceTable::new(DataPlaneOptions::default(), &Tasks::new())
+}
+
+fn service() -> Arc<Service> {
+    let mut service = Service::new("cart").namespace("shop").named_port("http", 80).named_port("admin", 81);
+    service.spec.cluster_ip = "127.0.64.9".to_owned();
+    Arc::new(service)
+}
+
+fn listed(i: u8, ready: bool) -> Listed {
+    Listed {
+        addresses: vec![format!("10.0.0.{i}")],
+        conditions: EndpointConditions { ready: Some(ready), ..EndpointConditions::default() },
+        target_ref: Some(ObjectReference { uid: pod(i), ..ObjectReference::default() }),
+        ..Listed::default()
+    }
+}
+
+fn pod(i: u8) -> Uid {
+    format!("pod-{i}").into()
+}
+
+fn slice(name: &str, endpoints: &[Listed]) -> Arc<EndpointSlice> {
+    let mut slice = EndpointSlice::new(name).namespace("shop").service("cart");
+    let port = |name: &str, port| EndpointPort {
+        name: name.to_owned(),
+        port: Some(port),
+        ..EndpointPort::default()
+    };
+    slice.ports = vec![port("http", 8080), port("admin", 9090)];
+    slice.endpoints = endpoints.to_vec();
+    Arc::new(slice)
+}
+
+/// The last numbers of the addresses of a port's endpoints, and their port.
+fn endpoints(table: &ServiceTable, port: impl Into<PortKey>) -> Vec<String> {
+    let mut ids: Vec<_> = table.upstream("shop", "cart", &port.into()).endpoints();
+    ids.sort_by(|a: &Endpoint, b| a.id.cmp(&b.id));
+    ids.into_iter().map(|endpoint| format!("{:?}", endpoint.id)).collect()
+}
+
+#[tokio::test]
+async fn slices_before_their_service_and_after_it_are_the_same() {
+    let (one, two) = (table(), table());
+    let early = one.upstream("shop", "cart", &PortKey::First);
+    one.apply_slice(&slice("cart-0", &[listed(1, true), listed(2, false)]));
+    assert!(early.endpoints().is_empty(), "nobody knows its ports yet");
+    one.apply_service(&service());
+    two.apply_service(&service());
+    two.apply_slice(&slice("cart-0", &[listed(1, true), listed(2, false)]));
+    for table in [&one, &two] {
+        assert_eq!(endpoints(table, "http"), ["pod-1@10.0.0.1:8080"]);
+        assert_eq!(endpoints(table, 81), ["pod-1@10.0.0.1:9090"]);
+        assert!(endpoints(table, "other").is_empty());
+    }
+    assert_eq!(early.endpoints().len(), 1);
+    let (by_name, by_number) =
+        (two.upstream("shop", "cart", &"http".into()), two.upstream("shop", "cart", &80.into()));
+    assert!(Arc::ptr_eq(&by_name, &by_number), "names of one port share its endpoints");
+    two.apply_slice(&slice("cart-1", &[listed(3, true)]));
+    assert_eq!(endpoints(&two, "http").len(), 2);
+    two.remove_slice("shop", "cart-0");
+    assert_eq!(endpoints(&two, "http"), ["pod-3@10.0.0.3:8080"]);
+    two.remove_service("shop", "cart");
+    assert!(by_name.endpoints().is_empty() && two.listeners().is_empty());
+    two.apply_service(&service());
+    assert_eq!(by_name.endpoints().len(), 1, "whoever has it gets on with the new one");
+}
+
+#[tokio::test]
+async fn a_slice_that_changes_its_service_leaves_the_old_one() {
+    let table = table();
+    table.apply_service(&service());
+    table.apply_slice(&slice("a", &[listed(1, true)]));
+    let mut moved = (*slice("a", &[listed(1, true)])).clone();
+    moved = moved.service("other");
+    table.apply_slice(&Arc::new(moved));
+    assert!(endpoints(&table, "http").is_empty());
+    table.apply_slice(&slice("a", &[listed(1, true)]));
+    assert_eq!(endpoints(&table, "http").len(), 1);
+}
+
+#[tokio::test]
+async fn a_drained_pod_stays_out_of_every_service_also_of_one_that_comes_later() {
+    let table = table();
+    // Before anything lists it: an update under way will.
+    table.drain(&pod(1)).await;
+    table.apply_service(&service());
+    table.apply_slice(&slice("a", &[listed(1, true), listed(2, true)]));
+    assert_eq!(endpoints(&table, "http"), ["pod-2@10.0.0.2:8080"]);
+    assert_eq!(endpoints(&table, "admin"), ["pod-2@10.0.0.2:9090"]);
+    // Listed by two slices, in the moment that it goes from one to the other.
+    table.drain(&pod(2)).await;
+    assert!(endpoints(&table, "http").is_empty());
+    table.apply_slice(&slice("b", &[listed(2, true)]));
+    table.apply_slice(&slice("a", &[listed(1, true)]));
+    assert!(endpoints(&table, "http").is_empty());
+    // When nothing lists them any more they are forgotten.
+    table.remove_slice("shop", "a");
+    table.remove_slice("shop", "b");
+    table.apply_slice(&slice("a", &[listed(1, true), listed(2, true)]));
+    assert_eq!(endpoints(&table, "http").len(), 2);
+}
+
+#[tokio::test]
+async fn a_drain_waits_for_requests_of_any_protocol() {
+    let table = table();
+    table.apply_service(&service());
+    table.apply_slice(&slice("a", &[listed(1, true)]));
+    let upstream = table.upstream("shop", "cart", &PortKey::First);
+    let mut ticket = upstream.pick(&[], None).unwrap();
+    assert_eq!(ticket.id().pod, pod(1));
+    let pod = pod(1);
+    let drain = table.drain(&pod);
+    tokio::pin!(drain);
+    assert!(futures_util::poll!(drain.as_mut()).is_pending());
+    assert!(upstream.pick(&[], None).is_none());
+    ticket.ended(Outcome::Success);
+    drop(ticket);
+    drain.await;
+}
+
+#[tokio::test]
+async fn a_headless_service_leads_to_its_pods_until_they_drain() {
+    let table = table();
+    let mut headless = (*service()).clone().headless();
+    headless.spec.cluster_ips.clear();
+    table.apply_service(&Arc::new(headless));
+    table.apply_slice(&slice("a", &[listed(1, true), listed(2, false), listed(3, true)]));
+    let addresses = |table: &ServiceTable| match table
+        .zone()
+        .lookup("cart.shop.svc.cluster.local", Question::Addresses)
+    {
+        Answer::Addresses(addresses) => addresses.iter().map(ToString::to_string).collect(),
+        other => vec![format!("{other:?}")],
+    };
+    assert_eq!(addresses(&table), ["10.0.0.1", "10.0.0.3"]);
+    table.drain(&pod(3)).await;
+    assert_eq!(addresses(&table), ["10.0.0.1"]);
+    assert!(table.listeners().is_empty());
+    let mut external = (*service()).clone().service_type(ServiceType::ExternalName);
+    external.spec.external_name = "cart.example".to_owned();
+    table.apply_service(&Arc::new(external));
+    assert_eq!(addresses(&table), ["Alias(\"cart.example\")"]);
+    table.remove_service("shop", "cart");
+    assert_eq!(addresses(&table), ["NoName"]);
+}
+
+#[tokio::test]
+async fn a_service_chooses_its_balancer_at_any_time() {
+    let table = table();
+    table.apply_service(&service());
+    table.apply_slice(&slice("a", &[listed(1, true), listed(2, true)]));
+    let upstream = table.upstream("shop", "cart", &PortKey::First);
+    let turn = || upstream.pick(&[], None).unwrap().id().pod.to_string();
+    let round_robin = (*service()).clone().annotation(BALANCER_ANNOTATION, "round-robin");
+    table.apply_service(&Arc::new(round_robin));
+    let turns: Vec<String> = (0..8).map(|_| turn()).collect();
+    assert!(turns.windows(2).all(|two| two[0] != two[1]), "{turns:?}");
+    table.apply_service(&Arc::new((*service()).clone().sticky()));
+    let sticky: Vec<String> =
+        (0..8).map(|_| upstream.pick(&[], Some(7)).unwrap().id().pod.to_string()).collect();
+    assert!(sticky.windows(2).all(|two| two[0] == two[1]), "{sticky:?}");
+}

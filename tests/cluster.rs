@@ -1,0 +1,215 @@
+//! Whole clusters on real processes, as an application uses them.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::io::{Read, Write};
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use orchestra::BuildError;
+use orchestra::client::ClientError;
+use orchestra::model::{ContainerState, Event, PodPhase};
+use orchestra::prelude::*;
+
+/// How long anything here may take on a busy machine.
+const LIMIT: Duration = Duration::from_secs(60);
+
+/// A directory of this test's own, removed at its end.
+struct Dir(PathBuf);
+
+impl Dir {
+    fn new(name: &str) -> Self {
+        let dir = std::env::temp_dir().join(format!("orchestra-{name}-{}", std::process::id()));
+        std::fs::create_dir_all(&dir).unwrap();
+        Self(dir)
+    }
+}
+
+impl Drop for Dir {
+    fn drop(&mut self) {
+        let _gone = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+/// No test of its own: what the pods of these tests run, with the text to answer in `ANSWER`.
+#[test]
+fn serve() {
+    let Ok(answer) = std::env::var("ANSWER") else { return };
+    let listener = TcpListener::bind((std::env::var("POD_IP").unwrap(), 8080)).unwrap();
+    for stream in listener.incoming() {
+        let mut stream = stream.unwrap();
+        let _request = stream.read(&mut [0; 1024]).unwrap();
+        let length = answer.len();
+        let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n");
+        stream.write_all((head + &answer).as_bytes()).unwrap();
+    }
+}
+
+fn node(dir: &Path, name: &str) -> NodeOptions {
+    let server = |answer: &str| {
+        let image = ProcessImage::new(std::env::current_exe().unwrap());
+        image.args(["--exact", "serve", "--nocapture"]).env("ANSWER", answer)
+    };
+    let runtime = ProcessRuntime::builder(dir.join(name))
+        .image("one:1", server("one"))
+        .image("two:1", server("two"))
+        .image("sleep:1", ProcessImage::new("/bin/sleep").arg("1000"))
+        .image("false:1", ProcessImage::new("/bin/false"))
+        .build()
+        .unwrap();
+    NodeOptions::new(name, runtime).data_dir(dir.join(name).join("volumes"))
+}
+
+async fn until<T: orchestra::model::Resource>(
+    client: &Client,
+    name: &str,
+    holds: impl FnMut(Option<&T>) -> bool + Send,
+) -> Option<std::sync::Arc<T>> {
+    tokio::time::timeout(LIMIT, client.wait::<T>(name, holds)).await.expect("it came about in time").unwrap()
+}
+
+async fn text(cluster: &Cluster, service: &str) -> String {
+    use http_body_util::BodyExt;
+    let answer = cluster.service(service, 8080).get("/").await.unwrap();
+    String::from_utf8(answer.into_body().collect().await.unwrap().to_bytes().to_vec()).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_clusters_in_one_process_do_not_meet() {
+    let dir = Dir::new("two");
+    let mut clusters = Vec::new();
+    for name in ["one", "two"] {
+        let cluster = Cluster::builder().node(node(&dir.0, name)).start().await.unwrap();
+        cluster.apply(Deployment::new("web").image(format!("{name}:1")).port(8080)).await.unwrap();
+        cluster.apply(Service::new("web").port(8080)).await.unwrap();
+        clusters.push((name, cluster));
+    }
+    for (name, cluster) in &clusters {
+        assert_eq!(text(cluster, "web").await, *name);
+        let nodes = cluster.list::<Node>(&ListOptions::default()).await.unwrap();
+        assert_eq!(nodes.items.len(), 1, "each knows its own node only");
+    }
+    for (_, cluster) in clusters {
+        cluster.stop().await;
+    }
+}
+
+fn pid_of_sleep(dir: &Path) -> Vec<u32> {
+    // The runtime marks what it starts in the environment; the directory tells ours from others'.
+    let wanted = dir.to_string_lossy().into_owned();
+    let mine = |pid: &u32| {
+        let environ = std::fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
+        let command = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        String::from_utf8_lossy(&environ).contains(&wanted) && command.starts_with(b"/bin/sleep")
+    };
+    let pids =
+        std::fs::read_dir("/proc").unwrap().filter_map(|e| e.unwrap().file_name().to_str()?.parse().ok());
+    pids.filter(mine).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_durable_cluster_comes_back_and_takes_up_what_still_runs() {
+    let dir = Dir::new("durable");
+    let store = dir.0.join("store");
+    let first = Cluster::builder().data_dir(&store).node(node(&dir.0, "node")).start().await.unwrap();
+    first.apply(Deployment::new("sleeper").image("sleep:1").replicas(2)).await.unwrap();
+    let ready = |d: Option<&Deployment>| d.is_some_and(|d| d.status.available_replicas == 2);
+    until::<Deployment>(&first, "sleeper", ready).await;
+    let before = pid_of_sleep(&dir.0);
+    assert_eq!(before.len(), 2);
+    first.leave().await;
+    assert_eq!(pid_of_sleep(&dir.0), before, "they go on without a cluster");
+
+    let second = Cluster::builder().data_dir(&store).node(node(&dir.0, "node")).start().await.unwrap();
+    second.ready().await;
+    let sleeper = until::<Deployment>(&second, "sleeper", ready).await.unwrap();
+    assert_eq!(sleeper.spec.replicas, 2, "the object is there again");
+    second.scale::<Deployment>("sleeper", 3).await.unwrap();
+    until::<Deployment>(&second, "sleeper", |d| d.is_some_and(|d| d.status.available_replicas == 3)).await;
+    let after = pid_of_sleep(&dir.0);
+    assert!(
+        before.iter().all(|pid| after.contains(pid)),
+        "taken up, not started anew: {before:?}, {after:?}"
+    );
+    second.stop().await;
+    assert!(pid_of_sleep(&dir.0).is_empty(), "stopping the cluster ends its pods");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_cannot_run_waits_and_says_why() {
+    let dir = Dir::new("trouble");
+    let cluster = Cluster::builder().node(node(&dir.0, "node")).start().await.unwrap();
+    cluster
+        .create(Pod::new("nowhere").container(Container::new("main", "sleep:1").request("cpu", "999")))
+        .await
+        .unwrap();
+    cluster.create(Pod::new("unknown").image("no-such-image:1")).await.unwrap();
+    cluster.create(Pod::new("crashing").image("false:1")).await.unwrap();
+
+    let explained = |pod: Option<&Pod>| {
+        let condition = pod.and_then(|pod| pod.condition("PodScheduled"));
+        condition.is_some_and(|c| c.message.starts_with("0/1 nodes") && c.message.contains("cpu"))
+    };
+    until::<Pod>(&cluster, "nowhere", explained).await;
+    let waits = |reason: &'static str| {
+        move |pod: Option<&Pod>| {
+            pod.is_some_and(|pod| {
+                let waiting = pod.status.container_statuses.iter().filter_map(|c| match &c.state {
+                    ContainerState::Waiting(waiting) => Some(waiting.reason.as_str()),
+                    _ => None,
+                });
+                waiting.into_iter().any(|r| r == reason) && pod.status.phase != PodPhase::Failed
+            })
+        }
+    };
+    until::<Pod>(&cluster, "unknown", waits("ImagePullBackOff")).await;
+    until::<Pod>(&cluster, "crashing", waits("CrashLoopBackOff")).await;
+    let reported = async {
+        loop {
+            let events = cluster.list::<Event>(&ListOptions::default()).await.unwrap().items;
+            let told = |name: &str| events.iter().any(|e| e.involved_object.name == name);
+            if told("unknown") && told("crashing") && told("nowhere") {
+                break;
+            }
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(LIMIT, reported).await.expect("each has an event");
+    cluster.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cluster_that_is_dropped_or_refused_leaves_no_task_and_says_why() {
+    let dir = Dir::new("refused");
+    let twice = Cluster::builder().node(node(&dir.0, "node")).node(node(&dir.0, "node-2"));
+    let mut same = node(&dir.0, "node-3");
+    same.name = "node".to_owned();
+    let error = twice.node(same).start().await.unwrap_err();
+    assert!(matches!(error, BuildError::DuplicateNode(ref name) if name == "node"), "{error}");
+
+    let store = dir.0.join("store");
+    let cluster = Cluster::builder().data_dir(&store).start().await.unwrap();
+    let taken = Cluster::builder().data_dir(&store).start().await.unwrap_err();
+    assert!(matches!(taken, BuildError::Store(_)), "one process at a time: {taken}");
+    cluster.create(ConfigMap::new("kept")).await.unwrap();
+    let client = cluster.client().clone();
+    drop(cluster);
+    // The store lets go of its directory when the last handle is gone.
+    drop(client);
+    let reopened = async {
+        loop {
+            match Cluster::builder().data_dir(&store).start().await {
+                Ok(cluster) => break cluster,
+                Err(_) => tokio::task::yield_now().await,
+            }
+        }
+    };
+    let again = tokio::time::timeout(LIMIT, reopened).await.expect("a dropped cluster lets go of its store");
+    assert!(again.find::<ConfigMap>("kept").await.unwrap().is_some());
+    let error = again.get::<ConfigMap>("lost").await.unwrap_err();
+    assert!(
+        matches!(error, ClientError::NotFound(_)) && error.to_string().contains("ConfigMap default/lost")
+    );
+    again.stop().await;
+}
