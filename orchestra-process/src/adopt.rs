@@ -96,7 +96,12 @@ fn adopt_container(
     kill::kill_all(&processes);
     core.index().insert(Arc::clone(&container));
     if let Some(process) = running {
-        core.keeper.watch(process.pidfd, Target::Container(container))?;
+        if kill::has_ended(&process.pidfd)? {
+            // Known before anybody asks.
+            reap::reap(core, vec![Target::Container(container)]);
+        } else {
+            core.keeper.watch(process.pidfd, Target::Container(container))?;
+        }
     } else if lost {
         core.cgroups.kill(container.id());
         core.cgroups.remove(container.id());

@@ -5,7 +5,7 @@
 //! controllers are used from where is found out once.
 
 use std::collections::BTreeSet;
-use std::fs;
+use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
@@ -68,10 +68,13 @@ impl Cgroups {
         })
     }
 
-    /// Puts a process that was just started under its limits. Where there are no groups, it runs without.
-    pub(crate) fn add(&self, id: &str, pid: i32, limits: &Limits) -> io::Result<()> {
+    /// Makes the groups of a container with its limits. Returns the files into which its process writes itself
+    /// before it becomes the container's program, so that nothing it starts is ever outside. Where there are no
+    /// groups, it runs without.
+    pub(crate) fn create(&self, id: &str, limits: &Limits) -> io::Result<Vec<File>> {
+        let mut doors = Vec::new();
         if limits.is_none() {
-            return Ok(());
+            return Ok(doors);
         }
         for tree in self.trees() {
             let group = tree.parent.join(id);
@@ -82,13 +85,9 @@ impl Cgroups {
             for (file, value) in settings(tree, limits) {
                 fs::write(group.join(file), value)?;
             }
-            match fs::write(group.join("cgroup.procs"), pid.to_string()) {
-                // It has ended already.
-                Err(error) if error.raw_os_error() == Some(rustix::io::Errno::SRCH.raw_os_error()) => {}
-                moved => moved?,
-            }
+            doors.push(OpenOptions::new().write(true).open(group.join("cgroup.procs"))?);
         }
-        Ok(())
+        Ok(doors)
     }
 
     /// The existing groups of a container. Looks only where trees were found: nothing was made elsewhere.

@@ -131,19 +131,18 @@ pub(crate) fn start(core: &Core, container: &Arc<Container>) -> Result<(), Runti
     let stdin = launch.stdin.then(|| container.dir.join("stdin"));
     let spools =
         container.log.open_spools().map_err(|error| failed(id, "open the files for its output", error))?;
-    let spawned = spawn::main_process(launch, spools, stdin.as_deref()).map_err(|error| {
+    let doors =
+        core.cgroups.create(id, &launch.limits).map_err(|error| failed(id, "limit its resources", error))?;
+    let spawned = spawn::main_process(launch, spools, stdin.as_deref(), doors).map_err(|error| {
+        core.cgroups.remove(id);
         let program = launch.program.display().to_string();
         if passes(&error) { failed(id, "start its program", error) } else { start_error(id, &program, error) }
     })?;
     let at = core.now();
     let started = Started { id: Arc::clone(id), pid: spawned.pid, ticks: spawned.start_ticks, at };
-    let ready = core
-        .cgroups
-        .add(id, spawned.pid, &launch.limits)
-        .and_then(|()| core.journal.append(Record::Started(started)))
-        .and_then(|()| {
-            core.keeper.watch(Arc::clone(&spawned.pidfd), Target::Container(Arc::clone(container)))
-        });
+    let ready = core.journal.append(Record::Started(started)).and_then(|()| {
+        core.keeper.watch(Arc::clone(&spawned.pidfd), Target::Container(Arc::clone(container)))
+    });
     if let Err(error) = ready {
         spawn::undo(&spawned);
         core.cgroups.remove(id);

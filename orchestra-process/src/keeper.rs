@@ -138,7 +138,7 @@ pub(crate) fn run(core: &Core) {
             match event.data.u64() {
                 WAKE => {}
                 SPOOLS => note_written(core, &mut backlog),
-                key => ended.extend(keeper.take(key)),
+                key => ended.extend(keeper.take(key).map(|(_, target)| target)),
             }
         }
         ingest(core, &mut backlog);

@@ -14,7 +14,7 @@ use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open, pidfd_send_signal};
 
 use crate::launch::{EXEC_MARKER, MARKER};
-use crate::procfs;
+use crate::procfs::{self, Variable};
 use crate::state::{Core, Process};
 
 /// Rounds of looking for processes and killing them. Each finds what was forked during the one before; a program
@@ -44,6 +44,12 @@ pub(crate) fn open(number: i32, start_ticks: u64) -> io::Result<Option<OwnedFd>>
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error),
     }
+}
+
+/// Whether a process has ended.
+pub(crate) fn has_ended(pidfd: &OwnedFd) -> io::Result<bool> {
+    let mut poll_fd = [PollFd::new(pidfd, PollFlags::IN)];
+    Ok(poll(&mut poll_fd, Some(&Timespec::default()))? > 0)
 }
 
 /// Sends a signal by number; a process that is gone is no error.
@@ -90,32 +96,40 @@ pub(crate) struct Marked {
 
 /// All living processes that bear this instance's marker, but `except`.
 pub(crate) fn find_marked(instance: &str, except: &BTreeSet<i32>) -> io::Result<Vec<Marked>> {
-    let (mut found, mut buffer) = (Vec::new(), Vec::new());
+    let (mut found, mut blank, mut buffer) = (Vec::new(), Vec::new(), Vec::new());
     for number in procfs::pids()? {
         if except.contains(&number) {
             continue;
         }
-        let mut container = || {
-            let value = procfs::environ_value(number, MARKER.as_bytes(), &mut buffer)?;
-            let (of, container) = value.split_once('/')?;
-            (of == instance).then(|| container.to_owned())
-        };
-        let Some(first) = container() else { continue };
-        let Some(pidfd) = pid(number).and_then(|pid| pidfd_open(pid, PidfdFlags::empty()).ok()) else {
-            continue;
-        };
-        // Again, now that the descriptor holds on to one process.
-        if container().as_ref() != Some(&first) {
-            continue;
+        match procfs::variable(number, MARKER.as_bytes(), &mut buffer) {
+            Variable::Value(value) => found.extend(inspect(number, instance, &value, &mut buffer)),
+            Variable::Blank => blank.push(number),
+            Variable::Absent => {}
         }
-        let Ok(stat) = procfs::stat(number) else { continue };
-        if stat.is_zombie() {
-            continue;
+    }
+    // Those that were just becoming another program are it by now.
+    std::thread::yield_now();
+    for number in blank {
+        if let Variable::Value(value) = procfs::variable(number, MARKER.as_bytes(), &mut buffer) {
+            found.extend(inspect(number, instance, &value, &mut buffer));
         }
-        let exec = procfs::environ_value(number, EXEC_MARKER.as_bytes(), &mut buffer).is_some();
-        found.push(Marked { pid: number, container: first, exec, stat, pidfd });
     }
     Ok(found)
+}
+
+/// Opens a process with a marker of ours, and looks again now that the descriptor holds on to one process.
+fn inspect(number: i32, instance: &str, value: &str, buffer: &mut Vec<u8>) -> Option<Marked> {
+    let (of, container) = value.split_once('/')?;
+    if of != instance {
+        return None;
+    }
+    let pidfd = pidfd_open(pid(number)?, PidfdFlags::empty()).ok()?;
+    if procfs::variable(number, MARKER.as_bytes(), buffer) != Variable::Value(value.to_owned()) {
+        return None;
+    }
+    let stat = procfs::stat(number).ok().filter(|stat| !stat.is_zombie())?;
+    let exec = matches!(procfs::variable(number, EXEC_MARKER.as_bytes(), buffer), Variable::Value(_));
+    Some(Marked { pid: number, container: container.to_owned(), exec, stat, pidfd })
 }
 
 /// Kills all that bears the marker of these containers, and waits until it is gone.

@@ -36,7 +36,7 @@ pub(crate) fn exit_status(pidfd: &OwnedFd) -> Option<Status> {
 }
 
 /// A wait status as of wait(2): the signal in the low seven bits, the exit code in the second byte.
-fn decode(status: i32) -> Status {
+pub(crate) fn decode(status: i32) -> Status {
     match status & 0x7f {
         0 => Status::Code((status >> 8) & 0xff),
         signal => Status::Signal(signal),

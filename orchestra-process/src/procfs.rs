@@ -23,6 +23,8 @@ pub(crate) struct Stat {
     pub(crate) cpu_ticks: u64,
     /// When it started, in clock ticks since boot. With the pid it identifies a process.
     pub(crate) start_ticks: u64,
+    /// The wait status of a zombie; 0 while it runs, and where the kernel does not let us see it.
+    pub(crate) exit_status: i32,
 }
 
 impl Stat {
@@ -54,6 +56,7 @@ fn parse_stat(text: &[u8]) -> Option<Stat> {
         pgrp: i32::try_from(number(5)?).ok()?,
         cpu_ticks,
         start_ticks: ticks(22)?,
+        exit_status: number(52).and_then(|status| i32::try_from(status).ok()).unwrap_or(0),
     })
 }
 
@@ -68,21 +71,44 @@ pub(crate) fn pids() -> io::Result<Vec<i32>> {
     Ok(pids)
 }
 
-/// The value of a variable in the environment a process was started with, where it may be read.
-pub(crate) fn environ_value(pid: i32, name: &[u8], buffer: &mut Vec<u8>) -> Option<String> {
-    let mut file = fs::File::open(format!("/proc/{pid}/environ")).ok()?;
+/// A variable in the environment a process was started with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Variable {
+    /// It has this value.
+    Value(String),
+    /// It is not there, or may not be read.
+    Absent,
+    /// There is no environment at all: of a kernel thread, of a program started without one, and for a moment of
+    /// every program, while it replaces another one.
+    Blank,
+}
+
+/// The value of a variable in the environment a process was started with.
+pub(crate) fn variable(pid: i32, name: &[u8], buffer: &mut Vec<u8>) -> Variable {
+    match environ(pid, buffer) {
+        Err(_) => Variable::Absent,
+        Ok([]) => Variable::Blank,
+        Ok(environ) => environ
+            .split(|byte| *byte == 0)
+            .find_map(|entry| {
+                let value = entry.strip_prefix(name)?.strip_prefix(b"=")?;
+                String::from_utf8(value.to_vec()).ok()
+            })
+            .map_or(Variable::Absent, Variable::Value),
+    }
+}
+
+fn environ(pid: i32, buffer: &mut Vec<u8>) -> io::Result<&[u8]> {
+    let mut file = fs::File::open(format!("/proc/{pid}/environ"))?;
     let mut len = 0;
     while len < MAX_ENVIRON {
         buffer.resize(buffer.len().max(len + ENVIRON_READ), 0);
-        match file.read(&mut buffer[len..]).ok()? {
+        match file.read(&mut buffer[len..])? {
             0 => break,
             read => len += read,
         }
     }
-    buffer[..len].split(|byte| *byte == 0).find_map(|entry| {
-        let value = entry.strip_prefix(name)?.strip_prefix(b"=")?;
-        String::from_utf8(value.to_vec()).ok()
-    })
+    Ok(&buffer[..len])
 }
 
 /// Identifies this start of the host's kernel.
@@ -114,7 +140,8 @@ mod tests {
     #[test]
     fn a_name_with_parentheses_and_spaces_does_not_mislead() {
         let text = b"42 (a) b (c) S 7 42 42 0 -1 4194560 1 2 3 4 11 12 13 14 20 0 1 0 12345 1 1";
-        let expected = Stat { state: b'S', ppid: 7, pgrp: 42, cpu_ticks: 50, start_ticks: 12345 };
+        let expected =
+            Stat { state: b'S', ppid: 7, pgrp: 42, cpu_ticks: 50, start_ticks: 12345, exit_status: 0 };
         assert_eq!(parse_stat(text), Some(expected));
         assert_eq!(parse_stat(b"42 (a"), None);
         assert_eq!(parse_stat(b"42 (a) S 1"), None);

@@ -1,10 +1,10 @@
 //! What happens when a container's main process has ended.
 
 use std::collections::BTreeSet;
-use std::fs::OpenOptions;
+use std::fs::{self, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom};
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -15,6 +15,7 @@ use crate::keeper::Target;
 use crate::kill;
 use crate::launch::TERMINATION_FILE;
 use crate::pidfd_info;
+use crate::procfs;
 use crate::record::{End, Record};
 use crate::state::{Container, Core, Process, Run};
 
@@ -57,13 +58,30 @@ impl From<WaitIdStatus> for Status {
     }
 }
 
-/// How an ended process ended. Our own child stays a zombie, so that its pid belongs to nobody else yet; of an
-/// adopted process the kernel (6.15 and later) tells through its descriptor.
-fn peek(pidfd: &OwnedFd) -> (Status, bool) {
+/// How an ended process ended, and whether it is our child: then it stays a zombie, so that its pid belongs to
+/// nobody else yet. An adopted one may still be a zombie, which shows its status; of one that was waited for by
+/// somebody else the kernel (6.15 and later) tells through its descriptor.
+fn peek(process: &Process) -> (Status, bool) {
+    let pidfd = &process.pidfd;
     match waitid(WaitId::PidFd(pidfd.as_fd()), WaitIdOptions::EXITED | WaitIdOptions::NOWAIT) {
         Ok(Some(status)) => (status.into(), true),
-        _ => (pidfd_info::exit_status(pidfd).unwrap_or(Status::Unknown), false),
+        _ => (
+            zombie_status(process).or_else(|| pidfd_info::exit_status(pidfd)).unwrap_or(Status::Unknown),
+            false,
+        ),
     }
+}
+
+/// The status of a zombie. 0 may also mean that we may not see it: whoever can say better does.
+fn zombie_status(process: &Process) -> Option<Status> {
+    let stat = procfs::stat(process.pid).ok()?;
+    if stat.start_ticks != process.start_ticks || !stat.is_zombie() {
+        return None;
+    }
+    let user = rustix::process::geteuid();
+    let owner = fs::metadata(format!("/proc/{}", process.pid)).ok()?.uid();
+    let visible = stat.exit_status != 0 || user.is_root() || user.as_raw() == owner;
+    visible.then(|| pidfd_info::decode(stat.exit_status))
 }
 
 /// Takes a zombie's pid away. Somebody else may have done it.
@@ -75,15 +93,15 @@ pub(crate) fn wait(pidfd: &OwnedFd) -> Status {
 }
 
 /// Takes note of ended processes, and kills what they left behind.
-pub(crate) fn reap(core: &Core, ended: Vec<(Arc<OwnedFd>, Target)>) {
+pub(crate) fn reap(core: &Core, ended: Vec<Target>) {
     let mut containers = Vec::new();
-    for (pidfd, target) in ended {
+    for target in ended {
         match target {
             Target::Exec(process) => process.reap(),
             Target::Container(container) => {
                 // Held while the container is being started; afterwards it is running, or gone.
                 let Some(process) = container.process() else { continue };
-                let (status, child) = peek(&pidfd);
+                let (status, child) = peek(&process);
                 kill::group_of_dead(&process, child);
                 containers.push((container, process, status));
             }

@@ -209,8 +209,9 @@ impl Runtime for ProcessRuntime {
             if let Err(error) = of_log.log.ingest(core.now()) {
                 tracing::warn!(container = %of_log.id(), %error, "output can't be moved into the log");
             }
-            let (id, log) = (Arc::clone(of_log.id()), Arc::clone(&of_log.log));
-            log::open(Arc::clone(&id), log, &options).map_err(|error| failed(&id, "read its log", error))
+            let id = Arc::clone(of_log.id());
+            log::open(Arc::clone(&id), &of_log.log, &options)
+                .map_err(|error| failed(&id, "read its log", error))
         })
         .await
     }

@@ -27,7 +27,7 @@ pub(crate) struct Spawned {
 /// A program with a container's environment, directory and user, still without its input and output.
 ///
 /// Nothing here makes std leave its `posix_spawn` path, which costs the same however large this process is; only
-/// another user does.
+/// another user does, and limits do.
 fn command(launch: &Launch, program: &Path, args: &[String]) -> Command {
     let mut command = Command::new(program);
     command.args(args).current_dir(&launch.cwd);
@@ -51,8 +51,34 @@ pub(crate) fn exec_command(launch: &Launch, program: &Path, args: &[String]) -> 
     command
 }
 
-/// Starts a container's main process.
-pub(crate) fn main_process(launch: &Launch, spools: [File; 2], stdin: Option<&Path>) -> io::Result<Spawned> {
+/// Makes the child of a command enter control groups before it becomes the program.
+///
+/// For this std forks, which takes longer the more memory this process has: only limited containers pay it.
+fn enter(command: &mut Command, doors: Vec<File>) {
+    if doors.is_empty() {
+        return;
+    }
+    #[allow(unsafe_code, reason = "std has no stable way to start a child in a control group")]
+    // SAFETY: between fork and exec the closure only writes to open descriptors through rustix, which neither
+    // allocates nor locks. The files are opened before, and closed by exec.
+    unsafe {
+        command.pre_exec(move || {
+            for door in &doors {
+                // 0 is the writer itself.
+                rustix::io::write(door, b"0")?;
+            }
+            Ok(())
+        });
+    }
+}
+
+/// Starts a container's main process, in the control groups behind `doors`.
+pub(crate) fn main_process(
+    launch: &Launch,
+    spools: [File; 2],
+    stdin: Option<&Path>,
+    doors: Vec<File>,
+) -> io::Result<Spawned> {
     if let Some((user, group)) = launch.user {
         // So that the program can open its own output again, as `/dev/stdout`.
         for spool in &spools {
@@ -67,6 +93,7 @@ pub(crate) fn main_process(launch: &Launch, spools: [File; 2], stdin: Option<&Pa
         None => Stdio::null(),
     });
     command.stdout(stdout).stderr(stderr);
+    enter(&mut command, doors);
     spawned(&mut command)
 }
 

@@ -20,9 +20,9 @@ use crate::error::failed;
 const READ_SIZE: usize = 8 * MAX_LINE;
 
 /// A stream over the log. To be called where blocking is allowed.
-pub(crate) fn open(id: Arc<str>, log: Arc<ContainerLog>, options: &LogOptions) -> io::Result<LogStream> {
+pub(crate) fn open(id: Arc<str>, log: &ContainerLog, options: &LogOptions) -> io::Result<LogStream> {
     let mut reader = Reader {
-        log: Arc::clone(&log),
+        dir: log.dir().to_owned(),
         generation: 0,
         file: None,
         buffer: Vec::new(),
@@ -32,7 +32,6 @@ pub(crate) fn open(id: Arc<str>, log: Arc<ContainerLog>, options: &LogOptions) -
     };
     // Subscribed before the tail is looked for: what is written meanwhile is not missed.
     let position = log.position();
-    drop(log);
     if let Some(tail) = options.tail {
         reader.seek_tail(tail)?;
     }
@@ -79,7 +78,7 @@ impl Follow {
             }
             self.reader = Some(reader);
             if caught_up && self.position.changed().await.is_err() {
-                // The container was removed: one more look at what is still there is not possible.
+                // The container was removed, or the runtime has gone.
                 self.reader = None;
             }
         }
@@ -88,7 +87,8 @@ impl Follow {
 
 #[derive(Debug)]
 struct Reader {
-    log: Arc<ContainerLog>,
+    /// Where the files are. Not the log itself: it shall go with its container, and end this with it.
+    dir: PathBuf,
     /// The file that is read, or comes next.
     generation: u64,
     file: Option<File>,
@@ -103,7 +103,7 @@ impl Reader {
     /// Sets out at the start of the last `tail` lines.
     fn seek_tail(&mut self, tail: usize) -> io::Result<()> {
         let mut wanted = tail;
-        for (generation, _, path) in files(self.log.dir())?.into_iter().rev() {
+        for (generation, _, path) in files(&self.dir)?.into_iter().rev() {
             let Some((starts, records)) = line_starts(path, wanted)? else { continue };
             self.generation = generation;
             // All of this file is wanted, or the last lines of it; none where `tail` is 0.
@@ -149,7 +149,7 @@ impl Reader {
 
     /// Opens the file of this generation, or the oldest later one where it was rotated away.
     fn open_next(&mut self) -> io::Result<bool> {
-        for (generation, _, path) in files(self.log.dir())? {
+        for (generation, _, path) in files(&self.dir)? {
             if generation < self.generation {
                 continue;
             }

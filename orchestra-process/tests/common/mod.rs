@@ -1,12 +1,25 @@
 //! What the tests of this crate share.
-#![allow(dead_code, reason = "each test uses its part")]
+#![allow(
+    dead_code,
+    clippy::unwrap_used,
+    reason = "each test uses its part of these helpers, which are tests themselves"
+)]
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use orchestra_core::model::Uid;
-use orchestra_core::runtime::{ContainerSpec, SandboxSpec};
+use orchestra_core::runtime::{
+    ContainerId, ContainerSpec, ContainerState, LogOptions, LogStream, Runtime, SandboxId, SandboxSpec,
+};
 use orchestra_process::{ProcessImage, ProcessRuntime, ProcessRuntimeBuilder};
+
+/// How long a condition may take to come true.
+pub(crate) const DEADLINE: Duration = Duration::from_secs(30);
+
+/// How long a program may take to end.
+pub(crate) const GRACE: Duration = Duration::from_secs(20);
 
 static NEXT: AtomicU64 = AtomicU64::new(0);
 
@@ -20,6 +33,11 @@ impl Host {
         Self(std::env::temp_dir().join(format!("orchestra-process-test-{}-{next}", std::process::id())))
     }
 
+    /// The state directory another process made.
+    pub(crate) fn at(root: PathBuf) -> Self {
+        Self(root)
+    }
+
     pub(crate) fn root(&self) -> &Path {
         &self.0
     }
@@ -30,6 +48,10 @@ impl Host {
 
     pub(crate) fn open(&self) -> ProcessRuntime {
         self.builder().build().unwrap()
+    }
+
+    pub(crate) fn journal(&self) -> PathBuf {
+        self.0.join("test/journal")
     }
 
     /// Checks that no file of a container is left.
@@ -63,4 +85,66 @@ pub(crate) fn sh(name: &str, script: &str) -> ContainerSpec {
     let mut spec = ContainerSpec::new(name, "sh");
     spec.args = vec!["-c".to_owned(), script.to_owned()];
     spec
+}
+
+/// A pod that runs one container.
+pub(crate) async fn run(runtime: &dyn Runtime, spec: &ContainerSpec) -> (SandboxId, ContainerId) {
+    let sandbox = runtime.run_sandbox(&sandbox_spec("pod")).await.unwrap().id;
+    let container = runtime.create_container(&sandbox, spec).await.unwrap();
+    runtime.start_container(&container).await.unwrap();
+    (sandbox, container)
+}
+
+pub(crate) async fn state(
+    runtime: &dyn Runtime,
+    sandbox: &SandboxId,
+    container: &ContainerId,
+) -> ContainerState {
+    let status = runtime.sandbox(sandbox).await.unwrap().unwrap();
+    status.containers.into_iter().find(|status| status.id == *container).unwrap().state
+}
+
+/// Waits until a container has ended.
+pub(crate) async fn ended(
+    runtime: &dyn Runtime,
+    sandbox: &SandboxId,
+    container: &ContainerId,
+) -> ContainerState {
+    let mut events = runtime.events().await.unwrap();
+    let ended = async {
+        loop {
+            let state = state(runtime, sandbox, container).await;
+            if state.is_over() {
+                return state;
+            }
+            events.next().await.unwrap();
+        }
+    };
+    tokio::time::timeout(DEADLINE, ended).await.expect("the container ends")
+}
+
+pub(crate) async fn follow(runtime: &dyn Runtime, container: &ContainerId) -> LogStream {
+    runtime.logs(container, &LogOptions { follow: true, ..LogOptions::default() }).await.unwrap()
+}
+
+/// The next line of a log, without its end; `None` at the end of the log.
+pub(crate) async fn line(log: &mut LogStream) -> Option<String> {
+    let chunk = tokio::time::timeout(DEADLINE, log.next()).await.expect("the log goes on or ends")?;
+    Some(String::from_utf8(chunk.unwrap().bytes.to_vec()).unwrap().trim_end_matches('\n').to_owned())
+}
+
+/// Whether a process exists and has not ended.
+pub(crate) fn lives(pid: &str) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"));
+    stat.is_ok_and(|stat| !stat.rsplit_once(')').unwrap().1.trim_start().starts_with(['Z', 'X']))
+}
+
+/// Waits for what no event tells of.
+pub(crate) async fn until(what: &str, mut condition: impl FnMut() -> bool) {
+    let met = async {
+        while !condition() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(DEADLINE, met).await.unwrap_or_else(|_| panic!("it never came true: {what}"));
 }
