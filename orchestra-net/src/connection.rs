@@ -78,11 +78,18 @@ impl Connection {
         self.driver.is_some()
     }
 
+    /// Drives it between two requests. That needs the truth: that a task has used up its turn, which looks as if
+    /// nothing had happened, does not count here.
+    fn settle(&mut self, cx: &mut Context<'_>) -> bool {
+        let driven = pin!(tokio::task::unconstrained(poll_fn(|cx| Poll::Ready(self.drive(cx)))));
+        matches!(driven.poll(cx), Poll::Ready(true))
+    }
+
     /// Whether a connection that waited can carry a request; `surely`: the kernel is asked whether the
     /// endpoint has closed it, for requests that can't be repeated.
     pub(crate) async fn stands(&mut self, surely: bool) -> bool {
         self.ask_kernel.store(surely, Ordering::Relaxed);
-        let stands = poll_fn(|cx| Poll::Ready(self.drive(cx))).await;
+        let stands = poll_fn(|cx| Poll::Ready(self.settle(cx))).await;
         self.ask_kernel.store(false, Ordering::Relaxed);
         stands && self.sender.is_ready()
     }
@@ -130,7 +137,7 @@ impl Connection {
     /// The same, from inside a task.
     pub(crate) fn give_back_now(mut self: Box<Self>, ticket: &Ticket, cx: &mut Context<'_>) {
         // Once more, so that it gets from the end of the answer to waiting for the next request.
-        if self.drive(cx) && self.sender.is_ready() {
+        if self.settle(cx) && self.sender.is_ready() {
             self.reused = true;
             self.idle_since = Instant::now();
             ticket.keep(self);
