@@ -11,7 +11,6 @@ use std::time::Duration;
 use orchestra_core::clock::{SharedClock, SystemClock};
 use orchestra_core::rng::Rng;
 use orchestra_core::runtime::RuntimeError;
-use rustix::fs::{FlockOperation, flock};
 use tokio::sync::broadcast;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -26,6 +25,7 @@ use crate::log::LogLimits;
 use crate::runtime::ProcessRuntime;
 use crate::slots::Slots;
 use crate::state::{Core, Index, MAX_EVENTS, Settings};
+use crate::state_lock::StateLock;
 use crate::{adopt, launch, procfs};
 
 /// How long an address rests by default before another pod gets it: longer than any balancer of a healthy
@@ -149,19 +149,18 @@ impl ProcessRuntimeBuilder {
         let root = std::path::absolute(self.root.join(&self.cluster_id))
             .map_err(|error| failed(&subject, "find its state directory", error))?;
         let lock = prepare(&root).map_err(|error| failed(&subject, "create its state directory", error))?;
-        match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
-            Err(rustix::io::Errno::WOULDBLOCK) => {
-                return Err(RuntimeError::InUse {
-                    subject,
-                    what: format!("the state of cluster {} (by another runtime)", self.cluster_id),
-                });
-            }
-            locked => locked.map_err(|error| failed(&subject, "lock its state directory", error))?,
-        }
+        let Some(lock) =
+            StateLock::take(lock).map_err(|error| failed(&subject, "lock its state directory", error))?
+        else {
+            return Err(RuntimeError::InUse {
+                subject,
+                what: format!("the state of cluster {} (by another runtime)", self.cluster_id),
+            });
+        };
         self.open(root, lock).map_err(|error| failed(&subject, "open its state directory", error))
     }
 
-    fn open(self, root: PathBuf, lock: File) -> io::Result<ProcessRuntime> {
+    fn open(self, root: PathBuf, lock: StateLock) -> io::Result<ProcessRuntime> {
         let journal = root.join("journal");
         let mut contents = Journal::read(&journal)?;
         let boot = procfs::boot_id()?;

@@ -25,6 +25,7 @@ mod sandbox;
 mod slots;
 mod spawn;
 mod state;
+mod state_lock;
 mod stats;
 mod stdio;
 #[cfg(test)]

@@ -1,7 +1,6 @@
 //! What a runtime holds in memory.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::File;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr};
 use std::os::fd::OwnedFd;
@@ -27,6 +26,7 @@ use crate::keeper::Keeper;
 use crate::log::{ContainerLog, LogLimits, Paths};
 use crate::record::{ContainerRecord, End, SandboxRecord};
 use crate::slots::Slots;
+use crate::state_lock::StateLock;
 
 /// Events that may wait for a reader. One that falls further behind is told that it lost some, and lists: a
 /// thousand is more than all pods of an ordinary node at once.
@@ -212,7 +212,7 @@ pub(crate) struct Core {
     pub(crate) tasks: TaskTracker,
     pub(crate) shutdown: CancellationToken,
     /// Locked as long as this runtime has its state directory.
-    pub(crate) _lock: File,
+    pub(crate) _lock: StateLock,
 }
 
 impl Core {

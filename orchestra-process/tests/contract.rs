@@ -2,8 +2,6 @@
 //!
 //! Without libtest's harness, so that this program can be its own test server: run as `contract serve <port>` it
 //! answers HTTP on `POD_IP`.
-#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test, with helpers")]
-
 #![allow(
     clippy::unwrap_used,
     clippy::print_stdout,

@@ -1,6 +1,4 @@
 //! What the contract suite leaves open: how processes are run, and that nothing stays of them.
-#![allow(clippy::unwrap_used, reason = "a test, with helpers")]
-
 #![allow(
     clippy::unwrap_used,
     clippy::print_stdout,
@@ -47,7 +45,7 @@ async fn children_that_fled_die_with_their_container() {
     let host = Host::new();
     let runtime = host.open();
     // A daemon: its own session, no open output, its parent gone. And a plain child in the background.
-    let daemon = "setsid sh -c 'sleep 1000 >/dev/null 2>&1 </dev/null & echo $!' & sleep 1000 & echo $!";
+    let daemon = "fled=$(setsid sh -c 'sleep 1000 >/dev/null 2>&1 </dev/null & echo $!'); echo $fled; sleep 1000 & echo $!";
     for end in ["exec sleep 1000", "read never < $CONTAINER_ROOT/../none; exit 3"] {
         let script = format!("{daemon}; wait_for() {{ :; }}; {end}");
         let (sandbox, container) = run(&runtime, &sh("main", &script)).await;
