@@ -1,6 +1,7 @@
 //! Whole clusters under the simulator: many seeds, each judged by all invariants.
 //!
-//! `ORCHESTRA_SEED=17 cargo test -p orchestra-testkit --test simulation -- --nocapture one_seed` lives through one again.
+//! `ORCHESTRA_SEED=17 cargo test -p orchestra-testkit --test simulation -- --nocapture one_seed` lives through one again, and prints all
+//! of it with `ORCHESTRA_WHOLE_TRACE=1`.
 //! `ORCHESTRA_SEEDS=0..100` lives through many. Not all seeds hold yet: what is left is in the changelog.
 
 #![allow(
@@ -68,7 +69,9 @@ fn many_seeds() {
 #[test]
 fn one_seed() {
     let Some(seed) = std::env::var("ORCHESTRA_SEED").ok().and_then(|text| text.parse().ok()) else { return };
-    let outcome = Simulation::run(seed, &Options::of(seed));
+    let mut options = Options::of(seed);
+    options.whole_trace = std::env::var_os("ORCHESTRA_WHOLE_TRACE").is_some();
+    let outcome = Simulation::run(seed, &options);
     println!("{outcome}");
     assert!(outcome.is_good());
 }

@@ -104,6 +104,8 @@ impl Mischief {
         for host in self.hosts.values() {
             host.link.set(true);
             host.power_on();
+            // Not every pod has a liveness probe that would have it started again.
+            host.machine.wake();
         }
     }
 

@@ -359,6 +359,12 @@ impl Machine {
         }
     }
 
+    /// What hangs goes on.
+    pub(crate) fn wake(&self) {
+        let mut state = self.lock();
+        state.sandboxes.values_mut().flat_map(|s| s.runs.values_mut()).for_each(|run| run.hung = false);
+    }
+
     /// Whether a process answers questions about its health; `None`: it does not answer at all.
     pub(super) fn answers(&self, id: &ContainerId) -> Option<bool> {
         self.with(id, |sandbox, place| {

@@ -44,7 +44,7 @@ pub struct Faults {
     pub agent_crashes: u32,
     /// How often a container's process ends by itself: well, badly, or for want of memory.
     pub exits: u32,
-    /// How often a process hangs, until it is started again.
+    /// How often a process hangs, until it is started again or the faults are over.
     pub hangs: u32,
     /// How often a node loses its power: processes and agent are gone, and come back only by a restart.
     pub power_losses: u32,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use orchestra_core::client::{Client, ClientError, DeleteOptions, ListOptions, Propagation};
-use orchestra_core::model::{Deployment, LabelSelector, Namespace, Node, Pod, Resource, Scheme};
+use orchestra_core::model::{Deployment, LabelSelector, Namespace, Node, Pod, PodSpec, Resource, Scheme};
 use orchestra_core::rng::Rng;
 use orchestra_core::store::Store;
 
@@ -15,8 +15,14 @@ use super::process::{Actor, Link, Process};
 use super::store::FaultyStore;
 use super::world::World;
 
+/// The label of pods that were taken aside.
+const ASIDE: &str = "aside";
+
 /// How often people try again what failed for the moment.
 const TRIES: u32 = 40;
+
+/// How often they try to put an application right, a second apart: what can't be deleted can't be made anew.
+const PUTS_RIGHT: u32 = 120;
 
 /// The people.
 #[derive(Debug)]
@@ -69,17 +75,18 @@ impl Users {
         for node in nodes.iter().flat_map(|list| &list.items).filter(|node| node.spec.unschedulable) {
             self.cordon(&node.metadata.name, false).await;
         }
+        self.remove_broken_aside().await;
         for index in 0..self.apps.len() {
             self.apps[index].flaw = None;
             if self.apps[index].paused {
                 self.apps[index].paused = self.rng.chance(0.5);
             }
             let app = self.apps[index].clone();
-            loop {
+            for _ in 0..PUTS_RIGHT {
                 let live = self.client.namespace(app.namespace).find::<Deployment>(&app.name).await;
                 let live = live.ok().flatten();
-                let broken = live.as_ref().is_none_or(|live| is_broken(live) || live.metadata.is_deleting());
-                if !broken && live.is_some_and(|live| live.spec.paused == app.paused) {
+                let broken = live.as_ref().is_none_or(|live| is_broken(&live.spec.template.spec) || live.metadata.is_deleting());
+                if !broken && live.is_some_and(|live| live.spec.paused == self.apps[index].paused) {
                     break;
                 }
                 self.apps[index].version += 1;
@@ -89,6 +96,18 @@ impl Users {
                 self.put(&app).await;
                 tokio::time::sleep(Duration::from_secs(1)).await;
             }
+        }
+    }
+
+    /// Deletes the pods that were taken aside and can't run: nobody else would.
+    async fn remove_broken_aside(&self) {
+        let labels = LabelSelector::labels([("app", ASIDE)]);
+        let options = ListOptions { labels, ..ListOptions::all_namespaces() };
+        let pods = self.insist("list pods", || self.client.list::<Pod>(&options)).await;
+        for pod in pods.iter().flat_map(|list| &list.items).filter(|pod| is_broken(&pod.spec)) {
+            let client = self.client.namespace(pod.metadata.namespace.as_str());
+            let options = DeleteOptions::default().uid(pod.metadata.uid.clone());
+            self.insist("delete a pod", || client.delete::<Pod>(&pod.metadata.name, &options)).await;
         }
     }
 
@@ -234,7 +253,7 @@ impl Users {
         self.did("take aside", &pod.metadata.name);
         let client = self.client.namespace(app.namespace);
         let change = |pod: &mut Pod| {
-            pod.metadata.labels.insert("app".to_owned(), "aside".to_owned());
+            pod.metadata.labels.insert("app".to_owned(), ASIDE.to_owned());
         };
         self.insist("relabel", || client.modify::<Pod>(&pod.metadata.name, change)).await;
     }
@@ -271,9 +290,9 @@ impl Users {
     }
 }
 
-/// Whether what a deployment is to run can't run.
-fn is_broken(deployment: &Deployment) -> bool {
-    deployment.spec.template.spec.containers.iter().any(|container| {
+/// Whether a pod of this kind can't run.
+fn is_broken(spec: &PodSpec) -> bool {
+    spec.containers.iter().any(|container| {
         let image = Image::parse(&container.image);
         image.missing || image.never_ready || image.ends.is_some()
     })

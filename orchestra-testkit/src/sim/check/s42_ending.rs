@@ -33,6 +33,8 @@ struct Run {
     since: Duration,
     ends: u32,
     ended: Option<Duration>,
+    /// When it was first asked to stop.
+    asked: Option<Duration>,
 }
 
 impl Check for Endings {
@@ -47,6 +49,10 @@ impl Check for Endings {
             }
             Event::Ground { host, pod, what: Ground::Started { container, .. } } => {
                 self.started(*host, pod, container, view, found);
+            }
+            Event::Ground { pod, what: Ground::StopAsked { container, .. }, .. } => {
+                let run = self.runs.entry(((*pod).clone(), container.clone())).or_default();
+                run.asked.get_or_insert(view.at);
             }
             Event::Ground { pod, what: Ground::Exited { container, cause, .. }, .. } => {
                 self.exited(pod, container, *cause, view, found);
@@ -85,6 +91,7 @@ impl Endings {
             }
         }
         run.since = view.at;
+        run.asked = None;
     }
 
     fn exited(&mut self, pod: &Uid, container: &str, cause: ExitCause, view: &View<'_>, found: &mut Found) {
@@ -101,7 +108,9 @@ impl Endings {
             return;
         };
         let Some((deleted, _)) = self.deleted.get(pod) else { return };
-        if view.at + GRAIN < *deleted + grace {
+        // A stop that was under way when the pod was deleted goes on: its grace began when it was asked.
+        let began = run.asked.map_or(*deleted, |asked| asked.min(*deleted));
+        if view.at + GRAIN < began + grace {
             found.add(
                 "S43",
                 format!("{container} of pod {pod} was killed before its grace of {grace:?} was over"),
