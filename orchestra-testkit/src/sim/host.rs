@@ -7,11 +7,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use orchestra_core::client::Client;
+use orchestra_core::client::{Client, ListOptions};
 use orchestra_core::clock::{Clock, SharedClock};
 use orchestra_core::drain::Gates;
 use orchestra_core::engine::{Caches, Recorder, Tasks};
-use orchestra_core::model::{HostPathType, Quantity, ResourceList, Scheme, Timestamp, Uid};
+use orchestra_core::model::{HostPathType, Pod, Quantity, ResourceList, Scheme, Timestamp, Uid};
 use orchestra_core::node::{
     FileSet, NodeAgent, ProbeFailure, ProbeRequest, Prober, VolumeError, VolumeFiles,
 };
@@ -97,6 +97,9 @@ impl Host {
         .prober(Arc::new(SimProber { machine: Arc::clone(&self.machine) }))
         .tasks(&tasks)
         .start();
+        if self.world.options.mutant == Some(Mutant::WritesForEver) {
+            tasks.spawn("mutant", write_for_ever(client, format!("node-{}", self.index)));
+        }
         *slot = Some(Running { process, tasks, _agent: agent });
         drop(slot);
         if self.world.mutates(Mutant::StopsAtBoot, 1.0) {
@@ -244,3 +247,20 @@ impl VolumeFiles for SimVolumes {
 
 /// All hosts, by their names.
 pub(crate) type Hosts = BTreeMap<usize, Arc<Host>>;
+
+/// Changes a pod of the node every minute, though nothing is to be changed.
+async fn write_for_ever(client: Client, node: String) {
+    for round in 0_u64.. {
+        tokio::time::sleep(Duration::from_secs(60)).await;
+        let Ok(pods) = client.list::<Pod>(&ListOptions::all_namespaces()).await else { continue };
+        let Some(pod) = pods.items.iter().find(|pod| pod.node_name.as_deref() == Some(&node)) else {
+            continue;
+        };
+        let client = client.namespace(pod.metadata.namespace.as_str());
+        let change = |pod: &mut Pod| {
+            pod.metadata.annotations.insert("round".to_owned(), round.to_string());
+        };
+        let written = client.modify::<Pod>(&pod.metadata.name, change).await;
+        tracing::trace!(ok = written.is_ok(), "written for nothing");
+    }
+}

@@ -79,13 +79,16 @@ impl Users {
         for index in 0..self.apps.len() {
             self.apps[index].flaw = None;
             if self.apps[index].paused {
-                self.apps[index].paused = self.rng.chance(0.5);
+                // One that stands between a good version and a bad one must go on.
+                self.apps[index].paused = self.rng.chance(0.5) && self.is_whole(&self.apps[index]).await;
             }
             let app = self.apps[index].clone();
             for _ in 0..PUTS_RIGHT {
                 let live = self.client.namespace(app.namespace).find::<Deployment>(&app.name).await;
                 let live = live.ok().flatten();
-                let broken = live.as_ref().is_none_or(|live| is_broken(&live.spec.template.spec) || live.metadata.is_deleting());
+                let broken = live
+                    .as_ref()
+                    .is_none_or(|live| is_broken(&live.spec.template.spec) || live.metadata.is_deleting());
                 if !broken && live.is_some_and(|live| live.spec.paused == self.apps[index].paused) {
                     break;
                 }
@@ -97,6 +100,14 @@ impl Users {
                 tokio::time::sleep(Duration::from_secs(1)).await;
             }
         }
+    }
+
+    /// Whether an application has all its pods, and they are ready.
+    async fn is_whole(&self, app: &App) -> bool {
+        let live = self.client.namespace(app.namespace).find::<Deployment>(&app.name).await;
+        live.ok().flatten().is_some_and(|live| {
+            live.status.ready_replicas == live.spec.replicas && live.status.replicas == live.spec.replicas
+        })
     }
 
     /// Deletes the pods that were taken aside and can't run: nobody else would.
@@ -205,7 +216,9 @@ impl Users {
         self.insist("undo", || client.undo_rollout(&app.name, 0)).await;
     }
 
-    async fn delete_and_recreate(&self, index: usize) {
+    async fn delete_and_recreate(&mut self, index: usize) {
+        // One that is new and paused would have no pods.
+        self.apps[index].paused = false;
         let app = &self.apps[index];
         let propagations = [Propagation::Background, Propagation::Foreground, Propagation::Orphan];
         let pick = usize::try_from(self.rng.below(3)).unwrap_or(0);

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use orchestra_core::model::{AnyObjectExt, Deployment, GroupKind, Pod, Uid};
 
 use super::{Check, Found, numbers};
-use crate::sim::event::{Committed, Event};
+use crate::sim::event::{Committed, Event, ExitCause, Ground};
 use crate::sim::process::Actor;
 use crate::sim::view::View;
 
@@ -22,9 +22,24 @@ impl Check for Availability {
     fn on(&mut self, event: &Event<'_>, view: &View<'_>, found: &mut Found) {
         if let Event::Commit(seen) = event {
             self.deleted(seen, view, found);
+            if seen.actor == Actor::User {
+                // What people take away is not the rollout's doing.
+                let deployments =
+                    taken_aside(seen).filter_map(|pod| view.objects.deployment_of(&pod.metadata));
+                for deployment in deployments {
+                    self.reached.remove(&deployment.metadata.uid);
+                }
+            }
             if view.calm {
                 self.keep(seen, view, found);
             }
+        }
+        if let Event::Ground { pod, what: Ground::Exited { cause: ExitCause::Itself, .. }, .. } = event
+            && let Some(pod) = view.objects.pod(pod)
+            && let Some(deployment) = view.objects.deployment_of(&pod.metadata)
+        {
+            // A version that crashes is not the rollout's doing either.
+            self.reached.remove(&deployment.metadata.uid);
         }
     }
 }
@@ -39,10 +54,20 @@ fn victims(seen: &Committed) -> impl Iterator<Item = &Pod> {
     })
 }
 
-fn available<'a>(deployment: &Deployment, view: &'a View<'_>) -> impl Iterator<Item = &'a Arc<Pod>> {
+/// The pods that a commit took out of their replica set, by other labels.
+fn taken_aside(seen: &Committed) -> impl Iterator<Item = &Pod> {
+    seen.changes.iter().filter_map(|change| {
+        let old = change.previous.as_ref()?.as_resource::<Pod>()?;
+        let new = change.object.as_ref()?.as_resource::<Pod>()?;
+        (old.metadata.labels != new.metadata.labels).then_some(old)
+    })
+}
+
+fn available<'a>(deployment: &'a Deployment, view: &'a View<'_>) -> impl Iterator<Item = &'a Arc<Pod>> {
     let min_ready = deployment.spec.min_ready_seconds;
     let pods = view.objects.pods_of_deployment(&deployment.metadata.uid);
-    pods.filter(move |pod| view.objects.is_available(pod, min_ready, view.now))
+    pods.filter(|pod| deployment.spec.selector.matches(&pod.metadata.labels))
+        .filter(move |pod| view.objects.is_available(pod, min_ready, view.now))
 }
 
 impl Availability {
@@ -81,7 +106,7 @@ impl Availability {
             let count = available(deployment, view).count();
             let really = available(deployment, view).filter(|pod| view.truth.serves(pod)).count();
             let promised = usize::try_from(floor).unwrap_or(usize::MAX);
-            if count >= promised {
+            if really.min(count) >= promised {
                 self.reached.insert(uid.clone(), floor);
             } else if self.reached.get(uid).is_some_and(|reached| *reached < floor) {
                 // More are wanted than before: they take their time.

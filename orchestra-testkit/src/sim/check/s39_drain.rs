@@ -7,6 +7,7 @@ use orchestra_core::model::{AnyObjectExt, Pod, Uid};
 
 use super::{Check, Found};
 use crate::sim::event::{Event, Ground, Request};
+use crate::sim::image::Image;
 use crate::sim::view::View;
 
 /// How long an agent waits for balancers.
@@ -51,6 +52,12 @@ impl Check for Drains {
     }
 }
 
+/// Whether it is what a pod's program does: to end by itself.
+fn crashes(pod: &Uid, view: &View<'_>) -> bool {
+    let Some(pod) = view.objects.pod(pod) else { return false };
+    pod.spec.containers.iter().any(|container| Image::parse(&container.image).ends.is_some())
+}
+
 impl Drains {
     fn request(&mut self, request: &Request, view: &View<'_>, found: &mut Found) {
         match request {
@@ -67,7 +74,7 @@ impl Drains {
                 if let Some(open) = self.open.get_mut(pod) {
                     *open = open.saturating_sub(1);
                 }
-                if let (Request::Failed { began, .. }, true) = (request, view.calm) {
+                if let (Request::Failed { began, .. }, true) = (request, view.calm && !crashes(pod, view)) {
                     let how = if *began { "died over a request" } else { "took no request" };
                     found.add("S39", format!("pod {pod} {how}, though nothing went wrong"));
                 }
