@@ -3,22 +3,27 @@
 
 #![allow(clippy::print_stdout, reason = "a benchmark prints its table")]
 #![allow(clippy::unwrap_used, reason = "a benchmark that fails shall stop")]
+#![allow(clippy::cast_precision_loss, reason = "figures are far below 2^52")]
+
+mod report;
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use orchestra::model::Quantity;
 use orchestra::prelude::*;
 use orchestra_testkit::sim_runtime::{SimProgram, SimRuntime};
+use report::{Report, Target, median};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::Instant;
 
 /// Of several runs the median counts.
 const RUNS: usize = 5;
 
 /// How long a cluster at rest is watched.
-const REST: Duration = Duration::from_secs(20);
+const REST: Duration = Duration::from_secs(60);
 
 fn main() {
     if std::env::args().nth(1).as_deref() == Some("serve") {
@@ -27,21 +32,24 @@ fn main() {
     }
     let dir = std::env::temp_dir().join(format!("orchestra-bench-engine-{}", std::process::id()));
     let runtime = tokio::runtime::Runtime::new().unwrap();
-    println!("{:<58} {:>12}", "what", "figure");
+    let mut report = Report::new();
     runtime.block_on(async {
-        start_up(&dir).await;
-        at_rest(&dir).await;
-        heal(&dir).await;
+        start_up(&dir, &mut report).await;
+        at_rest(&dir, &mut report).await;
+        heal(&dir, &mut report).await;
     });
     drop(runtime);
-    let small = replicas(1_000);
-    let large = replicas(10_000);
-    row("1,000 replicas on a simulated runtime, all ready", &format!("{:.0} ms", millis(small)));
-    row("10,000 replicas on a simulated runtime, all ready", &format!("{:.0} ms", millis(large)));
-    row(
-        "cost per pod at 10,000 over that at 1,000",
-        &format!("{:.2}", large.as_secs_f64() / small.as_secs_f64() / 10.0),
-    );
+    let (mut small, mut large) = (Vec::new(), Vec::new());
+    for _ in 0..RUNS {
+        small.push(replicas(1_000).as_secs_f64());
+        large.push(replicas(10_000).as_secs_f64());
+    }
+    let ratios = small.iter().zip(&large).map(|(small, large)| large / small / 10.0);
+    let flat = median(ratios);
+    report.row("1,000 replicas, simulated runtime: all ready", median(small), "s", Target::Below(1.0));
+    report.row("10,000 replicas, simulated runtime: all ready", median(large), "s", Target::Below(8.0));
+    report.row("cost per pod, 10,000 over 1,000", flat, "times", Target::Below(1.5));
+    report.finish();
     std::fs::remove_dir_all(&dir).unwrap();
 }
 
@@ -50,26 +58,19 @@ fn serve() {
     let listener = TcpListener::bind((std::env::var("POD_IP").unwrap(), 8080)).unwrap();
     for stream in listener.incoming() {
         let mut stream = stream.unwrap();
-        let _request = stream.read(&mut [0; 1024]).unwrap();
-        stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\nconnection: close\r\n\r\nok").unwrap();
+        let _request = Read::read(&mut stream, &mut [0; 1024]).unwrap();
+        let pid = std::process::id().to_string();
+        let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\nconnection: close\r\n\r\n", pid.len());
+        Write::write_all(&mut stream, format!("{head}{pid}").as_bytes()).unwrap();
     }
-}
-
-fn row(what: &str, figure: &str) {
-    println!("{what:<58} {figure:>12}");
 }
 
 fn millis(duration: Duration) -> f64 {
     duration.as_secs_f64() * 1000.0
 }
 
-fn median(mut times: Vec<Duration>) -> Duration {
-    times.sort();
-    times[times.len() / 2]
-}
-
 /// From the builder to an object that is stored.
-async fn start_up(dir: &Path) {
+async fn start_up(dir: &Path, report: &mut Report) {
     for durable in [false, true] {
         let mut times = Vec::new();
         for run in 0..RUNS {
@@ -78,14 +79,12 @@ async fn start_up(dir: &Path) {
             let builder = if durable { builder.data_dir(dir.join(format!("store-{run}"))) } else { builder };
             let cluster = builder.start().await.unwrap();
             cluster.create(ConfigMap::new("first")).await.unwrap();
-            times.push(started.elapsed());
+            times.push(millis(started.elapsed()));
             cluster.stop().await;
         }
-        let store = if durable { "durable" } else { "memory" };
-        row(
-            &format!("builder to first object stored, {store} store"),
-            &format!("{:.1} ms", millis(median(times))),
-        );
+        let (store, limit) = if durable { ("durable", 50.0) } else { ("memory", 10.0) };
+        let what = format!("builder to first object stored, {store} store");
+        report.row(&what, median(times), "ms", Target::Below(limit));
     }
 }
 
@@ -124,7 +123,7 @@ fn usage() -> (u64, Duration) {
 }
 
 /// Three nodes and twenty pods, with nothing to do.
-async fn at_rest(dir: &Path) {
+async fn at_rest(dir: &Path, report: &mut Report) {
     let (before, _) = usage();
     let cluster = web_cluster(dir, &["rest-1", "rest-2", "rest-3"], 20).await;
     tokio::time::sleep(Duration::from_secs(2)).await;
@@ -132,44 +131,40 @@ async fn at_rest(dir: &Path) {
     tokio::time::sleep(REST).await;
     let (memory, after) = usage();
     let share = (after - cpu).as_secs_f64() / REST.as_secs_f64() * 100.0;
-    row("3 nodes, 20 pods at rest: CPU of one core", &format!("{share:.2} %"));
-    let mib = |bytes: u64| bytes / 1024 / 1024;
-    row("3 nodes, 20 pods at rest: resident memory", &format!("{} MiB", mib(memory)));
-    row("  of it before there was a cluster", &format!("{} MiB", mib(before)));
+    let mib = |bytes: u64| bytes as f64 / 1e6;
+    report.row("3 nodes, 20 pods at rest: CPU of one core", share, "%", Target::Below(0.1));
+    report.row("3 nodes, 20 pods at rest: resident memory", mib(memory), "MB", Target::Below(15.0));
+    report.row("  of it before there was a cluster", mib(before), "MB", Target::None);
     cluster.stop().await;
 }
 
-/// From the kill of a pod's process until it answers again.
-async fn heal(dir: &Path) {
+/// From the kill of a pod's process until another answers in its place: with noticing its end, and its start-up.
+async fn heal(dir: &Path, report: &mut Report) {
     let mut times = Vec::new();
     for run in 0..RUNS {
         let name = format!("heal-{run}");
         let cluster = web_cluster(dir, &[&name], 1).await;
         let pods = cluster.list::<Pod>(&ListOptions::default()).await.unwrap().items;
         let address = SocketAddr::from((pods[0].status.pod_ip.unwrap(), 8080));
-        let pid = server_pid(address);
+        let pid = server_pid(address).await.unwrap();
         let killed = Instant::now();
         std::process::Command::new("kill").args(["-9", &pid]).status().unwrap();
-        while tokio::net::TcpStream::connect(address).await.is_err() {
+        while server_pid(address).await.is_none_or(|now| now == pid) {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
-        times.push(killed.elapsed());
+        times.push(millis(killed.elapsed()));
         cluster.stop().await;
     }
-    row("kill -9 of a process to its port open again", &format!("{:.1} ms", millis(median(times))));
+    report.row("kill -9 of a process until another serves", median(times), "ms", Target::Below(100.0));
 }
 
-/// The process that runs this benchmark's server on an address: the one with that POD_IP.
-fn server_pid(address: SocketAddr) -> String {
-    let wanted = format!("POD_IP={}", address.ip());
-    let runs = |dir: &PathBuf| {
-        let environ = std::fs::read(dir.join("environ")).unwrap_or_default();
-        let command = std::fs::read(dir.join("cmdline")).unwrap_or_default();
-        environ.split(|b| *b == 0).any(|v| v == wanted.as_bytes()) && command.ends_with(b"serve\0")
-    };
-    let mut processes = std::fs::read_dir("/proc").unwrap().map(|entry| entry.unwrap().path());
-    let found = processes.find(runs).unwrap();
-    found.file_name().unwrap().to_string_lossy().into_owned()
+/// Asks the server at an address for its process id; `None`: it does not serve.
+async fn server_pid(address: SocketAddr) -> Option<String> {
+    let mut stream = tokio::net::TcpStream::connect(address).await.ok()?;
+    stream.write_all(b"GET / HTTP/1.1\r\nhost: web\r\n\r\n").await.ok()?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.ok()?;
+    Some(answer.split_once("\r\n\r\n")?.1.to_owned())
 }
 
 /// From apply to all ready, real time, on ten nodes whose containers cost nothing.

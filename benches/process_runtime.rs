@@ -5,12 +5,15 @@
 //! program itself until it sleeps.
 #![allow(clippy::unwrap_used, clippy::print_stdout, clippy::cast_precision_loss, reason = "a benchmark")]
 
+mod report;
+
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 
 use orchestra_core::model::Uid;
 use orchestra_core::runtime::{ContainerSpec, Runtime, SandboxSpec};
 use orchestra_process::{ProcessImage, ProcessRuntime};
+use report::{Report, Target, median};
 use tokio::time::Instant;
 
 const PROGRAM: &str = "/bin/sleep";
@@ -83,12 +86,6 @@ async fn pods(runtime: &Arc<dyn Runtime>, round: usize, concurrency: usize) -> R
     Round { rate: PODS as f64 / took.as_secs_f64(), cpu: (own + cpu().1 - before.1) / PODS as f64 }
 }
 
-fn median(values: impl Iterator<Item = f64>) -> f64 {
-    let mut values: Vec<f64> = values.collect();
-    values.sort_by(f64::total_cmp);
-    values[values.len() / 2]
-}
-
 fn main() {
     let tokio = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     let root = std::env::temp_dir().join(format!("orchestra-bench-process-{}", std::process::id()));
@@ -96,26 +93,28 @@ fn main() {
     let runtime =
         tokio.block_on(async { ProcessRuntime::builder(&root).image("sleep", image).build().unwrap() });
     let runtime: Arc<dyn Runtime> = Arc::new(runtime);
-    println!("starts of {PROGRAM}, median of {ROUNDS} rounds of {PODS}; state in {}", root.display());
-    println!(
-        "| in flight | fork and exec | pods | ratio of rates | CPU us of a start, bare | of a pod | ratio of CPU |"
-    );
-    println!("| --- | --- | --- | --- | --- | --- | --- |");
+    println!("starts of {PROGRAM}, median of {ROUNDS} rounds of {PODS}; state in {}\n", root.display());
+    let mut report = Report::new();
     for concurrency in [1, 4, 8, 16] {
         let mut rounds = Vec::new();
         for round in 0..ROUNDS {
             rounds.push((bare(concurrency), tokio.block_on(pods(&runtime, round, concurrency))));
         }
-        println!(
-            "| {concurrency} | {:.0} | {:.0} | {:.2} | {:.0} | {:.0} | {:.2} |",
-            median(rounds.iter().map(|(bare, _)| bare.rate)),
-            median(rounds.iter().map(|(_, pods)| pods.rate)),
-            median(rounds.iter().map(|(bare, pods)| pods.rate / bare.rate)),
-            median(rounds.iter().map(|(bare, _)| bare.cpu)),
-            median(rounds.iter().map(|(_, pods)| pods.cpu)),
-            median(rounds.iter().map(|(bare, pods)| bare.cpu / pods.cpu)),
-        );
+        let mut row = |what: &str, of: fn(&(Round, Round)) -> f64, unit: &str, target: Target| {
+            report.row(
+                &format!("{concurrency} in flight: {what}"),
+                median(rounds.iter().map(of)),
+                unit,
+                target,
+            );
+        };
+        row("fork and exec", |(bare, _)| bare.rate, "per s", Target::None);
+        row("pods", |(_, pods)| pods.rate, "per s", Target::None);
+        row("pods, of the rate of fork and exec", |(b, p)| p.rate / b.rate, "times", Target::AtLeast(0.8));
+        row("CPU time of a start, bare", |(bare, _)| bare.cpu, "us", Target::None);
+        row("CPU time of a start, pod", |(_, pods)| pods.cpu, "us", Target::None);
     }
+    report.finish();
     drop(runtime);
     drop(std::fs::remove_dir_all(&root));
 }

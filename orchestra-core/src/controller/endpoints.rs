@@ -3,11 +3,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 
 use crate::client::{Client, DeleteOptions};
-use crate::engine::{Cache, CacheChange, Caches, Controller, Index, Next, ReconcileError, Reconciler, Tasks};
+use crate::engine::{
+    Cache, CacheChange, Caches, Controller, Index, Next, Queue, ReconcileError, Reconciler, Tasks,
+};
 use crate::model::{
     Endpoint, EndpointConditions, EndpointPort, EndpointSlice, Object, ObjectKey, ObjectReference,
     OwnerReference, Pod, PortRef, Service, ServicePort,
@@ -19,6 +22,11 @@ pub const TRAFFIC_LABEL: &str = "orchestra.dev/traffic";
 
 /// How many endpoints one slice holds: Kubernetes' default. A change rewrites one slice, not all endpoints.
 const SLICE_SIZE: usize = 100;
+
+/// How long a service waits for more changes of its pods, for each slice it has, and from how many slices on. All pods are
+/// looked at together, so that what one of them costs does not grow with their number.
+const WAIT_PER_SLICE: Duration = Duration::from_millis(1);
+const WAITS_FROM: u32 = 2;
 
 /// Keeps the EndpointSlices of each Service equal to the pods it selects.
 ///
@@ -36,18 +44,31 @@ impl EndpointsController {
     pub fn start(client: &Client, caches: &Caches, rng: &Rng, tasks: &Tasks) {
         let services = caches.of::<Service>();
         let slices = caches.of::<EndpointSlice>().index(|slice| service_of(slice).into_iter().collect());
-        let reconciler = Self { services: Arc::clone(&services), pods: caches.of(), slices };
-        Controller::new("endpoints", client, caches, rng)
-            .on::<Service>()
-            .maps::<EndpointSlice>(|change, add| {
-                for slice in [change.old, change.new].into_iter().flatten() {
-                    if let Some((namespace, name)) = service_of(slice) {
-                        add(ObjectKey::new::<Service>(namespace, name));
-                    }
-                }
-            })
-            .maps::<Pod>(move |change, add| selecting(&services, change, add))
-            .start(reconciler, tasks);
+        let reconciler = Self { services: Arc::clone(&services), pods: caches.of(), slices: slices.clone() };
+        let controller = Controller::new("endpoints", client, caches, rng).on::<Service>();
+        let (queue, known) = (controller.queue(), slices.clone());
+        caches.of::<EndpointSlice>().on_change(move |change| {
+            // Mostly what this controller wrote itself, so not more urgent than a pod.
+            for (namespace, name) in
+                [change.old, change.new].into_iter().flatten().filter_map(|s| service_of(s))
+            {
+                soon(&queue, &known, ObjectKey::new::<Service>(namespace, name));
+            }
+        });
+        let queue = controller.queue();
+        caches.of::<Pod>().on_change(move |change| {
+            selecting(&services, change, &mut |key| soon(&queue, &slices, key));
+        });
+        controller.start(reconciler, tasks);
+    }
+}
+
+/// Has a service looked at: at once, or with other changes of its pods where it has many.
+fn soon(queue: &Queue<ObjectKey>, slices: &Index<EndpointSlice, (String, String)>, service: ObjectKey) {
+    let slices = slices.count(&(service.namespace.to_string(), service.name.to_string()));
+    match u32::try_from(slices).unwrap_or(u32::MAX) {
+        few if few < WAITS_FROM => queue.add(service),
+        many => queue.add_after(service, WAIT_PER_SLICE.saturating_mul(many)),
     }
 }
 
@@ -97,17 +118,16 @@ impl Reconciler for EndpointsController {
         let mut writes = 0;
         let mut taken: BTreeSet<String> = BTreeSet::new();
         let mut room: Vec<EndpointSlice> = Vec::new();
-        for slice in live {
+        let live: BTreeMap<_, _> = live.into_iter().map(|s| (s.metadata.name.clone(), s)).collect();
+        for slice in live.values() {
             taken.insert(slice.metadata.name.clone());
-            let mut kept = (*slice).clone();
-            kept.endpoints = take_kept(&slice, &mut wanted);
+            let mut kept = (**slice).clone();
+            kept.endpoints = take_kept(slice, &mut wanted);
             room.push(kept);
         }
         fill(&service, &mut room, wanted, &mut taken);
         for slice in room {
-            let live = self.slices.get(&(key.namespace.to_string(), key.name.to_string()));
-            let live = live.iter().find(|s| s.metadata.name == slice.metadata.name);
-            match live {
+            match live.get(&slice.metadata.name) {
                 None => transaction = transaction.create(slice),
                 Some(live) if slice.endpoints.is_empty() && taken.len() > 1 => {
                     taken.remove(&slice.metadata.name);
