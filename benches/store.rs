@@ -26,7 +26,7 @@ const PUTS_EACH: usize = 250;
 const ROUNDS: usize = 5;
 /// The size of a value in bytes.
 const VALUE: usize = 1024;
-/// etcd gets this many connections; more or fewer made it no faster.
+/// etcd gets this many connections, so that none of them is the bottleneck.
 const CONNECTIONS: usize = 8;
 
 fn main() {
@@ -118,7 +118,7 @@ async fn opening(dir: &Path, report: &mut Report) {
 struct Etcd {
     process: Child,
     connections: Vec<SendRequest<Bytes>>,
-    _driven: JoinSet<()>,
+    driven: JoinSet<()>,
 }
 
 impl Drop for Etcd {
@@ -129,7 +129,7 @@ impl Drop for Etcd {
 }
 
 impl Etcd {
-    /// `None`: it is not installed.
+    /// Starts it, and waits until it answers. `None`: it is not installed.
     async fn start(dir: &Path) -> Option<Self> {
         let [client, peer] = [free_port(), free_port()];
         let url = |port: u16| format!("http://127.0.0.1:{port}");
@@ -148,7 +148,7 @@ impl Etcd {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return None,
             Err(error) => panic!("etcd does not start: {error}"),
         };
-        let mut etcd = Self { process, connections: Vec::new(), _driven: JoinSet::new() };
+        let mut etcd = Self { process, connections: Vec::new(), driven: JoinSet::new() };
         let until = Instant::now() + Duration::from_secs(30);
         while etcd.connections.len() < CONNECTIONS {
             let Ok(stream) = tokio::net::TcpStream::connect(("127.0.0.1", client)).await else {
@@ -158,7 +158,7 @@ impl Etcd {
             };
             stream.set_nodelay(true).unwrap();
             let (sender, connection) = h2::client::handshake(stream).await.unwrap();
-            etcd._driven.spawn(async move { drop(connection.await) });
+            etcd.driven.spawn(async move { drop(connection.await) });
             etcd.connections.push(sender);
         }
         Some(etcd)
@@ -188,8 +188,8 @@ async fn grpc_put(connection: SendRequest<Bytes>, writer: usize, put: usize) -> 
     let mut message = BytesMut::new();
     let key = format!("/registry/configmaps/default/{}", name(writer, put));
     let value = serde_json::to_vec(&object(&name(writer, put))).unwrap();
-    for (field, bytes) in [(1, key.as_bytes()), (2, &value)] {
-        message.put_u8(field << 3 | 2);
+    for (field, bytes) in [(1, key.as_bytes()), (2, value.as_slice())] {
+        message.put_u8((field << 3) | 2);
         put_varint(&mut message, bytes.len());
         message.put_slice(bytes);
     }

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 /// What a figure must be.
 #[derive(Clone, Copy)]
+#[allow(dead_code, reason = "each benchmark has this module, and not each has targets of all forms")]
 pub(crate) enum Target {
     /// Less than this.
     Below(f64),
