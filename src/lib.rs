@@ -12,6 +12,8 @@
 //! | `process` | yes | [`process`]: the runtime of plain processes |
 //! | `net` | yes | [`net`]: service addresses, proxies, draining, in-process clients |
 //! | `dns` | yes | a DNS server for the names of services and pods |
+//! | `http-probes` | yes | probes and lifecycle hooks over TCP and HTTP |
+//! | `grpc-probes` | yes | probes of the gRPC health service |
 
 mod cluster;
 

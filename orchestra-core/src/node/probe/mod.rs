@@ -1,5 +1,7 @@
 //! Questions put to containers: how they are asked, when, and what the answers mean.
 
+#[cfg(feature = "grpc-probes")]
+mod grpc;
 #[cfg(feature = "http-probes")]
 mod network;
 mod state;
@@ -99,7 +101,7 @@ pub enum ProbeFailure {
 /// # Contract
 /// Cancel-safe: the caller drops the future when the probe's time is over. Concurrent. It keeps no connection.
 ///
-/// Shipped: `NetworkProber` (feature `http-probes`); `orchestra_testkit::SimRuntime` answers for simulated pods.
+/// Shipped: `NetworkProber` (features `http-probes` and `grpc-probes`); `orchestra_testkit::SimRuntime` answers for simulated pods.
 #[async_trait]
 pub trait Prober: Debug + Send + Sync + 'static {
     /// Puts the question.

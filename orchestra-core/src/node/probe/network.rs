@@ -13,7 +13,8 @@ use tokio::net::TcpStream;
 use super::{ProbeFailure, ProbeRequest, Prober};
 use crate::model::UriScheme;
 
-/// Asks over TCP and HTTP/1.1, with a connection of its own for each question.
+/// Asks over TCP, HTTP/1.1 and, with the feature `grpc-probes`, gRPC without TLS; with a connection of its own for
+/// each question.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct NetworkProber;
 
@@ -26,18 +27,21 @@ impl Prober for NetworkProber {
                 "HTTPS probes are not supported; use scheme HTTP, tcpSocket or exec".to_owned(),
             )),
             ProbeRequest::Http { address, path, headers, .. } => get(*address, path, headers).await,
+            #[cfg(feature = "grpc-probes")]
+            ProbeRequest::Grpc { address, service } => super::grpc::check(*address, service).await,
+            #[cfg(not(feature = "grpc-probes"))]
             ProbeRequest::Grpc { .. } => Err(ProbeFailure::Unsupported(
-                "gRPC probes are not supported; use httpGet, tcpSocket or exec".to_owned(),
+                "this build can't ask over gRPC: enable the feature `grpc-probes`".to_owned(),
             )),
         }
     }
 }
 
-fn failed(address: SocketAddr, error: &dyn std::error::Error) -> ProbeFailure {
+pub(super) fn failed(address: SocketAddr, error: &dyn std::error::Error) -> ProbeFailure {
     ProbeFailure::Failed(format!("{address}: {}", crate::node::error::chain(error)))
 }
 
-async fn connect(address: SocketAddr) -> Result<TcpStream, ProbeFailure> {
+pub(super) async fn connect(address: SocketAddr) -> Result<TcpStream, ProbeFailure> {
     TcpStream::connect(address).await.map_err(|e| failed(address, &e))
 }
 
@@ -115,7 +119,5 @@ mod tests {
         assert_eq!(NetworkProber.probe(&ProbeRequest::Tcp { address }).await, Ok(()));
         drop(listener);
         assert!(NetworkProber.probe(&ProbeRequest::Tcp { address }).await.is_err());
-        let grpc = ProbeRequest::Grpc { address, service: String::new() };
-        assert!(matches!(NetworkProber.probe(&grpc).await, Err(ProbeFailure::Unsupported(_))));
     }
 }
