@@ -14,7 +14,7 @@ use orchestra_core::client::{
 };
 use orchestra_core::clock::SystemClock;
 use orchestra_core::model::{
-    ConfigMap, Deployment, Namespace, ObjectKey, Pod, PriorityClass, Revision, Scheme,
+    ConfigMap, Deployment, Namespace, ObjectKey, Pod, PriorityClass, Revision, Scheme, Service,
 };
 use orchestra_core::rng::Rng;
 use orchestra_core::store::{MemoryStore, StoreError};
@@ -69,6 +69,62 @@ async fn an_update_based_on_an_old_revision_is_a_conflict_and_changes_nothing() 
     assert!(error.is_conflict() && error.to_string().contains("ConfigMap default/settings"), "{error}");
     assert_eq!(client.get::<ConfigMap>("settings").await.unwrap().data["colour"], "red");
     assert!(matches!(client.create(ConfigMap::new("settings")).await, Err(ClientError::AlreadyExists(_))));
+}
+
+/// A service as a manifest says it; what replaces it is a whole object that has not been read before.
+fn service(spec: &serde_json::Value) -> Service {
+    let manifest = json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "web"}, "spec": spec});
+    serde_json::from_value(manifest).unwrap()
+}
+
+#[tokio::test]
+async fn a_service_that_is_replaced_keeps_the_address_it_was_given() {
+    let client = client().await;
+    client.create(service(&json!({"ports": [{"port": 80}]}))).await.unwrap();
+    // What allocates addresses writes this.
+    client.modify::<Service>("web", |s| s.spec.cluster_ip = "10.0.0.7".into()).await.unwrap();
+
+    let replaced = client.update(service(&json!({"ports": [{"port": 81}]}))).await.unwrap();
+    assert_eq!(replaced.spec.ports[0].port, 81);
+    assert_eq!(
+        (replaced.spec.cluster_ip.as_str(), &replaced.spec.cluster_ips[..]),
+        ("10.0.0.7", &["10.0.0.7".to_owned()][..])
+    );
+    let same = client.update(service(&json!({"ports": [{"port": 81}]}))).await.unwrap();
+    assert_eq!(same.metadata.resource_version, replaced.metadata.resource_version, "that is no change");
+
+    let manifest = "{apiVersion: v1, kind: Service, metadata: {name: web}, spec: {selector: {app: web}, ports: [{port: 81}]}}";
+    client.apply_yaml(manifest).await.unwrap();
+    let applied = client.get::<Service>("web").await.unwrap();
+    assert_eq!(
+        (applied.spec.cluster_ip.as_str(), applied.spec.selector["app"].as_str()),
+        ("10.0.0.7", "web")
+    );
+
+    let other = service(&json!({"clusterIP": "10.0.0.8", "ports": [{"port": 80}]}));
+    let error = client.update(other).await.unwrap_err().to_string();
+    assert!(error.contains("spec.clusterIP: can't be changed: leave it at `10.0.0.7`"), "{error}");
+    // A service that becomes a name gives its address up.
+    let name = service(&json!({"type": "ExternalName", "externalName": "web.example.com"}));
+    assert_eq!(client.update(name).await.unwrap().spec.cluster_ip, "");
+}
+
+#[tokio::test]
+async fn a_service_that_is_replaced_keeps_its_node_ports_unless_it_says_otherwise() {
+    let client = client().await;
+    let ports =
+        json!([{"name": "a", "port": 1, "nodePort": 30001}, {"name": "b", "port": 2, "nodePort": 30002}]);
+    client.create(service(&json!({"type": "NodePort", "ports": ports}))).await.unwrap();
+    let node_ports = async |type_: &str, ports| {
+        let service = client.update(service(&json!({"type": type_, "ports": ports}))).await.unwrap();
+        service.spec.ports.iter().map(|port| port.node_port).collect::<Vec<_>>()
+    };
+    let ports = json!([{"name": "b", "port": 3}, {"name": "a", "port": 1}]);
+    assert_eq!(node_ports("NodePort", ports).await, [30002, 30001], "by name");
+    let ports = json!([{"name": "a", "port": 1}, {"name": "c", "port": 2, "nodePort": 30001}]);
+    assert_eq!(node_ports("LoadBalancer", ports).await, [0, 30001], "what is asked for comes first");
+    let ports = json!([{"name": "c", "port": 2}]);
+    assert_eq!(node_ports("ClusterIP", ports).await, [0], "such a service has none");
 }
 
 #[tokio::test]

@@ -311,6 +311,7 @@ impl<'c> Plan<'c> {
         let mut object = object.clone_object();
         let o = unique(&mut object);
         o.copy_status(&**live);
+        o.keep_allocated(&**live);
         let (meta, was) = (o.meta_mut(), live.meta());
         meta.namespace.clone_from(&was.namespace);
         meta.uid = was.uid.clone();

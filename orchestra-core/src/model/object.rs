@@ -162,6 +162,9 @@ pub trait Object: Any + fmt::Debug + Send + Sync {
     fn to_value(&self) -> Value;
     /// Appends the manifest as JSON text, the same as [`to_value`](Self::to_value).
     fn write_json(&self, out: &mut Vec<u8>);
+    /// Takes over from `old`, the object as it is stored, what was allocated to it and the manifest leaves out, before
+    /// the defaults are filled in. Does nothing where `old` is of another kind.
+    fn keep_allocated(&mut self, old: &dyn Object);
     /// Fills in what the manifest left out.
     fn set_defaults(&mut self);
     /// Checks everything beyond the types: names, references, ranges. Metadata is checked by the caller.
@@ -213,6 +216,8 @@ pub trait Resource: Object + Clone + PartialEq + Default + Serialize + Deseriali
 pub(crate) trait Rules: Sized {
     /// Fills in what the manifest left out.
     fn set_defaults(&mut self) {}
+    /// Takes over from `old` what was allocated to it and this leaves out.
+    fn keep_allocated(&mut self, _old: &Self) {}
     /// Checks everything beyond the types and the metadata.
     fn validate(&self, _errors: &mut FieldErrors) {}
     /// Checks what may not change between `old` and this.
@@ -253,6 +258,11 @@ macro_rules! object {
             }
             fn set_defaults(&mut self) {
                 $crate::model::object::Rules::set_defaults(self);
+            }
+            fn keep_allocated(&mut self, old: &dyn $crate::model::Object) {
+                if let Some(old) = (old as &dyn std::any::Any).downcast_ref::<$type>() {
+                    $crate::model::object::Rules::keep_allocated(self, old);
+                }
             }
             fn validate(&self, errors: &mut $crate::model::FieldErrors) {
                 $crate::model::object::Rules::validate(self, errors);

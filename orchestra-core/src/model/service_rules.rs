@@ -42,6 +42,10 @@ impl Rules for Service {
         }
     }
 
+    fn keep_allocated(&mut self, old: &Self) {
+        keep_allocated(&mut self.spec, &old.spec);
+    }
+
     fn validate(&self, errors: &mut FieldErrors) {
         errors.at("spec", |errors| {
             validate_labels("selector", &self.spec.selector, errors);
@@ -49,8 +53,8 @@ impl Rules for Service {
             validate_address(&self.spec, errors);
             validate_affinity(&self.spec, errors);
             errors.at("externalTrafficPolicy", |errors| {
-                let outside = matches!(self.spec.type_, ServiceType::NodePort | ServiceType::LoadBalancer);
-                let wrong = self.spec.external_traffic_policy == TrafficPolicy::Local && !outside;
+                let wrong =
+                    self.spec.external_traffic_policy == TrafficPolicy::Local && !on_nodes(&self.spec);
                 errors.require(!wrong, "can be Local only where the type is NodePort or LoadBalancer");
             });
         });
@@ -75,12 +79,43 @@ impl Rules for Service {
     }
 }
 
+/// As Kubernetes' `patchAllocatedValues` does it: who replaces a service knows neither the address nor the node ports
+/// that it was given. A node port stays with the port of the same name, unless another port asks for it now.
+fn keep_allocated(new: &mut ServiceSpec, old: &ServiceSpec) {
+    let has_address = |spec: &ServiceSpec| spec.type_ != ServiceType::ExternalName;
+    if has_address(new) && has_address(old) {
+        // Either form may be the one that is set.
+        let unset = new.cluster_ip.is_empty() && new.cluster_ips.is_empty();
+        if unset {
+            new.cluster_ip.clone_from(&old.cluster_ip);
+        }
+        if new.cluster_ips.is_empty() && new.cluster_ip == old.cluster_ip {
+            new.cluster_ips.clone_from(&old.cluster_ips);
+        }
+    }
+    if !on_nodes(new) || !on_nodes(old) {
+        return;
+    }
+    let mut taken: BTreeSet<_> = new.ports.iter().map(|port| (port.node_port, port.protocol)).collect();
+    for port in new.ports.iter_mut().filter(|port| port.node_port == 0) {
+        let before = old.ports.iter().find(|before| before.name == port.name).map_or(0, |p| p.node_port);
+        if before != 0 && taken.insert((before, port.protocol)) {
+            port.node_port = before;
+        }
+    }
+}
+
+/// Whether its ports are ports of the nodes too.
+fn on_nodes(spec: &ServiceSpec) -> bool {
+    matches!(spec.type_, ServiceType::NodePort | ServiceType::LoadBalancer)
+}
+
 fn validate_ports(spec: &ServiceSpec, errors: &mut FieldErrors) {
     let may_be_empty = spec.is_headless() || spec.type_ == ServiceType::ExternalName;
     if spec.ports.is_empty() && !may_be_empty {
         errors.at("ports", |errors| errors.push("needs at least one"));
     }
-    let (mut names, mut numbers, mut on_nodes) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
+    let (mut names, mut numbers, mut node_ports) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
     errors.each("ports", &spec.ports, |errors, port| {
         errors.at("name", |errors| {
             if !port.name.is_empty() {
@@ -96,9 +131,8 @@ fn validate_ports(spec: &ServiceSpec, errors: &mut FieldErrors) {
         });
         errors.at("nodePort", |errors| {
             if port.node_port != 0 {
-                let outside = matches!(spec.type_, ServiceType::NodePort | ServiceType::LoadBalancer);
-                errors.require(outside, "can be set only where the type is NodePort or LoadBalancer");
-                let unique = on_nodes.insert((port.node_port, port.protocol));
+                errors.require(on_nodes(spec), "can be set only where the type is NodePort or LoadBalancer");
+                let unique = node_ports.insert((port.node_port, port.protocol));
                 errors.require(unique, "is there twice with the same protocol");
             }
         });

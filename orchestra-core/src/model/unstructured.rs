@@ -80,6 +80,8 @@ impl Object for Unstructured {
         serde_json::to_writer(out, &self.to_value()).ok();
     }
 
+    fn keep_allocated(&mut self, _old: &dyn Object) {}
+
     fn set_defaults(&mut self) {}
 
     fn validate(&self, _errors: &mut FieldErrors) {}
