@@ -114,7 +114,7 @@ impl Canary {
         let passed = self.steps.iter().take(at.saturating_add(1)).rev();
         let weight =
             passed.filter_map(|s| if let CanaryStep::Weight(w) = s { Some(*w) } else { None }).next();
-        let weight = if at < self.steps.len() { weight.unwrap_or(0) } else { 100 };
+        let weight = if at < self.steps.len() { weight.unwrap_or(0).min(100) } else { 100 };
         let new = IntOrPercent::Percent(weight).round_up(view.replicas);
         let rest = IntOrPercent::Percent(100 - weight).round_up(view.replicas);
         let fits = new.saturating_add(rest) <= view.ceiling();

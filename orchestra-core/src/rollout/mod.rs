@@ -48,7 +48,9 @@ use crate::model::Timestamp;
 ///   through [`RolloutStep::remember`] and comes back as [`RolloutView::memory`].
 /// - **Level-triggered.** It is called whenever something changed and at [`RolloutStep::wake_at`], maybe more
 ///   often, maybe with steps left out. A step is a wish about the whole, not a difference to the last one.
-/// - **Total.** It answers every view, also with no pods, no room, or sizes that it would never have chosen.
+/// - **Total.** It answers every view, also with no pods, no room, the largest numbers there are (add with
+///   `saturating_add`), or sizes that it would never have chosen; and asks for no more pods than the ceiling or than
+///   there are.
 /// - **Ends.** With pods that become available it reaches [`Phase::Complete`]; with pods that never do it says
 ///   [`Phase::Failed`] after the view's progress deadline.
 ///
@@ -59,7 +61,7 @@ use crate::model::Timestamp;
 /// Tested by `orchestra_testkit::rollout_contract`.
 ///
 /// # Example
-/// One pod at a time, whatever the budget:
+/// One pod at a time, whatever more the budget allows:
 ///
 /// ```
 /// use orchestra_core::model::Timestamp;
@@ -70,9 +72,11 @@ use crate::model::Timestamp;
 ///
 /// impl Rollout for OneByOne {
 ///     fn step(&self, view: &RolloutView<'_>, now: Timestamp) -> RolloutStep {
+///         let next = view.new.available.saturating_add(1).min(view.replicas);
 ///         let mut sizes = Sizes::of(view);
-///         sizes.grow_new((view.new.available + 1).min(view.replicas));
-///         sizes.shrink_old(view.replicas - view.new.available.min(view.replicas));
+///         sizes.shrink_new(view.replicas);
+///         sizes.grow_new(next);
+///         sizes.shrink_old(view.replicas - next);
 ///         RolloutStep::judged(view, now).sized(&sizes)
 ///     }
 /// }

@@ -416,7 +416,7 @@ impl<'r> Fleet<'r> {
         let ceiling = if self.promises.ceiling {
             self.budget().ceiling(self.replicas)
         } else {
-            self.replicas * versions.max(2)
+            self.replicas.saturating_mul(versions.max(2))
         };
         // Scaling down leaves pods that are too many; only making more of them is wrong.
         assert!(
