@@ -5,12 +5,14 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::BodyExt;
 use http_body_util::combinators::UnsyncBoxBody;
 use hyper::body::Incoming;
+use tokio::time::{Instant, Sleep};
 
 use crate::connection::Connection;
 use crate::error::Cause;
@@ -66,6 +68,27 @@ struct Answer {
     incoming: Incoming,
     /// `None` once the answer has ended.
     from: Option<(Box<Connection>, Ticket)>,
+    /// Runs while the reader waits for the endpoint, and only then: a reader that is slow does not ask.
+    silence: Silence,
+}
+
+/// How long an endpoint has been silent while somebody waited for it. The timer is made once, at the first wait.
+#[derive(Default)]
+struct Silence {
+    timer: Option<Pin<Box<Sleep>>>,
+    running: bool,
+}
+
+impl Silence {
+    /// Somebody waits: whether it has been for `limit` now.
+    fn poll(&mut self, limit: Duration, cx: &mut Context<'_>) -> bool {
+        let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep(limit)));
+        if !self.running {
+            timer.as_mut().reset(Instant::now() + limit);
+            self.running = true;
+        }
+        timer.as_mut().poll(cx).is_ready()
+    }
 }
 
 impl ProxyBody {
@@ -90,7 +113,11 @@ impl ProxyBody {
 
     /// The body of an answer that came over `connection`, which goes back to its endpoint at the end.
     pub(crate) fn answer(incoming: Incoming, connection: Box<Connection>, ticket: Ticket) -> Self {
-        Self(Kind::Answer(Box::new(Answer { incoming, from: Some((connection, ticket)) })))
+        Self(Kind::Answer(Box::new(Answer {
+            incoming,
+            from: Some((connection, ticket)),
+            silence: Silence::default(),
+        })))
     }
 
     /// A copy, where that is possible: of a body that is not a stream.
@@ -152,6 +179,10 @@ impl Answer {
             connection.drive(cx);
             frame = Pin::new(&mut self.incoming).poll_frame(cx);
         }
+        if frame.is_pending() {
+            return self.poll_silence(cx);
+        }
+        self.silence.running = false;
         match &frame {
             Poll::Ready(Some(Err(_))) => {
                 if let Some((_, mut ticket)) = self.from.take() {
@@ -163,6 +194,19 @@ impl Answer {
             _ => {}
         }
         frame.map_err(Into::into)
+    }
+
+    /// Nothing has come. Where that was so for too long, the connection is given up with the answer.
+    fn poll_silence(&mut self, cx: &mut Context<'_>) -> Polled {
+        let Some(limit) = self.from.as_ref().and_then(|(_, ticket)| ticket.body_timeout()) else {
+            return Poll::Pending;
+        };
+        if !self.silence.poll(limit, cx) {
+            return Poll::Pending;
+        }
+        let Some((_, mut ticket)) = self.from.take() else { return Poll::Pending };
+        ticket.broke_off();
+        Poll::Ready(Some(Err(ticket.stalled(limit).into())))
     }
 
     fn end(&mut self, cx: &mut Context<'_>) {
@@ -212,5 +256,28 @@ impl Body for ProxyBody {
             Kind::Answer(answer) => answer.incoming.size_hint(),
             Kind::Boxed(body) => body.size_hint(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn silence_counts_from_the_first_wait_after_what_came_last() {
+        let limit = Duration::from_secs(10);
+        let mut silence = Silence::default();
+        let mut cx = Context::from_waker(std::task::Waker::noop());
+        for _ in 0..3 {
+            assert!(!silence.poll(limit, &mut cx));
+            tokio::time::advance(Duration::from_secs(9)).await;
+            assert!(!silence.poll(limit, &mut cx));
+            // Something came, and then the reader was busy with it.
+            silence.running = false;
+            tokio::time::advance(Duration::from_secs(60)).await;
+        }
+        assert!(!silence.poll(limit, &mut cx));
+        tokio::time::advance(limit).await;
+        assert!(silence.poll(limit, &mut cx));
     }
 }

@@ -59,6 +59,16 @@ pub enum NetError {
         /// The bound.
         limit: Duration,
     },
+    /// The endpoint fell silent in the middle of an answer. This is the error of the answer's body: its head has gone.
+    #[error("{service} sent nothing more of its answer for {limit:?} at {endpoint:?}")]
+    Stalled {
+        /// The service.
+        service: Arc<str>,
+        /// The endpoint.
+        endpoint: EndpointId,
+        /// The bound.
+        limit: Duration,
+    },
     /// The client did not send its request's body in time.
     #[error("the request's body did not come within {limit:?}")]
     SlowClient {
@@ -89,7 +99,7 @@ impl NetError {
         match self {
             Self::NoEndpoint { .. } | Self::Busy { .. } => http::StatusCode::SERVICE_UNAVAILABLE,
             Self::NoService(_) => http::StatusCode::NOT_FOUND,
-            Self::Timeout { .. } => http::StatusCode::GATEWAY_TIMEOUT,
+            Self::Timeout { .. } | Self::Stalled { .. } => http::StatusCode::GATEWAY_TIMEOUT,
             Self::SlowClient { .. } => http::StatusCode::REQUEST_TIMEOUT,
             Self::BadRequest(_) => http::StatusCode::BAD_REQUEST,
             Self::Unsupported(_) => http::StatusCode::NOT_IMPLEMENTED,

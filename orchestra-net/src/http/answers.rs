@@ -32,7 +32,7 @@ fn kind(error: &NetError) -> &'static str {
         NetError::NoEndpoint { .. } => "orchestra; error=destination_unavailable",
         NetError::Busy { .. } => "orchestra; error=connection_limit_reached",
         NetError::NoService(_) => "orchestra; error=destination_not_found",
-        NetError::Timeout { .. } => "orchestra; error=http_response_timeout",
+        NetError::Timeout { .. } | NetError::Stalled { .. } => "orchestra; error=http_response_timeout",
         NetError::SlowClient { .. } | NetError::BadRequest(_) | NetError::Unsupported(_) => {
             "orchestra; error=http_request_error"
         }

@@ -10,6 +10,10 @@ pub struct UpstreamOptions {
     pub connect_timeout: Duration,
     /// How long an endpoint may be silent: no answer begun, and none of the request's body taken.
     pub response_timeout: Duration,
+    /// How long an endpoint may be silent in the middle of an answer's body, while the client waits for more; `None`:
+    /// for ever. It then counts as failed, and the answer breaks off. Time in which the client takes nothing does not
+    /// count, and connections that changed their protocol have no such bound.
+    pub body_timeout: Option<Duration>,
     /// How long a request waits in all where no endpoint takes it.
     pub endpoint_wait: Duration,
     /// How many requests may wait for an endpoint at once. More are refused.
@@ -32,6 +36,8 @@ impl Default for UpstreamOptions {
             // A host that lives answers in microseconds; a lost first SYN is sent again after one second.
             connect_timeout: Duration::from_secs(2),
             response_timeout: Duration::from_secs(30),
+            // Streams of events send something more often than that: half a minute is usual.
+            body_timeout: Some(Duration::from_secs(300)),
             // A container that died is back, and probed ready, within this time; a client waits longer.
             endpoint_wait: Duration::from_secs(5),
             // At 1,000 requests a second: one second's worth. Each costs about 4 KB.
@@ -56,6 +62,12 @@ impl UpstreamOptions {
     #[must_use]
     pub fn with_response_timeout(self, response_timeout: Duration) -> Self {
         Self { response_timeout, ..self }
+    }
+
+    /// Sets [`body_timeout`](Self::body_timeout).
+    #[must_use]
+    pub fn with_body_timeout(self, body_timeout: Option<Duration>) -> Self {
+        Self { body_timeout, ..self }
     }
 
     /// Sets [`endpoint_wait`](Self::endpoint_wait).

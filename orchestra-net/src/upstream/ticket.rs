@@ -9,6 +9,7 @@ use orchestra_core::balance::{EndpointId, Lease, Outcome};
 use super::Upstream;
 use super::backend::Backend;
 use crate::connection::Connection;
+use crate::error::NetError;
 
 /// A request's place at an endpoint, from the pick until the last byte of its answer. A drain waits for its drop.
 #[derive(Debug)]
@@ -60,6 +61,17 @@ impl Ticket {
                 self.upstream.failed_in_a_row(&self.backend.id, failures);
             }
         }
+    }
+
+    /// How long the endpoint may be silent in the middle of its answer.
+    pub(crate) fn body_timeout(&self) -> Option<Duration> {
+        self.upstream.options.body_timeout
+    }
+
+    /// What its silence for so long is called.
+    pub(crate) fn stalled(&self, limit: Duration) -> NetError {
+        let (service, endpoint) = (Arc::clone(self.upstream.name()), self.backend.id.clone());
+        NetError::Stalled { service, endpoint, limit }
     }
 
     /// The answer began well, but broke off.

@@ -19,6 +19,9 @@ use orchestra_core::model::Uid;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 
+/// The length of `/large`: more than all buffers between it and its reader hold.
+pub(crate) const LARGE: usize = 32 << 20;
+
 /// What a backend does and has done.
 pub(crate) struct State {
     pub(crate) name: String,
@@ -132,6 +135,7 @@ async fn answer(request: Request<Incoming>, state: &Arc<State>) -> Response<Body
             }));
             Response::builder().header("content-length", "8").body(BodyExt::boxed(body)).unwrap()
         }
+        "/large" => Response::new(full(vec![b'x'; LARGE])),
         "/echo" => Response::new(request.into_body().boxed()),
         "/fail" => status(StatusCode::INTERNAL_SERVER_ERROR, "failed"),
         "/upgrade" => upgrade(request).await,

@@ -1,6 +1,7 @@
 //! Bodies that stream, connections that change their protocol, and plain TCP.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::StreamExt;
@@ -11,11 +12,13 @@ use hyper::client::conn::http1::handshake;
 use hyper_util::rt::TokioIo;
 use orchestra_core::balance::Endpoint;
 use orchestra_core::engine::Tasks;
-use orchestra_net::{ServiceClient, TcpOptions, TcpProxy, Upstream, UpstreamOptions};
+use orchestra_net::{
+    EndpointState, NetError, ServiceClient, TcpOptions, TcpProxy, Upstream, UpstreamOptions,
+};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
-use crate::backend::Backend;
+use crate::backend::{Backend, LARGE};
 use crate::client::{Client, raw};
 use crate::proxy::proxy;
 use crate::{soon, until};
@@ -67,6 +70,67 @@ async fn an_answer_that_breaks_off_breaks_off() {
     let (answer, ()) = soon("the end", async { tokio::join!(asked, killed) }).await;
     assert!(!answer.ends_with("halfhalf"), "{answer}");
     until("nothing is in flight", || upstream.status().iter().all(|endpoint| endpoint.in_flight == 0)).await;
+}
+
+/// One failure ejects, and the only endpoint too: so that a failure shows.
+fn strict(body_timeout: Option<Duration>) -> UpstreamOptions {
+    let options = UpstreamOptions::default().with_body_timeout(body_timeout);
+    options.with_ejection(1, Duration::from_secs(600), 100)
+}
+
+#[tokio::test]
+async fn an_endpoint_that_falls_silent_in_its_answer_is_given_up_and_counts_as_failed() {
+    let a = Backend::start("a").await;
+    let limit = Duration::from_millis(50);
+    let (upstream, listening) = proxy(&[&a], strict(Some(limit))).await;
+    let answer = soon("the end", raw(listening.address(), b"GET /half HTTP/1.1\r\nhost: x\r\n\r\n")).await;
+    assert!(answer.ends_with("\r\n\r\nhalf"), "the half that came, and the end: {answer}");
+    until("nothing is in flight", || upstream.status()[0].in_flight == 0).await;
+    assert_eq!(upstream.status()[0].state, EndpointState::Ejected);
+
+    let client = ServiceClient::new(upstream);
+    let answer = client.get("/half").await.unwrap();
+    let error = soon("the end", answer.into_body().collect()).await.unwrap_err();
+    let stalled = error.downcast_ref::<NetError>();
+    assert!(matches!(stalled, Some(NetError::Stalled { limit: l, .. }) if *l == limit), "{error}");
+}
+
+#[tokio::test]
+async fn a_silent_endpoint_is_waited_for_where_there_is_no_bound() {
+    let a = Backend::start("a").await;
+    let upstream = Upstream::new("test", Box::<orchestra_core::balance::RoundRobin>::default(), strict(None));
+    upstream.apply([a.endpoint()]);
+    let answer = ServiceClient::new(Arc::clone(&upstream)).get("/half").await.unwrap();
+    let mut body = answer.into_body();
+    soon("the half", body.frame()).await.unwrap().unwrap();
+    // On a clock of years: whatever timer there was would fire.
+    tokio::time::pause();
+    tokio::time::advance(Duration::from_secs(100_000_000)).await;
+    assert!(futures_util::poll!(std::pin::pin!(body.frame())).is_pending());
+    assert_eq!(upstream.status()[0].state, EndpointState::Ready);
+}
+
+#[tokio::test]
+async fn a_client_that_reads_slowly_is_no_fault_of_the_endpoint() {
+    let a = Backend::start("a").await;
+    let limit = Duration::from_millis(300);
+    let (upstream, listening) = proxy(&[&a], strict(Some(limit))).await;
+    let mut stream = TcpStream::connect(listening.address()).await.unwrap();
+    let request = b"GET /large HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
+    stream.write_all(request).await.unwrap();
+    let mut buffer = vec![0; 64 * 1024];
+    let mut length = soon("the beginning", stream.read(&mut buffer)).await.unwrap();
+    // All buffers fill, and then nothing moves: for three times as long as an endpoint may be silent.
+    tokio::time::sleep(3 * limit).await;
+    assert_eq!(upstream.status()[0].in_flight, 1, "it is not answered yet: the test would show nothing");
+    loop {
+        match soon("more", stream.read(&mut buffer)).await.unwrap() {
+            0 => break,
+            n => length += n,
+        }
+    }
+    assert!(length > LARGE, "broken off after {length} bytes");
+    assert_eq!(upstream.status()[0].state, EndpointState::Ready);
 }
 
 #[tokio::test]
