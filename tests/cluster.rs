@@ -12,9 +12,9 @@ use orchestra::client::ClientError;
 use orchestra::model::{ContainerState, Event, PodPhase};
 use orchestra::prelude::*;
 
-/// How long anything here may take on a busy machine: a few times the minute after which an agent lists what runs
-/// without a cause, the net under an end that nobody told of.
-const LIMIT: Duration = Duration::from_secs(200);
+/// How long anything here may take on a busy machine: less than the minute after which an agent lists what runs
+/// without a cause, so that nothing here passes by that net.
+const LIMIT: Duration = Duration::from_secs(50);
 
 /// A directory of this test's own, removed at its end.
 struct Dir(PathBuf);
@@ -67,7 +67,10 @@ async fn until<T: orchestra::model::Resource>(
     name: &str,
     holds: impl FnMut(Option<&T>) -> bool + Send,
 ) -> Option<std::sync::Arc<T>> {
-    tokio::time::timeout(LIMIT, client.wait::<T>(name, holds)).await.expect("it came about in time").unwrap()
+    match tokio::time::timeout(LIMIT, client.wait::<T>(name, holds)).await {
+        Ok(object) => object.unwrap(),
+        Err(_) => panic!("{name} is not as awaited after {LIMIT:?}: {:?}", client.find::<T>(name).await),
+    }
 }
 
 async fn text(cluster: &Cluster, service: &str) -> String {

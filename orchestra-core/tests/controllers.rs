@@ -10,6 +10,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use orchestra_core::client::{Client, ClientError, DeleteOptions, ListOptions, Propagation};
 use orchestra_core::clock::TokioClock;
 use orchestra_core::controller::{
@@ -22,6 +23,7 @@ use orchestra_core::model::{
     PodDisruptionBudget, Resource, Scheme, Service, Timestamp,
 };
 use orchestra_core::rng::Rng;
+use orchestra_core::scheduler::{Batch, Explanation, Scheduler};
 use orchestra_core::store::{MemoryStore, Store};
 
 struct World {
@@ -311,6 +313,46 @@ async fn pending_pods_are_bound_and_those_that_fit_nowhere_say_why() {
         *on_node.entry(pod.node_name.clone()).or_insert(0) += 1;
     }
     assert!(on_node.values().all(|n| *n == 2), "no node is over-committed: {on_node:?}");
+    world.tasks.shutdown().await;
+}
+
+/// Gives every pod its number of nodes as the explanation; while it decides, somebody else writes to the pod.
+#[derive(Debug)]
+struct Interrupted(Client);
+
+impl Scheduler for Interrupted {
+    fn schedule(&mut self, batch: &mut Batch<'_>) {
+        let why = format!("{} nodes are not enough", batch.nodes().count());
+        while let Some(unit) = batch.next() {
+            for pod in unit.pods() {
+                let other = Condition::new("Other", true, Timestamp::EPOCH).message(&why);
+                let write = self.0.modify_status::<Pod>(pod.name(), |pod| {
+                    pod.set_condition(other.clone());
+                });
+                // A memory store answers at once.
+                write.now_or_never().unwrap().unwrap();
+                batch.defer(pod, Explanation::note(why.clone()));
+            }
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn why_a_pod_waits_is_told_though_the_pod_was_written_to_meanwhile() {
+    let world = World::new().await;
+    let mut schedulers = orchestra_core::controller::Schedulers::new();
+    schedulers.insert("default-scheduler".to_owned(), Box::new(Interrupted(world.client.clone())));
+    let recorder = Recorder::start(&world.client, "scheduler", &world.tasks);
+    SchedulingLoop::start(schedulers, &world.client, &world.caches, recorder, &world.tasks);
+    world.client.create(Pod::new("waits").image("i")).await.unwrap();
+    for count in 0..3 {
+        let wanted = format!("{count} nodes are not enough");
+        let told = |pod: Option<&Pod>| {
+            pod.and_then(|pod| pod.condition("PodScheduled")).is_some_and(|c| c.message.contains(&wanted))
+        };
+        world.until::<Pod>("waits", told).await;
+        world.client.create(Node::new(format!("node-{count}")).capacity("pods", "1")).await.unwrap();
+    }
     world.tasks.shutdown().await;
 }
 

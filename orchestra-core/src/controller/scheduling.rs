@@ -245,30 +245,33 @@ impl Writer {
     }
 
     /// Writes to the pod, and tells in an event, why it waits; once for each reason.
+    ///
+    /// The pod is read afresh: the one that was decided about may be older than what was written to it since, not
+    /// least by the explanation before this one. A parked pod is not tried again because its status changed, so an
+    /// explanation that lost to another write would never be given.
     async fn explain(&self, pod: &Arc<Pod>, why: &Explanation) {
         let message = why.to_string();
-        let known = pod.condition("PodScheduled").is_some_and(|c| c.message == message);
-        if known {
-            return;
-        }
-        let mut marked = (**pod).clone();
-        marked.set_condition(
-            Condition::new("PodScheduled", false, self.client.clock().now())
-                .reason("Unschedulable")
-                .message(&message),
-        );
+        let now = self.client.clock().now();
         let client = self.client.namespace(pod.metadata.namespace.as_str());
-        match client.update_status(marked).await {
-            Ok(_) => {
-                self.recorder.event(
-                    &**self.client.clock(),
-                    &**pod,
-                    EventType::Warning,
-                    "FailedScheduling",
-                    message,
-                );
+        let mut news = false;
+        let written = client.modify_status::<Pod>(&pod.metadata.name, |stored| {
+            let waits = stored.metadata.uid == pod.metadata.uid && stored.node_name.is_none();
+            news = waits && stored.condition("PodScheduled").is_none_or(|c| c.message != message);
+            if news {
+                let condition = Condition::new("PodScheduled", false, now);
+                stored.set_condition(condition.reason("Unschedulable").message(&message));
             }
-            Err(error) => tracing::debug!(pod = %pod.metadata.name, %error, "why it waits was not stored"),
+        });
+        match written.await {
+            Ok(_) if news => {
+                let clock = &**self.client.clock();
+                self.recorder.event(clock, &**pod, EventType::Warning, "FailedScheduling", message);
+            }
+            Ok(_) => {}
+            Err(error) if error.is_not_found() => {}
+            Err(error) => {
+                tracing::warn!(pod = %pod.metadata.name, %error, "why it waits was not stored");
+            }
         }
     }
 }
