@@ -71,13 +71,13 @@ impl Host {
 impl Drop for Host {
     fn drop(&mut self) {
         // Containers outlive their runtime, and are not to outlive the test. Each has its directory in its environment.
-        let root = self.0.to_string_lossy().into_owned();
+        let mark = format!("CONTAINER_ROOT={}/", self.0.display());
         for process in std::fs::read_dir("/proc").into_iter().flatten().flatten() {
             let Some(pid) = process.file_name().to_str().and_then(|name| name.parse::<i32>().ok()) else {
                 continue;
             };
             let environ = std::fs::read(process.path().join("environ")).unwrap_or_default();
-            let ours = String::from_utf8_lossy(&environ).contains(&format!("CONTAINER_ROOT={root}/"));
+            let ours = String::from_utf8_lossy(&environ).contains(&mark);
             if let Some(pid) = rustix::process::Pid::from_raw(pid).filter(|_| ours) {
                 let _gone = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
             }

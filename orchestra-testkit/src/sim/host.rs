@@ -1,8 +1,7 @@
 //! A node: a machine, a link to the store, and the real agent.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::net::IpAddr;
-use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -11,10 +10,8 @@ use orchestra_core::client::{Client, ListOptions};
 use orchestra_core::clock::{Clock, SharedClock};
 use orchestra_core::drain::Gates;
 use orchestra_core::engine::{Caches, Recorder, Tasks};
-use orchestra_core::model::{HostPathType, Pod, Quantity, ResourceList, Scheme, Timestamp, Uid};
-use orchestra_core::node::{
-    FileSet, NodeAgent, ProbeFailure, ProbeRequest, Prober, VolumeError, VolumeFiles,
-};
+use orchestra_core::model::{Pod, Quantity, ResourceList, Scheme, Timestamp, Uid};
+use orchestra_core::node::{NodeAgent, ProbeFailure, ProbeRequest, Prober};
 use orchestra_core::store::Store;
 
 use super::Mutant;
@@ -23,6 +20,7 @@ use super::process::{Actor, Link, Process};
 use super::runtime::FaultyRuntime;
 use super::store::FaultyStore;
 use super::world::World;
+use crate::sim_runtime::SimVolumes;
 
 /// What every node has: room for the largest workload on the half of the smallest cluster.
 const CPU: i64 = 16_000;
@@ -130,7 +128,8 @@ impl Host {
     pub(crate) fn power_off(&self) {
         self.crash();
         self.machine.power_off();
-        self.volumes.lost();
+        // Some hosts keep their files over a loss of power. This one does not: `/run`.
+        self.volumes.clear();
     }
 
     /// The power is back, and the agent is started with the host.
@@ -143,7 +142,7 @@ impl Host {
 
     /// The pods that have directories here.
     pub(crate) fn volumes(&self) -> Vec<Uid> {
-        self.volumes.lock().iter().cloned().collect()
+        self.volumes.owners()
     }
 }
 
@@ -199,49 +198,6 @@ impl Prober for SimProber {
         } else {
             Ok(())
         }
-    }
-}
-
-/// Directories that are no directories.
-#[derive(Debug, Default)]
-struct SimVolumes(Mutex<BTreeSet<Uid>>);
-
-impl SimVolumes {
-    fn lock(&self) -> std::sync::MutexGuard<'_, BTreeSet<Uid>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn made(&self, pod: &Uid, volume: &str) -> PathBuf {
-        self.lock().insert(pod.clone());
-        PathBuf::from(format!("/simulated/{pod}/{volume}"))
-    }
-
-    /// Some hosts keep their files over a loss of power. This one does not: `/run`.
-    fn lost(&self) {
-        self.lock().clear();
-    }
-}
-
-#[async_trait]
-impl VolumeFiles for SimVolumes {
-    async fn directory(&self, pod: &Uid, volume: &str) -> Result<PathBuf, VolumeError> {
-        Ok(self.made(pod, volume))
-    }
-    async fn publish(&self, pod: &Uid, volume: &str, _: &FileSet) -> Result<PathBuf, VolumeError> {
-        Ok(self.made(pod, volume))
-    }
-    async fn host_path(&self, path: &Path, _: HostPathType) -> Result<PathBuf, VolumeError> {
-        Ok(path.to_owned())
-    }
-    async fn sub_path(&self, volume: &Path, path: &str) -> Result<PathBuf, VolumeError> {
-        Ok(volume.join(path))
-    }
-    async fn remove(&self, pod: &Uid) -> Result<(), VolumeError> {
-        self.lock().remove(pod);
-        Ok(())
-    }
-    async fn pods(&self) -> Result<Vec<Uid>, VolumeError> {
-        Ok(self.lock().iter().cloned().collect())
     }
 }
 

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use orchestra_core::model::PodSpec;
+
 /// What the process of an image does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Image {
@@ -48,4 +50,9 @@ impl Image {
         }
         image
     }
+}
+
+/// Whether one of a pod's programs is like this.
+pub(crate) fn runs_any(spec: &PodSpec, is: impl Fn(Image) -> bool) -> bool {
+    spec.containers.iter().any(|container| is(Image::parse(&container.image)))
 }

@@ -10,7 +10,7 @@ use orchestra_core::rng::Rng;
 use orchestra_core::store::Store;
 
 use super::apps::{App, OTHER, bare_pod};
-use super::image::Image;
+use super::image::runs_any;
 use super::process::{Actor, Link, Process};
 use super::store::FaultyStore;
 use super::world::World;
@@ -305,8 +305,5 @@ impl Users {
 
 /// Whether a pod of this kind can't run.
 fn is_broken(spec: &PodSpec) -> bool {
-    spec.containers.iter().any(|container| {
-        let image = Image::parse(&container.image);
-        image.missing || image.never_ready || image.ends.is_some()
-    })
+    runs_any(spec, |image| image.missing || image.never_ready || image.ends.is_some())
 }

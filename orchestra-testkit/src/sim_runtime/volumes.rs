@@ -40,6 +40,16 @@ impl SimVolumes {
         self.lock().len()
     }
 
+    /// The pods that have volumes.
+    pub(crate) fn owners(&self) -> Vec<Uid> {
+        self.lock().keys().cloned().collect()
+    }
+
+    /// All of them are lost.
+    pub(crate) fn clear(&self) {
+        self.lock().clear();
+    }
+
     fn set(&self, pod: &Uid, volume: &str, files: FileSet) -> PathBuf {
         self.lock().entry(pod.clone()).or_default().insert(volume.to_owned(), files);
         Path::new("/sim").join(pod.as_str()).join(volume)
@@ -71,6 +81,6 @@ impl VolumeFiles for SimVolumes {
     }
 
     async fn pods(&self) -> Result<Vec<Uid>, VolumeError> {
-        Ok(self.lock().keys().cloned().collect())
+        Ok(self.owners())
     }
 }

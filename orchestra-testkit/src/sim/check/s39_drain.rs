@@ -7,7 +7,7 @@ use orchestra_core::model::{AnyObjectExt, Pod, Uid};
 
 use super::{Check, Found};
 use crate::sim::event::{Event, Ground, Request};
-use crate::sim::image::Image;
+use crate::sim::image::runs_any;
 use crate::sim::view::View;
 
 /// How long an agent waits for balancers.
@@ -54,8 +54,7 @@ impl Check for Drains {
 
 /// Whether it is what a pod's program does: to end by itself.
 fn crashes(pod: &Uid, view: &View<'_>) -> bool {
-    let Some(pod) = view.objects.pod(pod) else { return false };
-    pod.spec.containers.iter().any(|container| Image::parse(&container.image).ends.is_some())
+    view.objects.pod(pod).is_some_and(|pod| runs_any(&pod.spec, |image| image.ends.is_some()))
 }
 
 impl Drains {

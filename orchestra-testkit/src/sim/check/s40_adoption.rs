@@ -7,7 +7,7 @@ use orchestra_core::model::{AnyObjectExt, Pod, RestartPolicy, Uid};
 
 use super::{Check, Found};
 use crate::sim::event::{Event, Ground};
-use crate::sim::image::Image;
+use crate::sim::image::runs_any;
 use crate::sim::process::Actor;
 use crate::sim::view::View;
 
@@ -77,7 +77,7 @@ impl Adoption {
             && pod.spec.restart_policy == RestartPolicy::Always
             && pod.spec.active_deadline_seconds.is_none()
             && !self.hung.contains_key(uid)
-            && !pod.spec.containers.iter().any(|container| Image::parse(&container.image).never_ready)
+            && !runs_any(&pod.spec, |image| image.never_ready)
     }
 
     /// Whether all has been well for so long that nothing can be said against it.
