@@ -1,0 +1,135 @@
+//! Containers: create, start, stop, remove.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bollard::errors::Error;
+use bollard::models::ContainerStateStatusEnum;
+use bollard::query_parameters::{KillContainerOptionsBuilder, StartContainerOptions, WaitContainerOptions};
+use futures_util::StreamExt;
+use orchestra_core::runtime::{ContainerId, ContainerSpec, RuntimeError};
+
+use crate::core::{Core, Found};
+use crate::labels::{self, ROLE_CONTAINER};
+use crate::{error, message, sandbox, spec, status};
+
+/// A container that exists.
+pub(crate) async fn existing(core: &Core, id: &str) -> Result<Found, RuntimeError> {
+    core.find(id, ROLE_CONTAINER).await?.ok_or_else(|| error::not_found("container", id))
+}
+
+pub(crate) async fn create(
+    core: &Core,
+    sandbox: &str,
+    spec: &ContainerSpec,
+) -> Result<ContainerId, RuntimeError> {
+    let of = sandbox::existing(core, sandbox).await?;
+    let name = labels::container_name(sandbox, spec);
+    if !of.is_running() {
+        return Err(error::refused(&name, "create it", "its sandbox is stopped"));
+    }
+    let pod = labels::pod(&of.labels).ok_or_else(|| error::not_found("the pod of sandbox", sandbox))?;
+    let message = core.state_dir.as_deref().map(|dir| message::create(dir, &name)).transpose()?;
+    let shared = spec::Sandbox { docker_id: &of.docker_id, pod_name: &pod.name, ip: status::ip(core, &of) };
+    let body = spec::container(spec, &shared, message.as_deref(), labels::of_container(&of.labels, spec))?;
+    let created = core.create_or_find(&name, ROLE_CONTAINER, body).await;
+    if let (Err(error), Some(dir)) = (&created, &core.state_dir)
+        && !error.outcome_unknown()
+    {
+        message::remove(dir, &name);
+    }
+    created.map(|_| ContainerId(name.into()))
+}
+
+/// Starts a container that was never started. The engine would start one that has ended a second time, so a start
+/// whose caller went away is waited for by the next one.
+pub(crate) async fn start(core: &Arc<Core>, id: &ContainerId) -> Result<(), RuntimeError> {
+    let lock = core.locks.of(&id.0).lock_owned().await;
+    let (of_task, subject) = (Arc::clone(core), id.clone());
+    let started = core.tasks.spawn(async move {
+        let started = start_once(&of_task, &subject.0).await;
+        drop(lock);
+        started
+    });
+    started.await.unwrap_or_else(|error| {
+        let (subject, operation) = (id.to_string(), "start it");
+        Err(RuntimeError::OutcomeUnknown { subject, operation, source: Box::new(error) })
+    })
+}
+
+async fn start_once(core: &Core, id: &str) -> Result<(), RuntimeError> {
+    let found = existing(core, id).await?;
+    if found.phase() != ContainerStateStatusEnum::CREATED {
+        return Ok(());
+    }
+    let Err(error) = core.docker.start_container(&found.docker_id, None::<StartContainerOptions>).await
+    else {
+        return Ok(());
+    };
+    if is_about_the_program(&error) {
+        let config = found.details.config.as_ref();
+        let entrypoint = config.and_then(|config| config.entrypoint.as_ref()).and_then(|words| words.first());
+        let program = entrypoint.or_else(|| config.and_then(|config| config.cmd.as_ref()?.first()));
+        let program = program.cloned().unwrap_or_default();
+        return Err(RuntimeError::Start { subject: id.to_owned(), program, source: Box::new(error) });
+    }
+    Err(error::effect(id, "start it", error))
+}
+
+/// Whether the engine could not run the program: it answers with 400 then, as with nothing else at a start.
+fn is_about_the_program(error: &Error) -> bool {
+    let why = error::message(error);
+    error::status(error) == Some(400)
+        || ["executable file not found", "exec format error", "permission denied"]
+            .iter()
+            .any(|w| why.contains(w))
+}
+
+pub(crate) async fn stop(core: &Core, id: &str, grace: Duration) -> Result<(), RuntimeError> {
+    let Some(found) = core.find(id, ROLE_CONTAINER).await?.filter(Found::is_running) else { return Ok(()) };
+    let signal = found.details.config.as_ref().and_then(|config| config.stop_signal.clone());
+    let signal = signal.filter(|signal| !signal.is_empty()).unwrap_or_else(|| "SIGTERM".to_owned());
+    let options = KillContainerOptionsBuilder::default().signal(&signal).build();
+    match core.docker.kill_container(&found.docker_id, Some(options)).await {
+        Ok(()) => {}
+        Err(error) if matches!(error::status(&error), Some(404 | 409)) => return Ok(()),
+        Err(error) => return Err(error::effect(id, "stop it", error)),
+    }
+    let ended = tokio::time::timeout(grace, ended(core, &found.docker_id, grace));
+    if ended.await.is_ok() {
+        return Ok(());
+    }
+    sandbox::kill(core, &found.docker_id, id).await
+}
+
+/// Waits until a container does not run. An engine that goes away meanwhile does not end the wait: it is asked again.
+pub(crate) async fn ended(core: &Core, docker_id: &str, limit: Duration) {
+    while let Err(error) = wait(core, docker_id, limit).await {
+        tracing::warn!(container = docker_id, %error, "waiting for its end");
+        tokio::time::sleep(WAIT_AGAIN).await;
+    }
+}
+
+/// Before the engine is asked again after it did not answer.
+const WAIT_AGAIN: Duration = Duration::from_millis(200);
+
+/// Waits until a container does not run, or is gone.
+async fn wait(core: &Core, docker_id: &str, grace: Duration) -> Result<(), Error> {
+    let docker = core.docker.clone().with_timeout(grace + Duration::from_secs(60));
+    let mut ends = std::pin::pin!(docker.wait_container(docker_id, None::<WaitContainerOptions>));
+    match ends.next().await {
+        // An exit code that is not zero is an error to the client.
+        None | Some(Ok(_) | Err(Error::DockerContainerWaitError { .. })) => Ok(()),
+        Some(Err(error)) if error::status(&error) == Some(404) => Ok(()),
+        Some(Err(error)) => Err(error),
+    }
+}
+
+pub(crate) async fn remove(core: &Core, id: &str) -> Result<(), RuntimeError> {
+    let Some(found) = core.find(id, ROLE_CONTAINER).await? else { return Ok(()) };
+    core.remove(&found.docker_id, id, false).await?;
+    if let Some(dir) = &core.state_dir {
+        message::remove(dir, id);
+    }
+    Ok(())
+}

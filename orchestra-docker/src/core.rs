@@ -1,0 +1,213 @@
+//! What all parts of the runtime share: the connection, the cluster, and how containers are looked up.
+
+use std::collections::{BTreeMap, HashMap};
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::Duration;
+
+use bollard::Docker;
+use bollard::models::{
+    ContainerCreateBody, ContainerInspectResponse, ContainerStateStatusEnum, ContainerSummary,
+};
+use bollard::query_parameters::{
+    CreateContainerOptionsBuilder, InspectContainerOptions, ListContainersOptionsBuilder,
+    RemoveContainerOptionsBuilder,
+};
+use futures_util::{StreamExt, TryStreamExt, stream};
+use orchestra_core::runtime::RuntimeError;
+use tokio_util::task::TaskTracker;
+
+use crate::{error, labels};
+
+/// Calls in flight where many containers are looked at: more than eight gain nothing on a small host.
+pub(crate) const IN_FLIGHT: usize = 8;
+
+/// How long a container may take to be created or removed by a call that was begun before.
+const SETTLE_LIMIT: Duration = Duration::from_secs(20);
+
+/// Between two looks at a container that is being created or removed: the engine tells of neither.
+const SETTLE_PERIOD: Duration = Duration::from_millis(20);
+
+#[derive(Debug)]
+pub(crate) struct Core {
+    pub(crate) docker: Docker,
+    pub(crate) cluster: String,
+    pub(crate) network: String,
+    pub(crate) host_address: IpAddr,
+    pub(crate) state_dir: Option<PathBuf>,
+    pub(crate) pause_image: String,
+    pub(crate) tasks: TaskTracker,
+    pub(crate) locks: Locks,
+}
+
+/// One lock a container, for as long as somebody holds or wants it.
+#[derive(Debug, Default)]
+pub(crate) struct Locks(Mutex<BTreeMap<String, Weak<tokio::sync::Mutex<()>>>>);
+
+impl Locks {
+    pub(crate) fn of(&self, id: &str) -> Arc<tokio::sync::Mutex<()>> {
+        let mut locks = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(lock) = locks.get(id).and_then(Weak::upgrade) {
+            return lock;
+        }
+        locks.retain(|_, lock| lock.strong_count() > 0);
+        let lock = Arc::new(tokio::sync::Mutex::new(()));
+        locks.insert(id.to_owned(), Arc::downgrade(&lock));
+        lock
+    }
+}
+
+/// A container of ours, as the engine describes it.
+#[derive(Debug)]
+pub(crate) struct Found {
+    /// The engine's id, which is never given to another container.
+    pub(crate) docker_id: String,
+    pub(crate) labels: HashMap<String, String>,
+    pub(crate) details: ContainerInspectResponse,
+}
+
+impl Found {
+    pub(crate) fn phase(&self) -> ContainerStateStatusEnum {
+        let state = self.details.state.as_ref().and_then(|state| state.status);
+        state.unwrap_or(ContainerStateStatusEnum::EMPTY)
+    }
+
+    /// Whether its process runs; a paused one does.
+    pub(crate) fn is_running(&self) -> bool {
+        self.details.state.as_ref().is_some_and(|state| state.running == Some(true))
+    }
+
+    pub(crate) fn is_leaving(&self) -> bool {
+        self.phase() == ContainerStateStatusEnum::REMOVING
+    }
+
+    pub(crate) fn has_role(&self, role: &str) -> bool {
+        self.labels.get(labels::ROLE).is_some_and(|of| of == role)
+    }
+}
+
+impl Core {
+    async fn inspect(&self, id: &str) -> Result<Option<ContainerInspectResponse>, RuntimeError> {
+        match self.docker.inspect_container(id, None::<InspectContainerOptions>).await {
+            Ok(details) => Ok(Some(details)),
+            Err(error) if error::status(&error) == Some(404) => Ok(None),
+            Err(error) => Err(error::read(id, "inspect it", error)),
+        }
+    }
+
+    /// The container of that id of ours, with the role; `None` where there is none, or it is somebody else's.
+    pub(crate) async fn find(&self, id: &str, role: &str) -> Result<Option<Found>, RuntimeError> {
+        if !id.starts_with(&labels::cluster_prefix(&self.cluster)) {
+            return Ok(None);
+        }
+        Ok(self
+            .inspect(id)
+            .await?
+            .and_then(|details| self.ours(details))
+            .filter(|found| found.has_role(role)))
+    }
+
+    fn ours(&self, details: ContainerInspectResponse) -> Option<Found> {
+        let labels = details.config.as_ref()?.labels.clone()?;
+        let docker_id = details.id.clone()?;
+        (labels.get(labels::CLUSTER)? == &self.cluster).then_some(Found { docker_id, labels, details })
+    }
+
+    /// Containers with all these labels, and that of the cluster.
+    pub(crate) async fn summaries(
+        &self,
+        with: &[(&str, &str)],
+        all: bool,
+    ) -> Result<Vec<ContainerSummary>, RuntimeError> {
+        let mut wanted = vec![format!("{}={}", labels::CLUSTER, self.cluster)];
+        wanted.extend(with.iter().map(|(key, value)| format!("{key}={value}")));
+        let filters = HashMap::from([("label".to_owned(), wanted)]);
+        let options = ListContainersOptionsBuilder::default().all(all).filters(&filters).build();
+        let listed = self.docker.list_containers(Some(options)).await;
+        listed.map_err(|error| error::read("the engine", "list containers", error))
+    }
+
+    /// Those containers in full, without those that went away in between.
+    pub(crate) async fn details(&self, with: &[(&str, &str)]) -> Result<Vec<Found>, RuntimeError> {
+        let ids = self.summaries(with, true).await?.into_iter().filter_map(|summary| summary.id);
+        let found = stream::iter(ids.map(|id| async move { self.inspect(&id).await }));
+        let found: Vec<_> = found.buffer_unordered(IN_FLIGHT).try_collect().await?;
+        Ok(found.into_iter().flatten().filter_map(|details| self.ours(details)).collect())
+    }
+
+    /// Creates a container, or finds the one that an earlier call has created under the name.
+    pub(crate) async fn create_or_find(
+        &self,
+        name: &str,
+        role: &str,
+        body: ContainerCreateBody,
+    ) -> Result<Found, RuntimeError> {
+        let deadline = tokio::time::Instant::now() + SETTLE_LIMIT;
+        let image = body.image.clone().unwrap_or_default();
+        loop {
+            let options = CreateContainerOptionsBuilder::default().name(name).build();
+            match self.docker.create_container(Some(options), body.clone()).await {
+                Ok(_) => {}
+                Err(error) if error::status(&error) == Some(409) => {}
+                Err(error) if error::message(&error).to_lowercase().contains("no such image") => {
+                    let why = "it is not present: pull or import it first".to_owned();
+                    return Err(RuntimeError::ImageNotFound { image, why });
+                }
+                Err(error) => return Err(error::effect(name, "create it", error)),
+            }
+            // The name is taken before the container is there, and after it is gone: `None` says nothing.
+            if let Some(details) = self.inspect(name).await? {
+                let Some(found) = self.ours(details).filter(|found| found.has_role(role)) else {
+                    return Err(self.taken(name));
+                };
+                if !found.is_leaving() {
+                    return Ok(found);
+                }
+            }
+            if tokio::time::Instant::now() > deadline {
+                let source = "the engine neither finishes creating nor removing it".into();
+                return Err(RuntimeError::OutcomeUnknown {
+                    subject: name.to_owned(),
+                    operation: "create it",
+                    source,
+                });
+            }
+            tokio::time::sleep(SETTLE_PERIOD).await;
+        }
+    }
+
+    fn taken(&self, name: &str) -> RuntimeError {
+        let what = format!("its name, by a container that is not of the cluster {},", self.cluster);
+        RuntimeError::InUse { subject: name.to_owned(), what }
+    }
+
+    /// Removes a container, killing it where `force` says so, and returns when it is gone.
+    pub(crate) async fn remove(
+        &self,
+        docker_id: &str,
+        subject: &str,
+        force: bool,
+    ) -> Result<(), RuntimeError> {
+        let deadline = tokio::time::Instant::now() + SETTLE_LIMIT;
+        loop {
+            let options = RemoveContainerOptionsBuilder::default().v(true).force(force).build();
+            let last = match self.docker.remove_container(docker_id, Some(options)).await {
+                Ok(()) => return Ok(()),
+                Err(error) if error::status(&error) == Some(404) => return Ok(()),
+                Err(error) => error,
+            };
+            let leaving = error::message(&last).contains("already in progress");
+            if error::status(&last) == Some(409) && !leaving {
+                return Err(RuntimeError::InUse {
+                    subject: subject.to_owned(),
+                    what: "the container".to_owned(),
+                });
+            }
+            if !leaving || tokio::time::Instant::now() > deadline {
+                return Err(error::effect(subject, "remove it", last));
+            }
+            tokio::time::sleep(SETTLE_PERIOD).await;
+        }
+    }
+}

@@ -1,0 +1,262 @@
+//! Programs run beside a container's own.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bollard::container::LogOutput;
+use bollard::exec::{StartExecOptions, StartExecResults};
+use bollard::models::{ContainerCreateBody, ExecConfig, HostConfig};
+use bollard::query_parameters::{
+    CreateContainerOptions, ResizeExecOptionsBuilder, StartContainerOptions, WaitContainerOptions,
+};
+use bytes::Bytes;
+use futures_util::StreamExt;
+use futures_util::stream::BoxStream;
+use orchestra_core::clock::{Clock as _, SystemClock};
+use orchestra_core::runtime::{ContainerId, ExecOptions, ExecSession, LogChunk, LogSource, RuntimeError};
+use tokio::io::{AsyncWrite, AsyncWriteExt};
+use tokio::sync::{mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
+
+use crate::core::Core;
+use crate::{container, error, labels};
+
+/// Pieces in flight each way, before the program or the reader has to wait.
+const QUEUE: usize = 64;
+
+/// How long the engine may take to know the exit code of a program whose output has ended.
+const EXIT_LIMIT: Duration = Duration::from_secs(10);
+
+/// Between two looks for the exit code: the engine has no event for it that names a code in all versions.
+const EXIT_PERIOD: Duration = Duration::from_millis(5);
+
+/// How long output may still come after the container has ended. The engine (20.10) does not end the output of an exec
+/// whose container shares the process namespace of another.
+const LAST_OUTPUT: Duration = Duration::from_secs(1);
+
+type Output = BoxStream<'static, Result<LogOutput, bollard::errors::Error>>;
+
+struct Running {
+    core: Arc<Core>,
+    exec: String,
+    container: String,
+    docker_id: String,
+}
+
+pub(crate) async fn start(
+    core: &Arc<Core>,
+    id: &ContainerId,
+    options: &ExecOptions,
+) -> Result<ExecSession, RuntimeError> {
+    let found = container::existing(core, &id.0).await?;
+    if !found.is_running() {
+        return Err(error::refused(&id.0, "run a program in it", "the container does not run"));
+    }
+    if options.command.is_empty() {
+        return Err(error::refused(&id.0, "run a program in it", "no program is given"));
+    }
+    let config = ExecConfig {
+        attach_stdin: Some(options.stdin),
+        attach_stdout: Some(true),
+        attach_stderr: Some(true),
+        tty: Some(options.tty),
+        cmd: Some(options.command.clone()),
+        ..ExecConfig::default()
+    };
+    let created = core.docker.create_exec(&found.docker_id, config).await;
+    let exec = created.map_err(|error| error::effect(&id.0, "run a program in it", error))?.id;
+    let attach = StartExecOptions { detach: false, tty: options.tty, output_capacity: None };
+    let started = core.docker.start_exec(&exec, Some(attach)).await;
+    let started = started.map_err(|error| error::effect(&id.0, "run a program in it", error))?;
+    let StartExecResults::Attached { output, input } = started else {
+        return Err(error::refused(&id.0, "run a program in it", "the engine did not attach to it"));
+    };
+    let running =
+        Running { core: Arc::clone(core), exec, container: id.to_string(), docker_id: found.docker_id };
+    Ok(session(running, output.boxed(), input, options))
+}
+
+/// Connects the program to the session's channels. The session's end ends the program.
+fn session(
+    running: Running,
+    output: Output,
+    input: Pin<Box<dyn AsyncWrite + Send>>,
+    options: &ExecOptions,
+) -> ExecSession {
+    let tasks = running.core.tasks.clone();
+    let (dropped, over) = (CancellationToken::new(), CancellationToken::new());
+    let (to_reader, from_program) = mpsc::channel(QUEUE);
+    let (exited, exit) = oneshot::channel();
+    let stdin = options.stdin.then(|| {
+        let (to_program, from_user) = mpsc::channel(QUEUE);
+        let over = over.clone();
+        tasks.spawn(async move {
+            tokio::select! { biased; () = over.cancelled() => {} () = feed(input, from_user) => {} }
+        });
+        to_program
+    });
+    let resize = options.tty.then(|| {
+        let (to_terminal, mut sizes) = mpsc::channel::<(u16, u16)>(QUEUE);
+        let (over, core, exec) = (over.clone(), Arc::clone(&running.core), running.exec.clone());
+        tasks.spawn(async move {
+            let follow = async {
+                while let Some((columns, rows)) = sizes.recv().await {
+                    let size = ResizeExecOptionsBuilder::default().w(columns.into()).h(rows.into()).build();
+                    if let Err(error) = core.docker.resize_exec(&exec, size).await {
+                        tracing::debug!(exec, %error, "the terminal keeps its size");
+                    }
+                }
+            };
+            tokio::select! { biased; () = over.cancelled() => {} () = follow => {} }
+        });
+        to_terminal
+    });
+    let was_dropped = dropped.clone();
+    tasks.spawn(async move {
+        let _over = over.drop_guard();
+        let mut follow = std::pin::pin!(running.follow(output, to_reader));
+        let code = tokio::select! {
+            biased;
+            () = was_dropped.cancelled() => return running.kill().await,
+            code = &mut follow => code,
+            () = container::ended(&running.core, &running.docker_id, Duration::ZERO) => {
+                let last = tokio::time::timeout(LAST_OUTPUT, follow).await;
+                last.unwrap_or_else(|_| Err(running.ended_with_its_container()))
+            }
+        };
+        drop(exited.send(code));
+    });
+    let guard = dropped.drop_guard();
+    let exit = Box::pin(async move {
+        let code = exit.await;
+        // It has ended: nothing is to be killed.
+        drop(guard.disarm());
+        code.unwrap_or_else(|_| Err(error::not_found("the exec", "whose session was dropped")))
+    });
+    ExecSession { output: from_program, stdin, resize, exit }
+}
+
+/// Hands over input until its end, or the program's.
+async fn feed(mut input: Pin<Box<dyn AsyncWrite + Send>>, mut from_user: mpsc::Receiver<Bytes>) {
+    while let Some(bytes) = from_user.recv().await {
+        if let Err(error) = input.write_all(&bytes).await {
+            tracing::debug!(%error, "the program takes no more input");
+            return;
+        }
+    }
+    if let Err(error) = input.shutdown().await {
+        tracing::debug!(%error, "the program had ended before its input");
+    }
+}
+
+impl Running {
+    /// Passes output on until its end, and gives the exit code.
+    async fn follow(&self, mut output: Output, reader: mpsc::Sender<LogChunk>) -> Result<i32, RuntimeError> {
+        while let Some(piece) = output.next().await {
+            let (source, bytes) = match piece {
+                Ok(LogOutput::StdErr { message }) => (LogSource::Stderr, message),
+                Ok(
+                    LogOutput::StdOut { message }
+                    | LogOutput::StdIn { message }
+                    | LogOutput::Console { message },
+                ) => (LogSource::Stdout, message),
+                Err(error) => return Err(error::read(&self.container, "read the program's output", error)),
+            };
+            // Who does not read any more may still wait for the exit.
+            drop(reader.send(LogChunk { source, at: SystemClock.now(), bytes }).await);
+        }
+        drop(reader);
+        self.exit_code().await
+    }
+
+    fn ended_with_its_container(&self) -> RuntimeError {
+        error::refused(
+            &self.container,
+            "run a program in it to its end",
+            "the container has ended, and the program with it",
+        )
+    }
+
+    async fn exit_code(&self) -> Result<i32, RuntimeError> {
+        let deadline = tokio::time::Instant::now() + EXIT_LIMIT;
+        loop {
+            let exec = self.core.docker.inspect_exec(&self.exec).await;
+            let exec = exec.map_err(|error| error::read(&self.container, "ask for the exit code", error))?;
+            if exec.running == Some(false)
+                && let Some(code) = exec.exit_code.and_then(|code| i32::try_from(code).ok())
+            {
+                return Ok(code);
+            }
+            if tokio::time::Instant::now() > deadline {
+                let (subject, operation) = (self.container.clone(), "the end of the program");
+                let source = "its output has ended, and the engine says that it runs".into();
+                return Err(RuntimeError::OutcomeUnknown { subject, operation, source });
+            }
+            tokio::time::sleep(EXIT_PERIOD).await;
+        }
+    }
+
+    /// Kills the program. The engine can't, so a helper does that sees the host's processes; it looks whether the
+    /// number still is that of a process of the container.
+    async fn kill(&self) {
+        let exec = match self.core.docker.inspect_exec(&self.exec).await {
+            Ok(exec) => exec,
+            Err(error) => {
+                tracing::debug!(container = self.container, %error, "the program is gone with its container");
+                return;
+            }
+        };
+        let (Some(true), Some(pid @ 2..)) = (exec.running, exec.pid) else { return };
+        if let Err(error) = self.run_helper(pid).await {
+            tracing::warn!(container = self.container, pid, %error, "a program whose session was dropped runs on");
+        }
+    }
+
+    async fn run_helper(&self, pid: i64) -> Result<(), RuntimeError> {
+        let (docker, subject) = (&self.core.docker, self.container.as_str());
+        let host = HostConfig {
+            pid_mode: Some("host".to_owned()),
+            network_mode: Some("none".to_owned()),
+            cap_drop: Some(vec!["ALL".to_owned()]),
+            cap_add: Some(vec!["KILL".to_owned()]),
+            readonly_rootfs: Some(true),
+            ..HostConfig::default()
+        };
+        let body = ContainerCreateBody {
+            image: Some(self.core.pause_image.clone()),
+            entrypoint: Some(vec!["/pause".to_owned()]),
+            cmd: Some(vec!["kill".to_owned(), pid.to_string(), self.docker_id.clone()]),
+            labels: Some(labels::of_helper(&self.core.cluster)),
+            host_config: Some(host),
+            ..ContainerCreateBody::default()
+        };
+        let failed = |error| error::effect(subject, "kill a program in it", error);
+        let id = docker.create_container(None::<CreateContainerOptions>, body).await.map_err(failed)?.id;
+        let ran = async {
+            docker.start_container(&id, None::<StartContainerOptions>).await.map_err(failed)?;
+            let mut ends = std::pin::pin!(docker.wait_container(&id, None::<WaitContainerOptions>));
+            match ends.next().await {
+                Some(Err(bollard::errors::Error::DockerContainerWaitError { code, .. })) => {
+                    tracing::debug!(container = subject, code, "the program had ended");
+                    Ok(())
+                }
+                Some(Err(error)) => Err(failed(error)),
+                _ => Ok(()),
+            }
+        };
+        let ran = ran.await;
+        self.core.remove(&id, subject, true).await?;
+        ran
+    }
+}
+
+/// Removes the helpers that an earlier process left.
+pub(crate) async fn remove_helpers(core: &Core) -> Result<(), RuntimeError> {
+    for helper in core.summaries(&[(labels::ROLE, labels::ROLE_HELPER)], true).await? {
+        if let Some(id) = helper.id {
+            core.remove(&id, "a helper", true).await?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,220 @@
+//! Images: looking at them, fetching them, and making them from files.
+
+use std::fmt;
+use std::io;
+use std::path::Path;
+
+use bollard::Docker;
+use bollard::auth::DockerCredentials;
+use bollard::models::ImageInspect;
+use bollard::query_parameters::{CreateImageOptionsBuilder, ListImagesOptionsBuilder, RemoveImageOptions};
+use bytes::Bytes;
+use futures_util::TryStreamExt;
+use orchestra_core::runtime::{ImageInfo, ImageSpec, RegistryAuth, RuntimeError};
+
+use crate::error;
+
+/// The files of an image: an archive in memory, from which [`DockerRuntime::import_image`] makes one.
+///
+/// [`DockerRuntime::import_image`]: crate::DockerRuntime::import_image
+pub struct ImageFiles(tar::Builder<Vec<u8>>);
+
+impl fmt::Debug for ImageFiles {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ImageFiles").field("bytes", &self.0.get_ref().len()).finish()
+    }
+}
+
+impl Default for ImageFiles {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl ImageFiles {
+    /// No files.
+    #[must_use]
+    pub fn new() -> Self {
+        let mut archive = tar::Builder::new(Vec::new());
+        archive.follow_symlinks(false);
+        Self(archive)
+    }
+
+    /// Adds a file of root's with this content, at a path relative to the image's root. `mode` is that of `chmod`.
+    ///
+    /// # Errors
+    /// Where the path is absolute, or leads out of the image.
+    pub fn file(&mut self, path: impl AsRef<Path>, mode: u32, content: &[u8]) -> Result<(), RuntimeError> {
+        let mut header = tar::Header::new_gnu();
+        header.set_size(content.len() as u64);
+        header.set_mode(mode);
+        added(path.as_ref(), self.0.append_data(&mut header, path.as_ref(), content))
+    }
+
+    /// Adds a symbolic link to `target`.
+    ///
+    /// # Errors
+    /// Where the path is absolute, or leads out of the image.
+    pub fn link(&mut self, path: impl AsRef<Path>, target: impl AsRef<Path>) -> Result<(), RuntimeError> {
+        let mut header = tar::Header::new_gnu();
+        header.set_entry_type(tar::EntryType::Symlink);
+        header.set_size(0);
+        added(path.as_ref(), self.0.append_link(&mut header, path.as_ref(), target.as_ref()))
+    }
+
+    /// Adds everything in a directory of this host at the image's root; links stay links.
+    ///
+    /// # Errors
+    /// Where it can't be read.
+    pub fn directory(&mut self, dir: impl AsRef<Path>) -> Result<(), RuntimeError> {
+        added(dir.as_ref(), self.0.append_dir_all("", dir.as_ref()))
+    }
+}
+
+fn added(path: &Path, result: io::Result<()>) -> Result<(), RuntimeError> {
+    result.map_err(|error| RuntimeError::Failed {
+        subject: path.display().to_string(),
+        operation: "add it to an image",
+        transient: false,
+        source: Box::new(error),
+    })
+}
+
+/// Repository and tag of a name: `latest` where it has none.
+fn split(name: &str) -> (&str, &str) {
+    match name.rsplit_once(':') {
+        Some((repository, tag)) if !tag.contains('/') => (repository, tag),
+        _ => (name, "latest"),
+    }
+}
+
+/// Makes an image of these files, or replaces the one of that name.
+pub(crate) async fn import(docker: &Docker, name: &str, files: ImageFiles) -> Result<(), RuntimeError> {
+    let archive = files.0.into_inner().map_err(|error| RuntimeError::Failed {
+        subject: name.to_owned(),
+        operation: "pack its files",
+        transient: false,
+        source: Box::new(error),
+    })?;
+    let (repository, tag) = split(name);
+    let options = CreateImageOptionsBuilder::default().from_src("-").repo(repository).tag(tag).build();
+    let archive = bollard::body_full(Bytes::from(archive));
+    let done = docker.create_image(Some(options), Some(archive), None).try_for_each(|_| async { Ok(()) });
+    done.await
+        .map_err(|error| invalid(name, &error).unwrap_or_else(|| error::effect(name, "import it", error)))
+}
+
+/// The error of a name that is none.
+fn invalid(name: &str, error: &bollard::errors::Error) -> Option<RuntimeError> {
+    let why = error::message(error);
+    let invalid = error::status(error) == Some(400) && why.contains("reference");
+    invalid.then(|| RuntimeError::InvalidImage { image: name.to_owned(), why: why.to_owned() })
+}
+
+pub(crate) async fn inspect(docker: &Docker, name: &str) -> Result<Option<ImageInspect>, RuntimeError> {
+    match docker.inspect_image(name).await {
+        Ok(image) => Ok(Some(image)),
+        Err(error) if error::status(&error) == Some(404) => Ok(None),
+        Err(error) => Err(invalid(name, &error).unwrap_or_else(|| error::read(name, "inspect it", error))),
+    }
+}
+
+fn info(id: String, names: &[String], size: Option<i64>) -> ImageInfo {
+    let size = size.and_then(|size| u64::try_from(size).ok()).unwrap_or_default();
+    let mut info = ImageInfo::new(id, "", size);
+    info.names = names.iter().map(|name| ImageSpec::from(name.as_str())).collect();
+    info
+}
+
+pub(crate) async fn present(docker: &Docker, name: &str) -> Result<Option<ImageInfo>, RuntimeError> {
+    let image = inspect(docker, name).await?;
+    Ok(image.map(|i| info(i.id.unwrap_or_default(), &i.repo_tags.unwrap_or_default(), i.size)))
+}
+
+/// Fetches an image. One that came from no registry (it was built or imported here) is the newest there is.
+pub(crate) async fn pull(
+    docker: &Docker,
+    name: &str,
+    auth: Option<&RegistryAuth>,
+) -> Result<ImageInfo, RuntimeError> {
+    if let Some(image) = inspect(docker, name).await?
+        && image.repo_digests.as_ref().is_none_or(Vec::is_empty)
+    {
+        return Ok(info(image.id.unwrap_or_default(), &image.repo_tags.unwrap_or_default(), image.size));
+    }
+    let credentials = auth.map(|auth| DockerCredentials {
+        username: Some(auth.username.clone()),
+        password: Some(auth.password.clone()),
+        serveraddress: Some(auth.server.clone()),
+        ..DockerCredentials::default()
+    });
+    // Without a tag the engine would fetch all tags of the repository.
+    let with_tag =
+        if name.contains('@') { name.to_owned() } else { format!("{}:{}", split(name).0, split(name).1) };
+    let options = CreateImageOptionsBuilder::default().from_image(&with_tag).build();
+    let pulled =
+        docker.create_image(Some(options), None, credentials).try_for_each(|_| async { Ok(()) }).await;
+    if let Err(error) = pulled {
+        return Err(not_pulled(name, error));
+    }
+    let missing = || RuntimeError::ImageNotFound {
+        image: name.to_owned(),
+        why: "it was fetched, and then removed by somebody".to_owned(),
+    };
+    present(docker, name).await?.ok_or_else(missing)
+}
+
+fn not_pulled(name: &str, error: bollard::errors::Error) -> RuntimeError {
+    if let Some(invalid) = invalid(name, &error) {
+        return invalid;
+    }
+    let why = error::message(&error).to_owned();
+    let unknown = ["not found", "manifest unknown", "does not exist"].iter().any(|word| why.contains(word));
+    if error::status(&error) == Some(404) || unknown {
+        return RuntimeError::ImageNotFound { image: name.to_owned(), why };
+    }
+    // The registry may answer later.
+    let (subject, operation) = (name.to_owned(), "pull it");
+    RuntimeError::Failed { subject, operation, transient: true, source: Box::new(error) }
+}
+
+pub(crate) async fn list(docker: &Docker) -> Result<Vec<ImageInfo>, RuntimeError> {
+    let images = docker.list_images(Some(ListImagesOptionsBuilder::default().build())).await;
+    let images = images.map_err(|error| error::read("the engine", "list images", error))?;
+    Ok(images.into_iter().map(|image| info(image.id, &image.repo_tags, Some(image.size))).collect())
+}
+
+pub(crate) async fn remove(docker: &Docker, name: &str) -> Result<(), RuntimeError> {
+    match docker.remove_image(name, None::<RemoveImageOptions>, None).await {
+        Ok(_) => Ok(()),
+        Err(error) if error::status(&error) == Some(404) => Ok(()),
+        Err(error) if error::status(&error) == Some(409) => {
+            Err(RuntimeError::InUse { subject: name.to_owned(), what: "the image".to_owned() })
+        }
+        Err(error) => Err(invalid(name, &error).unwrap_or_else(|| error::effect(name, "remove it", error))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_have_a_tag_or_get_one() {
+        for (name, parts) in [
+            ("web", ("web", "latest")),
+            ("web:1", ("web", "1")),
+            ("host:5000/web", ("host:5000/web", "latest")),
+            ("host:5000/a/web:2", ("host:5000/a/web", "2")),
+        ] {
+            assert_eq!(split(name), parts);
+        }
+    }
+
+    #[test]
+    fn files_stay_inside_their_image() {
+        let mut files = ImageFiles::new();
+        assert!(files.file("../etc/passwd", 0o644, b"").is_err());
+        files.file("etc/passwd", 0o644, b"").unwrap();
+    }
+}

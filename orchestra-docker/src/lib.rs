@@ -1,0 +1,40 @@
+//! A [`Runtime`](orchestra_core::runtime::Runtime) that runs pods on Docker Engine.
+//!
+//! A pod is a *sandbox* container, which runs nothing but a program of some hundred bytes that comes with this crate,
+//! and the pod's containers, which share the sandbox's network, IPC and process namespaces. So a pod has one
+//! address, `localhost` is the pod, no container's process is process 1, which would not hear SIGTERM, and what
+//! containers leave behind is reaped. Every container carries labels with cluster, pod and container, and a name
+//! that is derived from them; what lacks these labels is never touched.
+//!
+//! ```no_run
+//! # async fn example() -> Result<(), orchestra_core::runtime::RuntimeError> {
+//! use orchestra_docker::DockerRuntime;
+//!
+//! let runtime = DockerRuntime::builder("my-app").connect().await?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! The engine is the one of `DOCKER_HOST`, or of `/var/run/docker.sock`. It needs API 1.41 (Docker 20.10) or later,
+//! and the architecture of this program, for which the sandboxes' program was compiled.
+
+mod builder;
+mod container;
+mod core;
+mod error;
+mod events;
+mod exec;
+mod image;
+mod labels;
+mod logs;
+mod message;
+mod pause;
+mod runtime;
+mod sandbox;
+mod spec;
+mod stats;
+mod status;
+
+pub use builder::DockerRuntimeBuilder;
+pub use image::ImageFiles;
+pub use runtime::DockerRuntime;

@@ -1,0 +1,60 @@
+//! Termination messages: a file of the host that a container finds at `/dev/termination-log`.
+
+use std::fs::{self, File, Permissions};
+use std::io::{self, Read};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use orchestra_core::runtime::RuntimeError;
+
+use crate::labels;
+
+/// How much of a message is read.
+const LIMIT: u64 = 4096;
+
+fn failed(subject: &str, operation: &'static str, error: io::Error) -> RuntimeError {
+    RuntimeError::Failed { subject: subject.to_owned(), operation, transient: true, source: Box::new(error) }
+}
+
+/// The directory of the cluster's messages, which only its owner can look into.
+pub(crate) fn prepare(dir: &Path, cluster: &str) -> Result<PathBuf, RuntimeError> {
+    let dir = std::path::absolute(dir).map(|dir| dir.join(labels::cluster_prefix(cluster)));
+    let made = dir.and_then(|dir| {
+        fs::create_dir_all(&dir)?;
+        fs::set_permissions(&dir, Permissions::from_mode(0o700))?;
+        Ok(dir)
+    });
+    made.map_err(|error| failed("the state directory", "create it", error))
+}
+
+/// Makes the file of a container, writable for whatever user it runs as. A file that is there is kept.
+pub(crate) fn create(dir: &Path, container: &str) -> Result<PathBuf, RuntimeError> {
+    let path = dir.join(container);
+    let made = File::options().append(true).create(true).open(&path);
+    made.and_then(|file| file.set_permissions(Permissions::from_mode(0o666)))
+        .map_err(|error| failed(container, "create the file of its termination message", error))?;
+    Ok(path)
+}
+
+/// What a container left to say; empty where nothing.
+pub(crate) fn read(dir: &Path, container: &str) -> String {
+    let mut bytes = Vec::new();
+    match File::open(dir.join(container)).and_then(|file| file.take(LIMIT).read_to_end(&mut bytes)) {
+        Ok(_) => String::from_utf8_lossy(&bytes).into_owned(),
+        Err(error) => {
+            if error.kind() != io::ErrorKind::NotFound {
+                tracing::warn!(container, %error, "its termination message can't be read");
+            }
+            String::new()
+        }
+    }
+}
+
+pub(crate) fn remove(dir: &Path, container: &str) {
+    match fs::remove_file(dir.join(container)) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            tracing::warn!(container, %error, "the file of its termination message is left");
+        }
+        _ => {}
+    }
+}

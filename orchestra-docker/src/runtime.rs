@@ -1,0 +1,160 @@
+//! The runtime: the contract's methods, each handed to the part that does it.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use orchestra_core::runtime::{
+    ContainerId, ContainerSpec, ContainerStats, EventStream, ExecOptions, ExecSession, ImageInfo, ImageSpec,
+    LogOptions, LogStream, RegistryAuth, Runtime, RuntimeError, RuntimeInfo, SandboxId, SandboxSpec,
+    SandboxStatus,
+};
+
+use crate::builder::DockerRuntimeBuilder;
+use crate::core::Core;
+use crate::image::ImageFiles;
+use crate::{container, error, events, exec, image, logs, sandbox, stats};
+
+/// Runs pods on Docker Engine.
+///
+/// See the [crate's documentation](crate) for what a pod is there. Share it as `Arc<dyn Runtime>`. Dropping it leaves
+/// the containers running, for the next value with the same cluster id.
+pub struct DockerRuntime {
+    core: Arc<Core>,
+}
+
+impl DockerRuntime {
+    /// Configures a runtime for the containers of this cluster: an id of the application's choice, under which it
+    /// finds them again.
+    pub fn builder(cluster: impl Into<String>) -> DockerRuntimeBuilder {
+        DockerRuntimeBuilder::new(cluster.into())
+    }
+
+    pub(crate) fn new(core: Arc<Core>) -> Self {
+        Self { core }
+    }
+
+    /// Makes an image of files, without a registry; replaces the one of that name. It has no command of its own: a
+    /// container of it names its program.
+    ///
+    /// # Errors
+    /// [`RuntimeError::InvalidImage`] where the name is none, or what the engine says.
+    pub async fn import_image(&self, name: &str, files: ImageFiles) -> Result<(), RuntimeError> {
+        image::import(&self.core.docker, name, files).await
+    }
+}
+
+impl fmt::Debug for DockerRuntime {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("DockerRuntime").field("cluster", &self.core.cluster).finish_non_exhaustive()
+    }
+}
+
+#[async_trait]
+#[deny(clippy::missing_trait_methods)]
+impl Runtime for DockerRuntime {
+    async fn info(&self) -> Result<RuntimeInfo, RuntimeError> {
+        let host = self.core.docker.info().await;
+        let host = host.map_err(|error| error::read("the engine", "ask what it is", error))?;
+        let count = |number: Option<i64>| number.and_then(|n| u64::try_from(n).ok()).unwrap_or_default();
+        let mut info = RuntimeInfo::default();
+        "docker".clone_into(&mut info.name);
+        info.version = host.server_version.unwrap_or_default();
+        info.cpu_milli = count(host.ncpu) * 1000;
+        info.memory = count(host.mem_total);
+        info.os = host.os_type.unwrap_or_default();
+        info.architecture = match host.architecture.unwrap_or_default().as_str() {
+            "x86_64" => "amd64".to_owned(),
+            "aarch64" => "arm64".to_owned(),
+            other => other.to_owned(),
+        };
+        info.kernel = host.kernel_version.unwrap_or_default();
+        Ok(info)
+    }
+
+    async fn pull_image(
+        &self,
+        image: &ImageSpec,
+        auth: Option<&RegistryAuth>,
+    ) -> Result<ImageInfo, RuntimeError> {
+        image::pull(&self.core.docker, &image.name, auth).await
+    }
+
+    async fn image(&self, image: &ImageSpec) -> Result<Option<ImageInfo>, RuntimeError> {
+        image::present(&self.core.docker, &image.name).await
+    }
+
+    async fn images(&self) -> Result<Vec<ImageInfo>, RuntimeError> {
+        image::list(&self.core.docker).await
+    }
+
+    async fn remove_image(&self, image: &ImageSpec) -> Result<(), RuntimeError> {
+        image::remove(&self.core.docker, &image.name).await
+    }
+
+    async fn run_sandbox(&self, spec: &SandboxSpec) -> Result<SandboxStatus, RuntimeError> {
+        sandbox::run(&self.core, spec).await
+    }
+
+    async fn stop_sandbox(&self, sandbox: &SandboxId) -> Result<(), RuntimeError> {
+        sandbox::stop(&self.core, &sandbox.0).await
+    }
+
+    async fn remove_sandbox(&self, sandbox: &SandboxId) -> Result<(), RuntimeError> {
+        sandbox::remove(&self.core, &sandbox.0).await
+    }
+
+    async fn create_container(
+        &self,
+        sandbox: &SandboxId,
+        spec: &ContainerSpec,
+    ) -> Result<ContainerId, RuntimeError> {
+        container::create(&self.core, &sandbox.0, spec).await
+    }
+
+    async fn start_container(&self, container: &ContainerId) -> Result<(), RuntimeError> {
+        container::start(&self.core, container).await
+    }
+
+    async fn stop_container(&self, container: &ContainerId, grace: Duration) -> Result<(), RuntimeError> {
+        container::stop(&self.core, &container.0, grace).await
+    }
+
+    async fn remove_container(&self, container: &ContainerId) -> Result<(), RuntimeError> {
+        container::remove(&self.core, &container.0).await
+    }
+
+    async fn list(&self) -> Result<Vec<SandboxStatus>, RuntimeError> {
+        sandbox::list(&self.core).await
+    }
+
+    async fn sandbox(&self, sandbox: &SandboxId) -> Result<Option<SandboxStatus>, RuntimeError> {
+        sandbox::get(&self.core, &sandbox.0).await
+    }
+
+    async fn address(&self, sandbox: &SandboxId, port: u16) -> Result<SocketAddr, RuntimeError> {
+        sandbox::address(&self.core, sandbox, port).await
+    }
+
+    async fn logs(&self, container: &ContainerId, options: &LogOptions) -> Result<LogStream, RuntimeError> {
+        logs::read(&self.core, container, options).await
+    }
+
+    async fn exec(
+        &self,
+        container: &ContainerId,
+        options: &ExecOptions,
+    ) -> Result<ExecSession, RuntimeError> {
+        exec::start(&self.core, container, options).await
+    }
+
+    async fn stats(&self) -> Result<Vec<ContainerStats>, RuntimeError> {
+        stats::read(&self.core).await
+    }
+
+    async fn events(&self) -> Result<EventStream, RuntimeError> {
+        events::subscribe(&self.core).await
+    }
+}

@@ -1,0 +1,131 @@
+//! Sandboxes: run, stop, remove, and list them with their containers.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use bollard::models::ContainerStateStatusEnum;
+use bollard::query_parameters::{KillContainerOptionsBuilder, StartContainerOptions};
+use futures_util::future::try_join_all;
+use orchestra_core::runtime::{ContainerLimits, RuntimeError, SandboxId, SandboxSpec, SandboxStatus};
+
+use crate::core::{Core, Found};
+use crate::labels::{self, PodRef, ROLE_CONTAINER, ROLE_SANDBOX};
+use crate::{error, message, spec, status};
+
+pub(crate) async fn run(core: &Core, spec: &SandboxSpec) -> Result<SandboxStatus, RuntimeError> {
+    let name = labels::sandbox_name(&core.cluster, spec);
+    if spec.limits != ContainerLimits::default() {
+        let why = "Docker has no limits for a whole pod: set them on its containers".to_owned();
+        return Err(RuntimeError::Unsupported { subject: name, why });
+    }
+    let body =
+        spec::sandbox(spec, &core.pause_image, &core.network, labels::of_sandbox(&core.cluster, &name, spec));
+    let found = core.create_or_find(&name, ROLE_SANDBOX, body).await?;
+    if found.phase() == ContainerStateStatusEnum::CREATED {
+        let started = core.docker.start_container(&found.docker_id, None::<StartContainerOptions>).await;
+        if let Err(error) = started {
+            let why = error::message(&error).to_owned();
+            let failed = error::effect(&name, "start its sandbox", error);
+            if failed.outcome_unknown() {
+                return Err(failed);
+            }
+            // What failed leaves nothing.
+            core.remove(&found.docker_id, &name, true).await?;
+            let taken = ["port is already allocated", "address already in use"];
+            if taken.iter().any(|word| why.contains(word)) {
+                return Err(RuntimeError::InUse { subject: name, what: format!("a host port ({why})") });
+            }
+            return Err(failed);
+        }
+    }
+    let missing = || error::not_found("sandbox", &name);
+    get(core, &name).await?.ok_or_else(missing)
+}
+
+pub(crate) async fn get(core: &Core, id: &str) -> Result<Option<SandboxStatus>, RuntimeError> {
+    let found = core.details(&[(labels::SANDBOX, id)]).await?;
+    Ok(group(core, &found).pop())
+}
+
+pub(crate) async fn list(core: &Core) -> Result<Vec<SandboxStatus>, RuntimeError> {
+    let found = core.details(&[]).await?;
+    Ok(group(core, &found))
+}
+
+/// Puts containers to their sandboxes, ordered by id. Also those whose sandbox somebody removed have one.
+fn group(core: &Core, found: &[Found]) -> Vec<SandboxStatus> {
+    type Group<'a> = (PodRef, Option<&'a Found>, Vec<&'a Found>);
+    let mut groups: BTreeMap<Arc<str>, Group<'_>> = BTreeMap::new();
+    for found in found.iter().filter(|found| !found.is_leaving()) {
+        let Some(pod) = labels::pod(&found.labels) else { continue };
+        let group = groups.entry(Arc::clone(&pod.sandbox)).or_insert_with(|| (pod, None, Vec::new()));
+        if found.has_role(ROLE_SANDBOX) {
+            group.1 = Some(found);
+        } else if found.has_role(ROLE_CONTAINER) {
+            group.2.push(found);
+        }
+    }
+    groups
+        .values()
+        .map(|(pod, sandbox, containers)| status::sandbox(core, pod, *sandbox, containers))
+        .collect()
+}
+
+/// A sandbox that exists, with its container.
+pub(crate) async fn existing(core: &Core, id: &str) -> Result<Found, RuntimeError> {
+    core.find(id, ROLE_SANDBOX).await?.ok_or_else(|| error::not_found("sandbox", id))
+}
+
+pub(crate) async fn address(core: &Core, id: &SandboxId, port: u16) -> Result<SocketAddr, RuntimeError> {
+    let found = existing(core, &id.0).await?;
+    let ip = status::ip(core, &found).ok_or_else(|| error::not_found("the address of sandbox", &id.0))?;
+    Ok(SocketAddr::new(ip, port))
+}
+
+/// Kills a container, and returns when it is dead.
+pub(crate) async fn kill(core: &Core, docker_id: &str, subject: &str) -> Result<(), RuntimeError> {
+    let options = KillContainerOptionsBuilder::default().signal("SIGKILL").build();
+    match core.docker.kill_container(docker_id, Some(options)).await {
+        Ok(()) => Ok(()),
+        // It is gone, or does not run.
+        Err(error) if matches!(error::status(&error), Some(404 | 409)) => Ok(()),
+        Err(error) => Err(error::effect(subject, "kill it", error)),
+    }
+}
+
+/// Kills what runs. The sandbox goes first: with the first process of the pod all others die, and nothing new joins.
+pub(crate) async fn stop(core: &Core, id: &str) -> Result<(), RuntimeError> {
+    let (mut found, mut sandbox) = (core.details(&[(labels::SANDBOX, id)]).await?, None);
+    if let Some(index) = found.iter().position(|found| found.has_role(ROLE_SANDBOX)) {
+        sandbox = Some(found.swap_remove(index));
+    }
+    if let Some(sandbox) = &sandbox {
+        if sandbox.phase() == ContainerStateStatusEnum::CREATED {
+            // It was never started, and shall not be.
+            core.remove(&sandbox.docker_id, id, true).await?;
+        } else {
+            kill(core, &sandbox.docker_id, id).await?;
+        }
+    }
+    let running = found.iter().filter(|found| found.is_running());
+    try_join_all(running.map(|found| kill(core, &found.docker_id, id))).await?;
+    Ok(())
+}
+
+pub(crate) async fn remove(core: &Core, id: &str) -> Result<(), RuntimeError> {
+    let (sandboxes, containers): (Vec<_>, Vec<_>) =
+        core.details(&[(labels::SANDBOX, id)]).await?.into_iter().partition(|f| f.has_role(ROLE_SANDBOX));
+    // The sandbox last: as long as it is listed, what is left of the pod is found.
+    for group in [containers, sandboxes] {
+        try_join_all(group.iter().map(|found| async move {
+            core.remove(&found.docker_id, id, true).await?;
+            if let (Some(dir), Some(name)) = (&core.state_dir, &found.details.name) {
+                message::remove(dir, name.trim_start_matches('/'));
+            }
+            Ok::<_, RuntimeError>(())
+        }))
+        .await?;
+    }
+    Ok(())
+}

@@ -1,0 +1,264 @@
+//! From what is asked for to what the engine is told. Pure.
+
+use std::collections::{BTreeMap, HashMap};
+use std::net::IpAddr;
+use std::path::Path;
+
+use bollard::models::{
+    ContainerCreateBody, HostConfig, HostConfigLogConfig, Mount as DockerMount, MountTmpfsOptions, MountType,
+    PortBinding,
+};
+use orchestra_core::model::Protocol;
+use orchestra_core::runtime::{ContainerLimits, ContainerSpec, MountSource, RuntimeError, SandboxSpec};
+
+/// Where a container leaves its termination message: Kubernetes' default.
+pub(crate) const MESSAGE_PATH: &str = "/dev/termination-log";
+
+/// A host name has at most so many bytes; what is longer is cut off, as Kubernetes does.
+const HOSTNAME_LIMIT: usize = 63;
+
+/// The least quota the engine takes: a hundredth of a core.
+const MIN_NANO_CPUS: i64 = 10_000_000;
+
+/// The least shares the kernel takes.
+const MIN_SHARES: i64 = 2;
+
+/// What a sandbox's container is made from.
+pub(crate) fn sandbox(
+    spec: &SandboxSpec,
+    image: &str,
+    network: &str,
+    labels: HashMap<String, String>,
+) -> ContainerCreateBody {
+    let ports = spec.ports.iter().map(|port| {
+        let protocol = match port.protocol {
+            Protocol::Udp => "udp",
+            _ => "tcp",
+        };
+        let binding = PortBinding {
+            host_ip: port.host_ip.map(|ip| ip.to_string()),
+            host_port: Some(port.host_port.to_string()),
+        };
+        (format!("{}/{protocol}", port.container_port), binding)
+    });
+    let mut bindings: HashMap<String, Option<Vec<PortBinding>>> = HashMap::new();
+    for (port, binding) in ports {
+        bindings.entry(port).or_default().get_or_insert_default().push(binding);
+    }
+    let mut exposed: Vec<_> = bindings.keys().cloned().collect();
+    exposed.sort();
+    let hostname: String =
+        if spec.hostname.is_empty() { spec.pod_name.to_string() } else { spec.hostname.clone() };
+    let hostname = hostname.chars().take(HOSTNAME_LIMIT).collect::<String>();
+    let host = HostConfig {
+        network_mode: Some(if spec.host_network { "host".to_owned() } else { network.to_owned() }),
+        port_bindings: (!spec.host_network).then_some(bindings),
+        dns: Some(spec.dns_servers.iter().map(IpAddr::to_string).collect()),
+        dns_search: Some(spec.dns_search.clone()),
+        extra_hosts: Some(spec.host_aliases.iter().map(|(ip, name)| format!("{name}:{ip}")).collect()),
+        ipc_mode: Some("shareable".to_owned()),
+        cap_drop: Some(vec!["ALL".to_owned()]),
+        security_opt: Some(vec!["no-new-privileges".to_owned()]),
+        readonly_rootfs: Some(true),
+        log_config: Some(HostConfigLogConfig { typ: Some("none".to_owned()), config: None }),
+        ..HostConfig::default()
+    };
+    ContainerCreateBody {
+        image: Some(image.to_owned()),
+        entrypoint: Some(vec!["/pause".to_owned()]),
+        hostname: (!spec.host_network).then_some(hostname),
+        exposed_ports: (!spec.host_network).then_some(exposed),
+        labels: Some(labels),
+        host_config: Some(host),
+        ..ContainerCreateBody::default()
+    }
+}
+
+/// What a container needs to know of its sandbox.
+pub(crate) struct Sandbox<'a> {
+    pub(crate) docker_id: &'a str,
+    pub(crate) pod_name: &'a str,
+    pub(crate) ip: Option<IpAddr>,
+}
+
+/// What a container is made from. `message` is the host's file for its termination message.
+pub(crate) fn container(
+    spec: &ContainerSpec,
+    sandbox: &Sandbox<'_>,
+    message: Option<&Path>,
+    labels: HashMap<String, String>,
+) -> Result<ContainerCreateBody, RuntimeError> {
+    let shared = Some(format!("container:{}", sandbox.docker_id));
+    let mut mounts = Vec::with_capacity(spec.mounts.len() + 1);
+    if let Some(message) = message {
+        mounts.push(bind(spec, message, MESSAGE_PATH, false)?);
+    }
+    for mount in &spec.mounts {
+        let target = text(spec, &mount.target)?;
+        mounts.push(match &mount.source {
+            MountSource::Host(source) => bind(spec, source, target, mount.read_only)?,
+            MountSource::Tmpfs { size } => tmpfs(target, *size, mount.read_only),
+            other => {
+                let why = format!("the Docker runtime can't mount {other:?} at {target}");
+                return Err(RuntimeError::Unsupported { subject: format!("container {}", spec.name), why });
+            }
+        });
+    }
+    let mut host = HostConfig {
+        network_mode: shared.clone(),
+        ipc_mode: shared.clone(),
+        pid_mode: shared,
+        mounts: Some(mounts),
+        privileged: Some(spec.privileged),
+        readonly_rootfs: Some(spec.read_only_root),
+        log_config: Some(log_config()),
+        ..HostConfig::default()
+    };
+    limit(&mut host, &spec.limits);
+    let working_dir = spec.working_dir.as_deref().map(|dir| text(spec, dir)).transpose()?;
+    Ok(ContainerCreateBody {
+        image: Some(spec.image.name.clone()),
+        // The image's arguments belong to the image's program.
+        entrypoint: (!spec.command.is_empty()).then(|| spec.command.clone()),
+        cmd: (!spec.args.is_empty()).then(|| spec.args.clone()),
+        env: Some(environment(spec, sandbox)),
+        working_dir: working_dir.map(str::to_owned),
+        user: spec
+            .run_as
+            .map(|(user, group)| group.map_or(format!("{user}"), |group| format!("{user}:{group}"))),
+        tty: Some(spec.tty),
+        open_stdin: Some(spec.stdin),
+        labels: Some(labels),
+        host_config: Some(host),
+        ..ContainerCreateBody::default()
+    })
+}
+
+/// At most 3 files of 32 MiB: what a program writes never fills the disk.
+fn log_config() -> HostConfigLogConfig {
+    let config = [("max-size", "32m"), ("max-file", "3")];
+    let config = config.map(|(key, value)| (key.to_owned(), value.to_owned())).into();
+    HostConfigLogConfig { typ: Some("json-file".to_owned()), config: Some(config) }
+}
+
+/// The last value of each variable, and the pod's name and address where the spec does not set them.
+fn environment(spec: &ContainerSpec, sandbox: &Sandbox<'_>) -> Vec<String> {
+    let mut values = BTreeMap::from([("POD_NAME", sandbox.pod_name.to_owned())]);
+    values.extend(sandbox.ip.map(|ip| ("POD_IP", ip.to_string())));
+    values.extend(spec.env.iter().map(|(name, value)| (name.as_str(), value.clone())));
+    values.into_iter().map(|(name, value)| format!("{name}={value}")).collect()
+}
+
+fn limit(host: &mut HostConfig, limits: &ContainerLimits) {
+    let whole = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
+    host.nano_cpus = limits.cpu_milli.map(|milli| whole(milli.saturating_mul(1_000_000)).max(MIN_NANO_CPUS));
+    host.cpu_shares =
+        limits.cpu_request_milli.map(|milli| whole(milli.saturating_mul(1024) / 1000).max(MIN_SHARES));
+    host.memory = limits.memory.map(whole);
+    // As much as memory: no swap beside it.
+    host.memory_swap = host.memory;
+    host.pids_limit = limits.pids.map(whole);
+}
+
+fn bind(
+    spec: &ContainerSpec,
+    source: &Path,
+    target: &str,
+    read_only: bool,
+) -> Result<DockerMount, RuntimeError> {
+    Ok(DockerMount {
+        typ: Some(MountType::BIND),
+        source: Some(text(spec, source)?.to_owned()),
+        target: Some(target.to_owned()),
+        read_only: Some(read_only),
+        ..DockerMount::default()
+    })
+}
+
+fn tmpfs(target: &str, size: Option<u64>, read_only: bool) -> DockerMount {
+    let size_bytes = size.map(|size| i64::try_from(size).unwrap_or(i64::MAX));
+    DockerMount {
+        typ: Some(MountType::TMPFS),
+        target: Some(target.to_owned()),
+        read_only: Some(read_only),
+        tmpfs_options: Some(MountTmpfsOptions { size_bytes, ..MountTmpfsOptions::default() }),
+        ..DockerMount::default()
+    }
+}
+
+/// Docker's API takes paths as text.
+fn text<'a>(spec: &ContainerSpec, path: &'a Path) -> Result<&'a str, RuntimeError> {
+    path.to_str().ok_or_else(|| RuntimeError::Unsupported {
+        subject: format!("container {}", spec.name),
+        why: format!("the path {} is not UTF-8, which Docker needs", path.display()),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use orchestra_core::model::Uid;
+    use orchestra_core::runtime::{Mount, PortMapping};
+
+    use super::*;
+
+    const SANDBOX: Sandbox<'_> = Sandbox { docker_id: "abc", pod_name: "web-1", ip: None };
+
+    #[test]
+    fn containers_share_the_namespaces_of_their_sandbox() {
+        let spec = ContainerSpec::new("main", "web:1");
+        let host = container(&spec, &SANDBOX, None, HashMap::new()).unwrap().host_config.unwrap();
+        for mode in [host.network_mode, host.ipc_mode, host.pid_mode] {
+            assert_eq!(mode.as_deref(), Some("container:abc"));
+        }
+    }
+
+    #[test]
+    fn limits_are_in_the_engines_units() {
+        let mut spec = ContainerSpec::new("main", "web:1");
+        spec.limits = ContainerLimits {
+            cpu_milli: Some(1500),
+            cpu_request_milli: Some(1),
+            memory: Some(64 << 20),
+            pids: Some(u64::MAX),
+        };
+        let host = container(&spec, &SANDBOX, None, HashMap::new()).unwrap().host_config.unwrap();
+        assert_eq!((host.nano_cpus, host.cpu_shares), (Some(1_500_000_000), Some(MIN_SHARES)));
+        assert_eq!((host.memory, host.memory_swap), (Some(64 << 20), Some(64 << 20)));
+        assert_eq!(host.pids_limit, Some(i64::MAX));
+    }
+
+    #[test]
+    fn the_last_value_of_a_variable_counts() {
+        let mut spec = ContainerSpec::new("main", "web:1");
+        for (name, value) in [("A", "1"), ("POD_NAME", "own"), ("A", "2=3")] {
+            spec.env.push((name.to_owned(), value.to_owned()));
+        }
+        let env = container(&spec, &SANDBOX, None, HashMap::new()).unwrap().env;
+        assert_eq!(env, Some(vec!["A=2=3".to_owned(), "POD_NAME=own".to_owned()]));
+    }
+
+    #[test]
+    fn paths_with_colons_are_paths() {
+        let mut spec = ContainerSpec::new("main", "web:1");
+        spec.mounts.push(Mount::new("/in:rw", MountSource::Host("/out:/etc:ro".into())));
+        let host = container(&spec, &SANDBOX, None, HashMap::new()).unwrap().host_config.unwrap();
+        let mount = &host.mounts.unwrap()[0];
+        assert_eq!(
+            (mount.source.as_deref(), mount.target.as_deref()),
+            (Some("/out:/etc:ro"), Some("/in:rw"))
+        );
+    }
+
+    #[test]
+    fn a_port_may_be_opened_twice() {
+        let mut spec = SandboxSpec::new("shop", "web-1", Uid::from("uid"));
+        for host_port in [80, 81] {
+            let protocol = Protocol::Tcp;
+            spec.ports.push(PortMapping { container_port: 8080, host_port, host_ip: None, protocol });
+        }
+        let body = sandbox(&spec, "pause", "bridge", HashMap::new());
+        let bindings = body.host_config.unwrap().port_bindings.unwrap();
+        assert_eq!(bindings["8080/tcp"].as_ref().unwrap().len(), 2);
+        assert_eq!(body.hostname.as_deref(), Some("web-1"));
+    }
+}
