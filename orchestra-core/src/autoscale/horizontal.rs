@@ -31,7 +31,7 @@ impl HorizontalAutoscaler {
 impl Autoscaler for HorizontalAutoscaler {
     fn replicas(&self, view: &ScaleView<'_>, now: Timestamp) -> ScaleDecision {
         let (current, spec) = (view.current, view.spec);
-        if current == 0 && spec.min_replicas != 0 {
+        if view.is_switched_off() {
             let message = "the target is scaled to zero; scale it up by hand to switch autoscaling on again";
             return ScaleDecision::unknown(view, "ScalingDisabled", message);
         }

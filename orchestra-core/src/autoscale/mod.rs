@@ -28,13 +28,15 @@ use crate::model::Timestamp;
 /// - **Pure.** The same view and time give the same decision. What must be remembered goes through
 ///   [`ScaleDecision::history`] and comes back as [`ScaleView::history`].
 /// - **Bounded.** The number is from `minReplicas` to `maxReplicas`, unless the target was scaled to zero by hand,
-///   which switches autoscaling off.
-/// - **Careful.** What is not known changes nothing: with missing measurements it may stay, or scale up by those it
-///   has, but never down.
+///   which switches autoscaling off ([`ScaleView::is_switched_off`]): then it is 0.
+/// - **Careful.** One that goes by measurements changes nothing by what is not known: where some are missing it may
+///   stay, or scale up by those it has, but never down.
 /// - It is called once a period, and whenever something changed: a decision must not depend on how often.
 ///
+/// Tested by `orchestra_testkit::autoscale_contract`. Shipped: [`HorizontalAutoscaler`].
+///
 /// # Example
-/// Three replicas by day, one by night:
+/// Three replicas by day, one by night. It doesn't go by measurements, so there is nothing it could miss:
 ///
 /// ```
 /// use orchestra_core::autoscale::{Autoscaler, ScaleDecision, ScaleView};
@@ -45,8 +47,12 @@ use crate::model::Timestamp;
 ///
 /// impl Autoscaler for OfficeHours {
 ///     fn replicas(&self, view: &ScaleView<'_>, now: Timestamp) -> ScaleDecision {
+///         if view.is_switched_off() {
+///             return ScaleDecision::unknown(view, "ScalingDisabled", "the target is scaled to zero");
+///         }
 ///         let hour = now.as_micros() / 3_600_000_000 % 24;
-///         ScaleDecision::to(view, if (8..18).contains(&hour) { 3 } else { 1 }, "OfficeHours", format!("hour {hour}"))
+///         let replicas = if (8..18).contains(&hour) { 3 } else { 1 };
+///         ScaleDecision::to(view, replicas, "OfficeHours", format!("hour {hour}"))
 ///     }
 /// }
 /// ```

@@ -38,6 +38,13 @@ impl<'a> ScaleView<'a> {
         n.min(self.spec.max_replicas).max(self.spec.min_replicas)
     }
 
+    /// Whether autoscaling is switched off: the target was scaled to zero by hand, and zero is below the spec's bounds.
+    /// Then it stays at zero until it is scaled up by hand.
+    #[must_use]
+    pub fn is_switched_off(&self) -> bool {
+        self.current == 0 && self.spec.min_replicas != 0
+    }
+
     /// The pods that count: neither ending nor over nor kept out of traffic, and not more than are desired. Ready
     /// ones go before others, older ones before younger ones. So pods that a rollout adds for a while don't count.
     #[must_use]
