@@ -150,6 +150,9 @@ async fn what_cannot_run_waits_and_says_why() {
         .unwrap();
     cluster.create(Pod::new("unknown").image("no-such-image:1")).await.unwrap();
     cluster.create(Pod::new("crashing").image("false:1")).await.unwrap();
+    let manifest = "{apiVersion: v1, kind: Pod, metadata: {name: elsewhere}, spec: {containers: [{name: main, \
+        image: 'sleep:1'}], volumes: [{name: data, nfs: {server: files, path: /}}]}}";
+    cluster.apply_yaml(manifest).await.unwrap();
 
     let explained = |pod: Option<&Pod>| {
         let condition = pod.and_then(|pod| pod.condition("PodScheduled"));
@@ -169,11 +172,16 @@ async fn what_cannot_run_waits_and_says_why() {
     };
     until::<Pod>(&cluster, "unknown", waits("ImagePullBackOff")).await;
     until::<Pod>(&cluster, "crashing", waits("CrashLoopBackOff")).await;
+    // Nobody mounts the volume, and still nothing of the pod runs without it.
+    until::<Pod>(&cluster, "elsewhere", waits("CreateContainerConfigError")).await;
+    assert!(pid_of_sleep(&dir.0).is_empty());
     let reported = async {
         loop {
             let events = cluster.list::<Event>(&ListOptions::default()).await.unwrap().items;
             let told = |name: &str| events.iter().any(|e| e.involved_object.name == name);
-            if told("unknown") && told("crashing") && told("nowhere") {
+            let volume =
+                |e: &Event| e.involved_object.name == "elsewhere" && e.message.contains("volume data");
+            if told("unknown") && told("crashing") && told("nowhere") && events.iter().any(|e| volume(e)) {
                 break;
             }
             tokio::task::yield_now().await;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use orchestra_core::model::{ConfigMap, EnvVar, Pod, PodSpec, Secret, Volume, VolumeMount};
+use orchestra_core::model::{ConfigMap, EnvVar, Event, EventType, Pod, PodSpec, Secret, Volume, VolumeMount};
 
 use crate::rig::{Rig, container};
 
@@ -99,6 +99,31 @@ async fn what_a_node_does_not_serve_is_said() {
         rig.wait("web", "told", |p| waiting(p).is_some_and(|r| r == "CreateContainerConfigError")).await;
     let message = &pod.status.container_statuses[0].state.waiting().unwrap().message;
     assert!(message.contains("volume data has a source that this node does not serve"), "{message}");
+    rig.delete("web").await;
+    rig.gone("web").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_volume_that_nobody_mounts_is_waited_for_too() {
+    let rig = Rig::new().await;
+    let mut spec = PodSpec::new(container("web"))
+        .volume(Volume::empty_dir("scratch"))
+        .volume(Volume::persistent("data", "claim"));
+    spec.init_containers.push(container("prepare"));
+    let uid = rig.create("web", spec).await;
+    let told = |p: &Pod| {
+        let first = p.status.init_container_statuses.first().and_then(|c| c.state.waiting());
+        first.is_some_and(|w| w.reason == "CreateContainerConfigError")
+    };
+    rig.wait("web", "told", told).await;
+    assert_eq!(rig.events("web").await, ["CreateContainerConfigError"]);
+    let events = rig.client.list::<Event>(&Default::default()).await.unwrap();
+    let event = events.items.iter().find(|e| e.involved_object.name == "web").unwrap();
+    assert_eq!(event.type_, EventType::Warning);
+    let said = |text: &str| assert!(event.message.contains(text), "{}", event.message);
+    ["volume data", "persistentVolumeClaim", "use emptyDir"].into_iter().for_each(said);
+    tokio::time::sleep(Duration::from_secs(300)).await;
+    assert_eq!(rig.history(&uid), ["0 SandboxRun"], "nothing ran");
     rig.delete("web").await;
     rig.gone("web").await;
 }

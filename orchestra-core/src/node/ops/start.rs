@@ -10,7 +10,7 @@ use crate::node::agent::Shared;
 use crate::node::env::{Sources, environment, service_env};
 use crate::node::error::chain;
 use crate::node::spec::container_spec;
-use crate::node::volumes::{MountError, mounts};
+use crate::node::volumes::{MountError, check_served, mounts};
 use crate::runtime::{ContainerId, ContainerSpec, RuntimeError, SandboxId};
 
 /// How long a postStart hook may take. Kubernetes lets it run for ever, and the container hang with it.
@@ -29,6 +29,7 @@ pub(super) async fn start(
     };
     let pod = with_addresses(shared, pod, Some(sandbox));
     let Some(container) = pod.spec.container(name) else { return Err(create("there is no such container")) };
+    check_served(&pod).map_err(|error| StartError::Config { message: error.to_string() })?;
     let sources = shared.sources(&pod).await.map_err(|error| create(&chain(&error)))?;
     image::ensure(shared, &pod, container, &sources).await?;
     let spec = resolve(shared, &pod, container, attempt, &sources).await?;

@@ -41,12 +41,6 @@ pub(crate) fn file_set(pod: &Pod, volume: &Volume, sources: &Sources) -> Result<
             if let Some(fields) = &source.downward_api {
                 files.fields(&fields.items)?;
             }
-            if let Some(other) = source.extra.0.keys().next() {
-                return Err(ConfigError(format!(
-                    "volume {}: a projected source `{other}` is not supported",
-                    volume.name
-                )));
-            }
         }
     }
     Ok(files.set)

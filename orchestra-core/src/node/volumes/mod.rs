@@ -4,6 +4,7 @@ mod content;
 mod host;
 mod mounts;
 mod publish;
+mod served;
 
 use std::collections::BTreeMap;
 use std::fmt::{self, Debug};
@@ -14,6 +15,7 @@ use async_trait::async_trait;
 pub(crate) use content::{file_set, is_written};
 pub use host::HostVolumes;
 pub(crate) use mounts::{MountError, mounts, refresh};
+pub(crate) use served::check_served;
 
 use crate::model::{ByteString, HostPathType, Uid};
 

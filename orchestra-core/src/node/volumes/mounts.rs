@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use super::served::not_served;
 use super::{VolumeError, VolumeFiles, check_relative, file_set, is_written};
 use crate::model::{Container, Pod, Uid, Volume};
 use crate::node::env::{ConfigError, Sources, expand};
@@ -85,11 +86,7 @@ async fn prepare(
     if volume.empty_dir.is_some() {
         return Ok(files.directory(uid, &volume.name).await?);
     }
-    let error = format!(
-        "volume {} has a source that this node does not serve; use emptyDir, hostPath, configMap, secret, downwardAPI or projected",
-        volume.name
-    );
-    Err(MountError::Config(ConfigError(error)))
+    Err(MountError::Config(not_served(volume)))
 }
 
 /// Writes the volumes anew whose files come from objects. A volume whose object is gone stays as it is.
