@@ -26,7 +26,7 @@ use crate::model::{Condition, Deployment, EventType, ObjectKey, Pod, ReplicaSet}
 use crate::rng::Rng;
 use crate::rollout::{Phase, RolloutStep};
 use carry_out::{Changes, name_of_revision};
-use situation::{Situation, UNDONE};
+use situation::{Situation, UNDONE, Version};
 
 /// Rolls out the versions of each deployment, as its [`Rollout`](crate::rollout::Rollout) says.
 #[derive(Debug)]
@@ -121,7 +121,8 @@ impl DeploymentController {
         step: &RolloutStep,
     ) -> Result<Next, ReconcileError> {
         let known = step.reason != "UnknownRollout";
-        let mut changes = if known { Changes::of(situation, step) } else { Changes::default() };
+        let pods = |version: &Version| self.indexes.rosters.pods(&version.set.metadata.uid);
+        let mut changes = if known { Changes::of(situation, step, pods) } else { Changes::default() };
         let (created, events) = (changes.creates(), std::mem::take(&mut changes.events));
         let got_on = situation.begins || changes.remembers;
         let back =

@@ -64,14 +64,16 @@ impl Reconciler for ReplicaSetController {
             return Ok(Next::OnChange);
         };
         let client = client.namespace(Arc::clone(&key.namespace));
-        let owned = self.indexes.pods_of.get(&set.metadata.uid);
         let deleting = set.metadata.is_deleting();
-        let orphans = if deleting { Vec::new() } else { self.indexes.orphan_pods.get(&*key.namespace) };
-        let claims = Claims::of(&set.spec.selector, owned, orphans);
-        if !deleting && claims.settle(&client, &*set).await? {
-            return Ok(Next::OnChange);
+        if !deleting {
+            let strays =
+                self.indexes.rosters.read(&set.metadata.uid, |roster| roster.strays(&set.spec.selector));
+            let orphans = self.indexes.orphan_pods.get(&*key.namespace);
+            if Claims::of(&set.spec.selector, strays, orphans).settle(&client, &*set).await? {
+                return Ok(Next::OnChange);
+            }
         }
-        let mut work = Work::new(self, &set, claims.owned, client.clock().now());
+        let mut work = Work::new(self, &set, client.clock().now());
         if !deleting {
             work.plan(&client);
         }

@@ -1,16 +1,24 @@
 //! What the controllers of workloads know in common: who owns what, and how pods stand.
 
+mod roster;
+mod rosters;
+mod standing;
+#[cfg(test)]
+mod tests;
+
 use std::sync::Arc;
-use std::time::Duration;
 
 use crate::client::{Client, ClientError};
 use crate::engine::{Cache, CacheChange, Caches, Index};
 use crate::model::{
     Deployment, EndpointSlice, LabelSelector, ObjectKey, ObjectMeta, OwnerReference, Pod, ReplicaSet,
-    Resource, Service, Timestamp, Uid,
+    Resource, Uid,
 };
+use rosters::Rosters;
+pub(super) use standing::{Readiness, Standing, is_held_back, restarts};
 
-use super::endpoints::{TRAFFIC_LABEL, selects};
+/// Slices by the uid of a pod that they list as ready, and the service that they list it for.
+type ListedPods = Index<EndpointSlice, (Uid, String)>;
 
 /// The indexes that the controllers of workloads share. A clone is another handle to the same.
 #[derive(Clone, Debug)]
@@ -22,13 +30,10 @@ pub struct WorkloadIndexes {
     /// Replica sets that nobody manages, by namespace.
     pub(super) orphan_sets: Index<ReplicaSet, String>,
     pub(super) pods: Arc<Cache<Pod>>,
-    /// Pods by the uid of the owner that manages them.
-    pub(super) pods_of: Index<Pod, Uid>,
+    /// The pods of each owner, and how they stand.
+    pub(super) rosters: Arc<Rosters>,
     /// Pods that nobody manages, by namespace.
     pub(super) orphan_pods: Index<Pod, String>,
-    services: Arc<Cache<Service>>,
-    /// Slices by the uid of a pod that they list as ready, and the service that they list it for.
-    listed: Index<EndpointSlice, (Uid, String)>,
 }
 
 fn controller_uid(meta: &ObjectMeta) -> Vec<Uid> {
@@ -44,19 +49,18 @@ impl WorkloadIndexes {
     #[must_use]
     pub fn new(caches: &Caches) -> Self {
         let (replica_sets, pods) = (caches.of::<ReplicaSet>(), caches.of::<Pod>());
+        let listed = caches.of::<EndpointSlice>().index(|slice| {
+            let service = slice.service_name().unwrap_or_default();
+            ready_pods(slice).map(|uid| (uid.clone(), service.to_owned())).collect()
+        });
         Self {
             deployments: caches.of(),
             sets_of: replica_sets.index(|set| controller_uid(&set.metadata)),
             orphan_sets: replica_sets.index(|set| orphan_namespace(&set.metadata)),
             replica_sets,
-            pods_of: pods.index(|pod| controller_uid(&pod.metadata)),
+            rosters: Rosters::new(caches, listed),
             orphan_pods: pods.index(|pod| orphan_namespace(&pod.metadata)),
             pods,
-            services: caches.of(),
-            listed: caches.of::<EndpointSlice>().index(|slice| {
-                let service = slice.service_name().unwrap_or_default();
-                ready_pods(slice).map(|uid| (uid.clone(), service.to_owned())).collect()
-            }),
         }
     }
 
@@ -68,14 +72,6 @@ impl WorkloadIndexes {
     /// The replica set that manages `pod`.
     pub(super) fn replica_set_of(&self, pod: &Pod) -> Option<Arc<ReplicaSet>> {
         owner_of(&pod.metadata, &self.replica_sets)
-    }
-
-    /// Judges pods of `namespace` by what is known now.
-    pub(super) fn judge(&self, namespace: &str, min_ready_seconds: u32, now: Timestamp) -> Judge {
-        let mut services = self.services.in_namespace(namespace);
-        services.retain(|service| !service.spec.selector.is_empty() && !service.metadata.is_deleting());
-        let min_ready = Duration::from_secs(min_ready_seconds.into());
-        Judge { services, listed: self.listed.clone(), min_ready, now }
     }
 }
 
@@ -105,109 +101,6 @@ pub(super) fn changed_pods(change: &CacheChange<'_, EndpointSlice>, mut found: i
             }
         }
     }
-}
-
-/// Whether a pod can serve, and is known to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Readiness {
-    NotReady,
-    /// Ready, but not for long enough, or not yet known to every balancer; `at`: when time alone makes up for it.
-    Ready {
-        at: Option<Timestamp>,
-    },
-    Available,
-}
-
-/// Judges pods of one namespace.
-#[derive(Debug)]
-pub(super) struct Judge {
-    services: Vec<Arc<Service>>,
-    listed: Index<EndpointSlice, (Uid, String)>,
-    min_ready: Duration,
-    now: Timestamp,
-}
-
-impl Judge {
-    /// A pod is available when it has been ready for long enough, and every service that selects it lists it:
-    /// what no balancer can see yet doesn't stand in for what is about to go.
-    pub(super) fn readiness(&self, pod: &Pod) -> Readiness {
-        let Some(since) = pod.ready_since() else { return Readiness::NotReady };
-        if self.now < since + self.min_ready {
-            return Readiness::Ready { at: Some(since + self.min_ready) };
-        }
-        let seen = |service: &Arc<Service>| {
-            !selects(service, pod)
-                || self.listed.count(&(pod.metadata.uid.clone(), service.metadata.name.clone())) > 0
-        };
-        if is_held_back(pod) || self.services.iter().all(seen) {
-            Readiness::Available
-        } else {
-            Readiness::Ready { at: None }
-        }
-    }
-}
-
-/// Whether the pod is kept out of traffic.
-pub(super) fn is_held_back(pod: &Pod) -> bool {
-    pod.metadata.labels.value(TRAFFIC_LABEL) == Some("off")
-}
-
-/// How the pods of one owner stand, in numbers.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Standing {
-    /// Neither ending nor over.
-    pub(super) alive: u32,
-    pub(super) ready: u32,
-    pub(super) available: u32,
-    pub(super) terminating: u32,
-    pub(super) crashing: u32,
-    /// The most restarts of one container.
-    pub(super) restarts: u32,
-    /// When time alone next makes a pod available.
-    pub(super) next: Option<Timestamp>,
-}
-
-impl Standing {
-    pub(super) fn of<'p>(pods: impl IntoIterator<Item = &'p Arc<Pod>>, judge: &Judge) -> Self {
-        let mut standing = Self::default();
-        for pod in pods {
-            standing.add(pod, judge.readiness(pod));
-        }
-        standing
-    }
-
-    pub(super) fn add(&mut self, pod: &Pod, readiness: Readiness) {
-        if pod.is_terminal() {
-            return;
-        }
-        if pod.is_terminating() {
-            self.terminating += 1;
-            return;
-        }
-        self.alive += 1;
-        match readiness {
-            Readiness::Available => {
-                self.ready += 1;
-                self.available += 1;
-            }
-            Readiness::Ready { at } => {
-                self.ready += 1;
-                self.next = [self.next, at].into_iter().flatten().min();
-            }
-            Readiness::NotReady => {}
-        }
-        let crashes = pod.status.container_statuses.iter();
-        if crashes.clone().any(|c| c.state.waiting().is_some_and(|w| w.reason == "CrashLoopBackOff")) {
-            self.crashing += 1;
-        }
-        self.restarts = self.restarts.max(restarts(pod));
-    }
-}
-
-/// The most restarts of one of the pod's containers.
-pub(super) fn restarts(pod: &Pod) -> u32 {
-    let containers = pod.status.container_statuses.iter().chain(&pod.status.init_container_statuses);
-    containers.map(|c| c.restart_count).max().unwrap_or(0)
 }
 
 /// Which objects an owner manages, and which it is to take up or to let go.

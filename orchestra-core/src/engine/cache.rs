@@ -135,10 +135,15 @@ impl<T: Resource> Cache<T> {
                 }
             }
         };
+        self.keep(keep);
+        index
+    }
+
+    /// Calls `keep` as [`on_change`](Self::on_change) does, but before every listener: for what listeners read.
+    pub(crate) fn keep(&self, keep: impl Fn(&CacheChange<'_, T>) + Send + Sync + 'static) {
         let mut handlers = self.lock_handlers();
         self.replay(&keep);
         handlers.indexes.push(Box::new(keep));
-        index
     }
 
     fn replay(&self, handler: &dyn Fn(&CacheChange<'_, T>)) {
@@ -242,6 +247,20 @@ impl<T> fmt::Debug for Cache<T> {
     }
 }
 
+/// While this is there, changes reach the cache and its handlers.
+///
+/// Afterwards none will, so the handlers go: what they hold, caches among it, would otherwise hold itself for ever.
+struct Following<T: Resource>(Arc<Cache<T>>);
+
+impl<T: Resource> Drop for Following<T> {
+    fn drop(&mut self) {
+        let mut handlers = self.0.lock_handlers();
+        let gone = (std::mem::take(&mut handlers.indexes), std::mem::take(&mut handlers.listeners));
+        drop(handlers);
+        drop(gone);
+    }
+}
+
 type IndexMap<T, K> = BTreeMap<K, BTreeMap<ObjectKey, Arc<T>>>;
 
 /// A cache's objects by a key of their own, such as the node they are on.
@@ -319,7 +338,10 @@ impl Caches {
         }
         let cache = Arc::new(Cache::<T>::new());
         let (store, follower) = (Arc::clone(&self.store), Arc::clone(&cache));
-        self.tasks.spawn("cache", async move { follower.follow(&*store, Backoff::default()).await });
+        self.tasks.spawn("cache", async move {
+            let following = Following(follower);
+            following.0.follow(&*store, Backoff::default()).await;
+        });
         let seen = cache.seen.clone();
         let any: Arc<dyn Any + Send + Sync> = Arc::<Cache<T>>::clone(&cache);
         caches.insert(kind, Entry { cache: any, seen });

@@ -2,6 +2,7 @@
 
 use std::any::Any;
 use std::borrow::Cow;
+use std::cmp::Ordering;
 use std::fmt;
 use std::sync::Arc;
 
@@ -63,12 +64,27 @@ impl KindInfo {
 }
 
 /// An API group and a kind in it. Displays as `Deployment.apps`, or `Pod` for the core group.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, PartialEq, Eq, Hash)]
 pub struct GroupKind {
     /// The API group; empty for Kubernetes' core group.
     pub group: Cow<'static, str>,
     /// The kind, such as `Deployment`.
     pub kind: Cow<'static, str>,
+}
+
+impl Ord for GroupKind {
+    /// By group, then kind. Mostly both sides are the same constant, which is seen without reading it: maps of all
+    /// objects are ordered by this.
+    fn cmp(&self, other: &Self) -> Ordering {
+        let compare = |a: &str, b: &str| if std::ptr::eq(a, b) { Ordering::Equal } else { a.cmp(b) };
+        compare(&self.group, &other.group).then_with(|| compare(&self.kind, &other.kind))
+    }
+}
+
+impl PartialOrd for GroupKind {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
 }
 
 impl GroupKind {

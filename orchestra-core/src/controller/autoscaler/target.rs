@@ -51,10 +51,10 @@ impl Target {
     /// Its pods, of all versions.
     pub(super) fn pods(&self, indexes: &WorkloadIndexes) -> Vec<Arc<Pod>> {
         match self {
-            Self::ReplicaSet(set) => indexes.pods_of.get(&set.metadata.uid),
+            Self::ReplicaSet(set) => indexes.rosters.pods(&set.metadata.uid),
             Self::Deployment(deployment) => {
                 let sets = indexes.sets_of.get(&deployment.metadata.uid);
-                sets.iter().flat_map(|set| indexes.pods_of.get(&set.metadata.uid)).collect()
+                sets.iter().flat_map(|set| indexes.rosters.pods(&set.metadata.uid)).collect()
             }
         }
     }

@@ -38,13 +38,21 @@ pub(super) struct Changes {
 
 impl Changes {
     /// The changes that make what is be as `step` wants it. PURE.
-    pub(super) fn of(situation: &Situation, step: &RolloutStep) -> Self {
+    /// `pods`: those of one version; asked for only where some may have to be let into traffic, or taken out of it.
+    pub(super) fn of(
+        situation: &Situation,
+        step: &RolloutStep,
+        pods: impl Fn(&Version) -> Vec<Arc<Pod>>,
+    ) -> Self {
         let mut changes = Self::default();
         let view = situation.view();
         for (i, version) in situation.versions.iter().enumerate() {
             let is_new = situation.new == Some(i);
             let held = step.held_back.contains(&version.set.metadata.name);
-            changes.traffic.extend(version.pods.iter().filter_map(|pod| in_traffic(pod, !held)));
+            let right = if held { version.standing.alive } else { 0 };
+            if version.standing.held_back != right {
+                changes.traffic.extend(pods(version).iter().filter_map(|pod| in_traffic(pod, !held)));
+            }
             let wanted = wanted(situation, version, step, is_new, held);
             if wanted.spec.replicas != version.set.spec.replicas {
                 changes.events.push(scaled(
@@ -83,7 +91,8 @@ impl Changes {
     /// Deletes the oldest versions beyond the limit, of those without pods.
     fn forget_history(&mut self, situation: &Situation) {
         let limit = usize::try_from(situation.deployment.spec.revision_history_limit).unwrap_or(usize::MAX);
-        let idle = |v: &&Version| v.pods.is_empty() && v.set.spec.replicas == 0 && v.set.status.replicas == 0;
+        let idle =
+            |v: &&Version| v.standing.all == 0 && v.set.spec.replicas == 0 && v.set.status.replicas == 0;
         let others = situation.versions.iter().enumerate().filter(|(i, _)| situation.new != Some(*i));
         // Oldest revision first, as the situation has them.
         let old: Vec<&Version> = others.map(|(_, v)| v).filter(idle).collect();

@@ -8,7 +8,7 @@ use super::undo::revision_of;
 use crate::controller::endpoints::TRAFFIC_LABEL;
 use crate::controller::replica_set::budget_of;
 use crate::controller::workload::{Standing, WorkloadIndexes};
-use crate::model::{Condition, Deployment, ObjectKey, Pod, ReplicaSet, Timestamp};
+use crate::model::{Condition, Deployment, ObjectKey, ReplicaSet, Timestamp};
 use crate::rollout::{Counts, ReplicaSetView, RolloutView};
 
 /// On a replica set: for how many pods its size was chosen. Kubernetes' own.
@@ -26,7 +26,6 @@ pub const ROLLBACK_ON_FAILURE: &str = "orchestra.dev/rollback-on-failure";
 #[derive(Debug)]
 pub(super) struct Version {
     pub(super) set: Arc<ReplicaSet>,
-    pub(super) pods: Vec<Arc<Pod>>,
     pub(super) standing: Standing,
 }
 
@@ -86,13 +85,10 @@ impl Situation {
         now: Timestamp,
     ) -> Self {
         let (meta, spec) = (&deployment.metadata, &deployment.spec);
-        let judge = indexes.judge(&meta.namespace, spec.min_ready_seconds, now);
+        let min_ready = Duration::from_secs(spec.min_ready_seconds.into());
         let mut versions: Vec<Version> = sets
             .into_iter()
-            .map(|set| {
-                let pods = indexes.pods_of.get(&set.metadata.uid);
-                Version { standing: Standing::of(&pods, &judge), pods, set }
-            })
+            .map(|set| Version { standing: indexes.rosters.standing(&set.metadata.uid, min_ready, now), set })
             .collect();
         versions.sort_by_cached_key(|v| (revision_of(&v.set), v.set.metadata.name.clone()));
         let matching = |v: &Version| same(&v.set.spec.template, &spec.template);

@@ -8,10 +8,10 @@ use crate::controller::workload::{WorkloadIndexes, changed_pods};
 use crate::engine::{CacheChange, Queue};
 use crate::model::{EndpointSlice, ObjectKey, Pod, ReplicaSet};
 
-/// How long a replica set waits for more changes of its pods, for each pod it has, and from how many pods on. Looking
-/// at all pods takes well under a tenth of that, so that the whole cost stays flat as the number of pods grows.
-const WAIT_PER_POD: Duration = Duration::from_micros(10);
-const WAITS_FROM: u32 = 200;
+/// How long a large replica set waits for more changes of its pods, so that many of them are told in one status, and
+/// from how many pods on it is large.
+const WAIT: Duration = Duration::from_millis(10);
+const LARGE: u32 = 200;
 
 /// Which changes concern which replica sets.
 #[derive(Clone, Debug)]
@@ -70,10 +70,10 @@ impl Causes {
     fn soon(&self, set: &ReplicaSet) {
         let pods = set.spec.replicas.max(set.status.replicas);
         let key = ObjectKey::of(set);
-        if pods < WAITS_FROM {
+        if pods < LARGE {
             self.queue.add(key);
         } else {
-            self.queue.add_after(key, WAIT_PER_POD * pods);
+            self.queue.add_after(key, WAIT);
         }
     }
 }

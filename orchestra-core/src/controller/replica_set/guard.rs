@@ -1,10 +1,11 @@
 //! How many available pods a replica set may delete.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::client::Transaction;
-use crate::controller::workload::{Judge, Readiness, WorkloadIndexes, is_held_back};
-use crate::model::{Deployment, ObjectKey, Pod, ReplicaSet, StrategyType};
+use crate::controller::workload::{Readiness, WorkloadIndexes, is_held_back};
+use crate::model::{Deployment, ObjectKey, Pod, ReplicaSet, StrategyType, Timestamp};
 use crate::rollout::Budget;
 
 /// The budget that a deployment's strategy gives its rollouts.
@@ -24,7 +25,7 @@ pub(in crate::controller) fn budget_of(deployment: &Deployment) -> Budget {
 /// A rollout chooses sizes by what it sees; until the pods of a smaller size go, others may have failed. So deleting
 /// an available pod is bound to the pods that are to stay: the commit happens only if they are still as they were
 /// seen.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Guard {
     deployment: Arc<Deployment>,
     floor: usize,
@@ -34,16 +35,23 @@ pub(super) struct Guard {
 
 impl Guard {
     /// The guard of `set`; `None` where no deployment manages it.
-    pub(super) fn of(set: &ReplicaSet, indexes: &WorkloadIndexes, judge: &Judge) -> Option<Self> {
+    pub(super) fn of(
+        set: &ReplicaSet,
+        indexes: &WorkloadIndexes,
+        min_ready: Duration,
+        now: Timestamp,
+    ) -> Option<Self> {
         let deployment = indexes.deployment_of(set)?;
         let floor = budget_of(&deployment).floor(deployment.spec.replicas);
-        let sets = indexes.sets_of.get(&deployment.metadata.uid);
-        let pods = sets.iter().flat_map(|set| indexes.pods_of.get(&set.metadata.uid));
-        let mut serving: Vec<_> = pods
-            .filter(|pod| !pod.is_terminal() && !pod.is_terminating() && !is_held_back(pod))
-            .filter(|pod| judge.readiness(pod) == Readiness::Available)
-            .collect();
-        serving.sort_by_cached_key(|pod| (pod.ready_since(), pod.metadata.name.clone()));
+        let mut serving = Vec::new();
+        for set in indexes.sets_of.get(&deployment.metadata.uid) {
+            indexes.rosters.read(&set.metadata.uid, |roster| {
+                let available =
+                    roster.alive(min_ready, now).filter(|(_, stands)| *stands == Readiness::Available);
+                serving.extend(available.map(|(pod, _)| pod).filter(|pod| !is_held_back(pod)).cloned());
+            });
+        }
+        serving.sort_by_cached_key(|pod: &Arc<Pod>| (pod.ready_since(), pod.metadata.name.clone()));
         Some(Self { deployment, floor: usize::try_from(floor).unwrap_or(usize::MAX), serving })
     }
 

@@ -40,7 +40,7 @@ pub(super) fn rank(pods: &mut [Ranked]) {
         };
         let ready = match ranked.readiness {
             Readiness::NotReady => 0,
-            Readiness::Ready { .. } => 1,
+            Readiness::Ready => 1,
             Readiness::Available => 2,
         };
         let cost = pod.metadata.annotations.value(DELETION_COST).and_then(|cost| cost.parse::<i32>().ok());
@@ -100,7 +100,7 @@ mod tests {
         ];
         pods[0].readiness = Readiness::Available;
         pods.push(pod("not-listed", |p| p.node_name = Some("g".into())));
-        pods.last_mut().unwrap().readiness = Readiness::Ready { at: None };
+        pods.last_mut().unwrap().readiness = Readiness::Ready;
         pods.reverse();
         rank(&mut pods);
         let names: Vec<_> = pods.iter().map(|r| r.pod.metadata.name.as_str()).collect();

@@ -13,7 +13,7 @@ use super::pace::{Pace, SHORT_LIFE};
 use super::ranking::{Ranked, rank};
 use crate::client::{Client, ClientError, DeleteOptions, Transaction};
 use crate::controller::endpoints::TRAFFIC_LABEL;
-use crate::controller::workload::{Judge, Readiness, Standing};
+use crate::controller::workload::{Readiness, Standing};
 use crate::engine::{Next, ReconcileError};
 use crate::model::{
     Condition, EventType, ObjectKey, ObjectMeta, OwnerReference, Pod, ReplicaSet, ReplicaSetStatus, Timestamp,
@@ -37,13 +37,12 @@ pub(super) struct Work<'w> {
     key: ObjectKey,
     now: Timestamp,
     standing: Standing,
-    alive: Vec<Ranked>,
     /// Over, and not yet deleted.
     failed: Vec<Arc<Pod>>,
     fully_labeled: u32,
-    judge: Judge,
     create: Vec<Pod>,
-    delete: Vec<Arc<Pod>>,
+    /// What goes, and how it stands.
+    delete: Vec<Ranked>,
     guard: Option<Guard>,
     /// When time alone asks for another look.
     wait: Option<Duration>,
@@ -54,57 +53,45 @@ impl<'w> Work<'w> {
     pub(super) fn new(
         controller: &'w ReplicaSetController,
         set: &'w Arc<ReplicaSet>,
-        pods: Vec<Arc<Pod>>,
         now: Timestamp,
     ) -> Self {
-        let judge = controller.indexes.judge(&set.metadata.namespace, set.spec.min_ready_seconds, now);
-        let mut work = Self {
+        let labels = &set.spec.template.metadata.labels;
+        let (standing, failed, fully_labeled) =
+            controller.indexes.rosters.read(&set.metadata.uid, |roster| {
+                (roster.standing(min_ready(set), now), roster.failed(), roster.labeled(labels))
+            });
+        Self {
             controller,
             set,
             key: ObjectKey::of(&**set),
             now,
-            standing: Standing::default(),
-            alive: Vec::with_capacity(pods.len()),
-            failed: Vec::new(),
-            fully_labeled: 0,
-            judge,
+            standing,
+            failed,
+            fully_labeled,
             create: Vec::new(),
             delete: Vec::new(),
             guard: None,
-            wait: None,
+            wait: standing.next.map(|at| at.since(now)),
             replaces: false,
-        };
-        let labels = &set.spec.template.metadata.labels;
-        for pod in pods {
-            let readiness = work.judge.readiness(&pod);
-            work.standing.add(&pod, readiness);
-            if pod.is_terminal() {
-                if !pod.is_terminating() {
-                    work.failed.push(pod);
-                }
-            } else if !pod.is_terminating() {
-                let pod_labels = &pod.metadata.labels;
-                let full = pod_labels == labels || labels.iter().all(|(k, v)| pod_labels.get(k) == Some(v));
-                work.fully_labeled += u32::from(full);
-                work.alive.push(Ranked { pod, readiness });
-            }
         }
-        work.wait = work.standing.next.map(|at| at.since(now));
-        work
     }
 
     pub(super) fn plan(&mut self, client: &Client) {
         let want = usize::try_from(self.set.spec.replicas).unwrap_or(usize::MAX);
-        let have = self.alive.len();
+        let have = usize::try_from(self.standing.alive).unwrap_or(usize::MAX);
         if have < want {
             self.plan_creation(client, want - have);
         } else {
-            self.delete = std::mem::take(&mut self.failed);
-            self.delete.truncate(BATCH);
+            self.delete_failed();
             if have > want {
                 self.plan_deletion(have - want);
             }
         }
+    }
+
+    fn delete_failed(&mut self) {
+        let failed = std::mem::take(&mut self.failed).into_iter().take(BATCH);
+        self.delete = failed.map(|pod| Ranked { pod, readiness: Readiness::NotReady }).collect();
     }
 
     /// Chooses how many pods are made now, and which failed ones they stand in for.
@@ -132,9 +119,11 @@ impl<'w> Work<'w> {
             return;
         }
         self.replaces = failing > 0 && wait.is_zero();
-        self.delete = std::mem::take(&mut self.failed);
-        self.delete.truncate(BATCH);
+        self.delete_failed();
         self.create = self.new_pods(client, count);
+        if count == BATCH && missing > BATCH {
+            self.wait = Some(Duration::ZERO);
+        }
     }
 
     fn new_pods(&self, client: &Client, count: usize) -> Vec<Pod> {
@@ -167,13 +156,18 @@ impl<'w> Work<'w> {
 
     /// Chooses the pods that go: those missed least, and of those that serve only as many as may.
     fn plan_deletion(&mut self, surplus: usize) {
-        rank(&mut self.alive);
-        let serves = self.alive.iter().take(surplus).any(Ranked::serves);
-        let guard = if serves { Guard::of(self.set, &self.controller.indexes, &self.judge) } else { None };
+        let (indexes, set) = (&self.controller.indexes, self.set);
+        let mut alive: Vec<Ranked> = indexes.rosters.read(&set.metadata.uid, |roster| {
+            let alive = roster.alive(min_ready(set), self.now);
+            alive.map(|(pod, readiness)| Ranked { pod: Arc::clone(pod), readiness }).collect()
+        });
+        rank(&mut alive);
+        let serves = alive.iter().take(surplus).any(Ranked::serves);
+        let guard = if serves { Guard::of(set, indexes, min_ready(set), self.now) } else { None };
         let mut spare = guard.as_ref().map_or(usize::MAX, Guard::spare);
         let room = BATCH.saturating_sub(self.delete.len());
         let mut chosen = Vec::new();
-        for ranked in &self.alive {
+        for ranked in alive {
             if chosen.len() == surplus.min(room) {
                 break;
             }
@@ -182,11 +176,9 @@ impl<'w> Work<'w> {
                     continue;
                 }
                 spare -= 1;
+                self.guard.clone_from(&guard);
             }
-            chosen.push(Arc::clone(&ranked.pod));
-        }
-        if chosen.iter().any(|pod| self.alive.iter().any(|r| Arc::ptr_eq(&r.pod, pod) && r.serves())) {
-            self.guard = guard;
+            chosen.push(ranked);
         }
         self.delete.extend(chosen);
     }
@@ -213,11 +205,11 @@ impl<'w> Work<'w> {
     }
 
     fn deletions<'c>(&self, mut transaction: Transaction<'c>) -> Transaction<'c> {
-        let victims: Vec<ObjectKey> = self.delete.iter().map(|pod| ObjectKey::of(&**pod)).collect();
+        let victims: Vec<ObjectKey> = self.delete.iter().map(|ranked| ObjectKey::of(&*ranked.pod)).collect();
         if let Some(guard) = &self.guard {
             transaction = guard.bind(transaction, &victims);
         }
-        for (pod, key) in self.delete.iter().zip(victims) {
+        for (Ranked { pod, .. }, key) in self.delete.iter().zip(victims) {
             let (uid, revision) = (pod.metadata.uid.clone(), pod.metadata.resource_version);
             transaction = transaction.delete_any(key, DeleteOptions::default().uid(uid).revision(revision));
         }
@@ -226,17 +218,17 @@ impl<'w> Work<'w> {
 
     /// The status as it is after what is planned.
     fn status(&self) -> ReplicaSetStatus {
-        let going: BTreeSet<&str> = self.delete.iter().map(|pod| pod.metadata.name.as_str()).collect();
         let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
-        let staying = || self.alive.iter().filter(|r| !going.contains(r.pod.metadata.name.as_str()));
-        let ending = self.delete.iter().filter(|pod| !pod.is_terminal() && pod.node_name.is_some()).count();
-        let created = count(self.create.len());
+        let going = || self.delete.iter().filter(|ranked| !ranked.pod.is_terminal());
+        let at_least = |least: Readiness| count(going().filter(|ranked| ranked.readiness >= least).count());
+        let ending = going().filter(|ranked| ranked.pod.node_name.is_some()).count();
+        let (standing, created) = (self.standing, count(self.create.len()));
         let mut status = ReplicaSetStatus {
-            replicas: count(staying().count()) + created,
-            fully_labeled_replicas: self.fully_labeled.saturating_sub(count(going.len())) + created,
-            ready_replicas: count(staying().filter(|r| r.readiness != Readiness::NotReady).count()),
-            available_replicas: count(staying().filter(|r| r.readiness == Readiness::Available).count()),
-            terminating_replicas: Some(self.standing.terminating + count(ending)),
+            replicas: standing.alive.saturating_sub(at_least(Readiness::NotReady)) + created,
+            fully_labeled_replicas: self.fully_labeled.saturating_sub(count(going().count())) + created,
+            ready_replicas: standing.ready.saturating_sub(at_least(Readiness::Ready)),
+            available_replicas: standing.available.saturating_sub(at_least(Readiness::Available)),
+            terminating_replicas: Some(standing.terminating + count(ending)),
             observed_generation: self.set.metadata.generation,
             ..self.set.status.clone()
         };
@@ -292,6 +284,11 @@ impl<'w> Work<'w> {
         }
         error
     }
+}
+
+/// For how long a pod must be ready until it is available.
+fn min_ready(set: &ReplicaSet) -> Duration {
+    Duration::from_secs(set.spec.min_ready_seconds.into())
 }
 
 /// Whether a pod that is over never ran for long. One that never started did not.
