@@ -7,6 +7,7 @@
 use std::collections::BTreeSet;
 use std::fs::{self, File, OpenOptions};
 use std::io;
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
@@ -29,6 +30,9 @@ const CONTROLLERS: [&str; 3] = ["cpu", "memory", "pids"];
 
 /// Tries to remove a group whose last process is being buried. Each waits for the kernel's next step.
 const MAX_REMOVALS: usize = 20;
+
+/// Rounds of killing what is in a group: each finds what was forked during the one before.
+const MAX_KILLS: usize = 1000;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Version {
@@ -70,12 +74,20 @@ impl Cgroups {
 
     /// Makes the groups of a container with its limits. Returns the files into which its process writes itself
     /// before it becomes the container's program, so that nothing it starts is ever outside. Where there are no
-    /// groups, it runs without.
+    /// groups, it runs without. After an error there are no groups.
     pub(crate) fn create(&self, id: &str, limits: &Limits) -> io::Result<Vec<File>> {
-        let mut doors = Vec::new();
         if limits.is_none() {
-            return Ok(doors);
+            return Ok(Vec::new());
         }
+        let doors = self.make(id, limits);
+        if doors.is_err() {
+            self.remove(id);
+        }
+        doors
+    }
+
+    fn make(&self, id: &str, limits: &Limits) -> io::Result<Vec<File>> {
+        let mut doors = Vec::new();
         for tree in self.trees() {
             let group = tree.parent.join(id);
             match fs::create_dir(&group) {
@@ -103,22 +115,11 @@ impl Cgroups {
         }
     }
 
-    /// Kills all processes of a container's group, however they were started.
+    /// Kills all processes of a container's group, however they were started, and waits until they are gone.
     pub(crate) fn kill(&self, id: &str) {
         for (version, group) in self.groups(id) {
-            if version == Version::V2 && fs::write(group.join("cgroup.kill"), "1").is_ok() {
-                continue;
-            }
-            for number in pids(&group) {
-                // The group holds nothing but this container's: a pid that is read here is the right one, unless
-                // it ends and is given away within microseconds; its descriptor is checked against the group.
-                if let Some(pid) = crate::kill::pid(number)
-                    && let Ok(pidfd) = rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty())
-                    && pids(&group).contains(&number)
-                    && let Err(error) = crate::kill::signal(&pidfd, rustix::process::Signal::KILL.as_raw())
-                {
-                    tracing::warn!(pid = number, %error, "a process of a control group can't be killed");
-                }
+            if !empty(version, &group) {
+                tracing::warn!(group = %group.display(), "a control group's processes do not end, or fork faster");
             }
         }
     }
@@ -284,6 +285,39 @@ fn v2(path: &str, instance: &str) -> Option<Tree> {
 
 fn inside(mount: &Path, path: &str) -> PathBuf {
     mount.join(path.trim_start_matches('/'))
+}
+
+/// Kills what is in a group, and waits for it, until nothing is. Returns whether that came about.
+fn empty(version: Version, group: &Path) -> bool {
+    for _ in 0..MAX_KILLS {
+        let members = pids(group);
+        if members.is_empty() {
+            return true;
+        }
+        // Opened before they are killed: a descriptor tells of its own process's end, whoever gets the number.
+        let opened: Vec<OwnedFd> = members.iter().filter_map(|number| open_member(group, *number)).collect();
+        if version == Version::V1 || fs::write(group.join("cgroup.kill"), "1").is_err() {
+            for pidfd in &opened {
+                if let Err(error) = crate::kill::signal(pidfd, rustix::process::Signal::KILL.as_raw()) {
+                    tracing::warn!(group = %group.display(), %error, "a process of a control group can't be killed");
+                }
+            }
+        }
+        for pidfd in &opened {
+            if !crate::kill::wait_for_death(pidfd) {
+                return false;
+            }
+        }
+    }
+    false
+}
+
+/// A process of a group. The group holds nothing but its container's: a number that is still in it when the
+/// descriptor is open is the right one.
+fn open_member(group: &Path, number: i32) -> Option<OwnedFd> {
+    let pidfd =
+        rustix::process::pidfd_open(crate::kill::pid(number)?, rustix::process::PidfdFlags::empty()).ok()?;
+    pids(group).contains(&number).then_some(pidfd)
 }
 
 fn remove_group(group: &Path) -> io::Result<()> {

@@ -172,11 +172,22 @@ pub(crate) fn kill_all(processes: &[Marked]) {
         }
     }
     for process in processes {
-        let mut poll_fd = [PollFd::new(&process.pidfd, PollFlags::IN)];
-        match poll(&mut poll_fd, Some(&DEATH)) {
-            Ok(0) => tracing::warn!(pid = process.pid, "a killed process does not end"),
-            Ok(_) => {}
-            Err(error) => tracing::warn!(pid = process.pid, %error, "a killed process can't be waited for"),
+        if !wait_for_death(&process.pidfd) {
+            tracing::warn!(pid = process.pid, container = process.container, "a killed process does not end");
+        }
+    }
+}
+
+/// Waits until a killed process is gone. Returns whether it is, after [`DEATH`] at the latest.
+pub(crate) fn wait_for_death(pidfd: &OwnedFd) -> bool {
+    loop {
+        match poll(&mut [PollFd::new(pidfd, PollFlags::IN)], Some(&DEATH)) {
+            Ok(ended) => return ended > 0,
+            Err(Errno::INTR) => {}
+            Err(error) => {
+                tracing::warn!(%error, "a killed process can't be waited for");
+                return false;
+            }
         }
     }
 }

@@ -4,9 +4,11 @@
 mod common;
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-use common::{GRACE, Host, ended, follow, line, lives, run, sh};
-use orchestra_core::runtime::{ContainerLimits, ContainerState, Runtime};
+use common::{GRACE, Host, cgroups, ended, follow, line, lives, run, sandbox_spec, sh, until};
+use orchestra_core::runtime::{ContainerLimits, ContainerSpec, ContainerState, Runtime};
+use orchestra_process::ProcessImage;
 
 /// The groups of our runtimes, wherever they are mounted.
 fn groups(dir: &Path, depth: usize, found: &mut Vec<PathBuf>) {
@@ -28,8 +30,7 @@ fn groups(dir: &Path, depth: usize, found: &mut Vec<PathBuf>) {
 }
 
 fn ours(host: &Host) -> Vec<PathBuf> {
-    let opened = std::fs::read_to_string(host.journal()).unwrap();
-    let instance = opened.split("\"instance\":\"").nth(1).unwrap().split('"').next().unwrap().to_owned();
+    let instance = host.instance();
     let mut found = Vec::new();
     groups(Path::new("/sys/fs/cgroup"), 5, &mut found);
     found.retain(|path| path.file_name().is_some_and(|name| *name == *instance));
@@ -80,4 +81,73 @@ async fn limits_are_enforced_and_no_group_is_left() {
     runtime.remove_sandbox(&sandbox).await.unwrap();
     drop(runtime);
     assert!(ours(&host).is_empty(), "groups are left: {:?}", ours(&host));
+}
+
+#[tokio::test]
+async fn a_program_is_in_its_group_before_it_runs() {
+    let host = Host::new();
+    let runtime = host.builder().image("cat", ProcessImage::new("/bin/cat")).build().unwrap();
+    let user = rustix::process::geteuid().is_root().then_some((65534, None));
+    for run_as in [None, user] {
+        let starts = (0..20).map(|_| async {
+            let mut spec = ContainerSpec::new("main", "cat");
+            spec.args = vec!["/proc/self/cgroup".to_owned()];
+            spec.limits = ContainerLimits { pids: Some(20), ..ContainerLimits::default() };
+            spec.run_as = run_as;
+            run(&runtime, &spec).await
+        });
+        for (sandbox, container) in futures_util::future::join_all(starts).await {
+            let (mut log, mut all) = (follow(&runtime, &container).await, String::new());
+            while let Some(text) = line(&mut log).await {
+                all = all + &text + "\n";
+            }
+            let groups_can_be_made = !ours(&host).is_empty();
+            assert_eq!(all.contains(&*container.0), groups_can_be_made, "{run_as:?}: {all}");
+            runtime.remove_sandbox(&sandbox).await.unwrap();
+        }
+    }
+    assert!(cgroups(&host).is_empty(), "left: {:?}", cgroups(&host));
+}
+
+#[tokio::test]
+async fn all_that_is_in_a_group_is_dead_when_its_container_is_stopped() {
+    let host = Host::new();
+    let runtime = host.open();
+    let mut spec = sh("main", "");
+    // Without our marker, outside of the process group: only the control group holds them.
+    let flee = "i=0; while [ $i -lt 30 ]; do env -i setsid sleep 1000 >/dev/null 2>&1 & i=$((i+1)); done";
+    spec.args[1] = format!("{flee}; echo started; exec sleep 1000");
+    spec.limits = ContainerLimits { pids: Some(60), ..ContainerLimits::default() };
+    for _ in 0..5 {
+        let (sandbox, container) = run(&runtime, &spec).await;
+        let Some(group) = cgroups(&host).into_iter().next() else {
+            println!("SKIPPED: no control groups can be made here");
+            runtime.remove_sandbox(&sandbox).await.unwrap();
+            return;
+        };
+        line(&mut follow(&runtime, &container).await).await.unwrap();
+        let members = || std::fs::read_to_string(group.join("cgroup.procs")).unwrap();
+        until("all are there", || members().lines().count() == 31).await;
+        let pids = members();
+        runtime.stop_container(&container, Duration::ZERO).await.unwrap();
+        let left: Vec<_> = pids.lines().filter(|pid| lives(pid)).collect();
+        assert!(left.is_empty(), "outlived their container: {left:?}");
+        assert!(cgroups(&host).is_empty(), "left: {:?}", cgroups(&host));
+        runtime.remove_sandbox(&sandbox).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_limit_that_the_kernel_refuses_leaves_no_group() {
+    let host = Host::new();
+    let runtime = host.open();
+    let sandbox = runtime.run_sandbox(&sandbox_spec("pod")).await.unwrap().id;
+    let mut spec = sh("main", "exit 0");
+    spec.limits = ContainerLimits { pids: Some(u64::MAX), ..ContainerLimits::default() };
+    let container = runtime.create_container(&sandbox, &spec).await.unwrap();
+    let started = runtime.start_container(&container).await;
+    let groups_can_be_made = !ours(&host).is_empty();
+    assert_eq!(started.is_err(), groups_can_be_made, "{started:?}");
+    assert!(cgroups(&host).is_empty(), "left: {:?}", cgroups(&host));
+    runtime.remove_sandbox(&sandbox).await.unwrap();
 }

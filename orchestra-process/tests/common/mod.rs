@@ -54,6 +54,12 @@ impl Host {
         self.0.join("test/journal")
     }
 
+    /// What tells the containers of this state directory from all others.
+    pub(crate) fn instance(&self) -> String {
+        let opened = std::fs::read_to_string(self.journal()).unwrap();
+        opened.split("\"instance\":\"").nth(1).unwrap().split('"').next().unwrap().to_owned()
+    }
+
     /// Checks that no file of a container is left.
     pub(crate) fn assert_empty(&self) {
         let root = self.0.join("test");
@@ -159,4 +165,25 @@ pub(crate) async fn until(what: &str, mut condition: impl FnMut() -> bool) {
         }
     };
     tokio::time::timeout(DEADLINE, met).await.unwrap_or_else(|_| panic!("it never came true: {what}"));
+}
+
+/// The control groups of this state directory's containers, wherever they are mounted.
+pub(crate) fn cgroups(host: &Host) -> Vec<PathBuf> {
+    let instance = host.instance();
+    let mut found = Vec::new();
+    find_cgroups(Path::new("/sys/fs/cgroup"), &instance, 6, &mut found);
+    found.sort();
+    found
+}
+
+fn find_cgroups(dir: &Path, instance: &str, depth: usize, found: &mut Vec<PathBuf>) {
+    let Ok(entries) = std::fs::read_dir(dir) else { return };
+    let paths = entries.flatten().map(|entry| entry.path());
+    for path in paths.filter(|path| path.is_dir() && !path.is_symlink()) {
+        if path.parent().is_some_and(|parent| parent.ends_with(Path::new("orchestra").join(instance))) {
+            found.push(path);
+        } else if depth > 0 {
+            find_cgroups(&path, instance, depth - 1, found);
+        }
+    }
 }
