@@ -1,8 +1,8 @@
 //! Starts programs.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
@@ -10,11 +10,15 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 
 use rustix::fs::{CWD, FileType, Gid, Mode, Uid, fchown, mknodat};
+use rustix::io::{Errno, FdFlags, fcntl_getfd, fcntl_setfd};
 use rustix::process::{Pid, PidfdFlags, WaitId, WaitIdOptions, pidfd_open, waitid};
 
 use crate::launch::EXEC_MARKER;
 use crate::procfs;
 use crate::record::Launch;
+
+/// The last of the descriptors that every program has: input, output, errors.
+const STDERR: RawFd = 2;
 
 /// A process that was started: ours, so its pid is its own until we wait for it.
 #[derive(Debug)]
@@ -27,7 +31,7 @@ pub(crate) struct Spawned {
 /// A program with a container's environment, directory and user, still without its input and output.
 ///
 /// Nothing here makes std leave its `posix_spawn` path, which costs the same however large this process is; only
-/// another user does, and limits do.
+/// another user does, limits do, and descriptors that must be closed.
 fn command(launch: &Launch, program: &Path, args: &[String]) -> Command {
     let mut command = Command::new(program);
     command.args(args).current_dir(&launch.cwd);
@@ -97,8 +101,56 @@ pub(crate) fn main_process(
     spawned(&mut command)
 }
 
+/// The descriptors beyond input and output that this process would hand on to programs: the embedding program, or
+/// whoever started it, opened them so. All of ours, and all of std's, close by themselves.
+fn handed_on() -> io::Result<Vec<RawFd>> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir("/proc/self/fd")? {
+        let Some(number) = entry?.file_name().to_str().and_then(|name| name.parse().ok()) else { continue };
+        if number <= STDERR {
+            continue;
+        }
+        #[allow(unsafe_code, reason = "only the number is known of what others opened")]
+        // SAFETY: the descriptor is only asked for its flag. Where it is closed meanwhile there is none, or another
+        // one answers: neither is touched.
+        let fd = unsafe { BorrowedFd::borrow_raw(number) };
+        if fcntl_getfd(fd).is_ok_and(|flags| !flags.contains(FdFlags::CLOEXEC)) {
+            found.push(number);
+        }
+    }
+    Ok(found)
+}
+
+/// Keeps from a command's child what this process would hand on to it. The descriptors of this process stay as they
+/// are: others may count on them.
+///
+/// What another thread opens between this look and the start of the child is missed. Closing it would need a fork
+/// each time; so it takes one only where there is something to close.
+fn hand_on_nothing(command: &mut Command) -> io::Result<()> {
+    let found = handed_on()?;
+    if found.is_empty() {
+        return Ok(());
+    }
+    #[allow(unsafe_code, reason = "std has no stable way to close a child's descriptors")]
+    // SAFETY: between fork and exec the closure only sets flags through rustix, which neither allocates nor locks.
+    // They are those of the child's own copies of the descriptors; one that was closed before the fork is no error.
+    unsafe {
+        command.pre_exec(move || {
+            for number in &found {
+                match fcntl_setfd(BorrowedFd::borrow_raw(*number), FdFlags::CLOEXEC) {
+                    Ok(()) | Err(Errno::BADF) => {}
+                    Err(error) => return Err(error.into()),
+                }
+            }
+            Ok(())
+        });
+    }
+    Ok(())
+}
+
 /// Runs a command, and opens the process while nobody else can have its pid.
 pub(crate) fn spawned(command: &mut Command) -> io::Result<Spawned> {
+    hand_on_nothing(command)?;
     let child = command.spawn()?;
     let pid = i32::try_from(child.id()).map_err(io::Error::other)?;
     let opened = open(pid);
@@ -124,7 +176,7 @@ fn open(number: i32) -> io::Result<(u64, OwnedFd)> {
 /// An input that stays open: a pipe which the program itself holds at both ends, so that it outlives us.
 fn open_stdin(path: &Path) -> io::Result<File> {
     match mknodat(CWD, path, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0) {
-        Ok(()) | Err(rustix::io::Errno::EXIST) => {}
+        Ok(()) | Err(Errno::EXIST) => {}
         Err(error) => return Err(error.into()),
     }
     let flags = rustix::fs::OFlags::NOFOLLOW.bits().cast_signed();
