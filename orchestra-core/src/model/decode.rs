@@ -21,6 +21,11 @@ pub(super) fn stored<T: Resource>(object: Value) -> Result<AnyObject, serde_json
     Ok(Arc::new(serde_json::from_value::<T>(object)?))
 }
 
+/// The same from JSON text.
+pub(super) fn stored_json<T: Resource>(object: &[u8]) -> Result<AnyObject, serde_json::Error> {
+    Ok(Arc::new(serde_json::from_slice::<T>(object)?))
+}
+
 /// Reads a manifest of a kind that isn't modelled.
 pub(super) fn unstructured(manifest: Value, info: KindInfo) -> Result<AnyObject, ManifestError> {
     let Value::Object(mut value) = manifest else {

@@ -1,7 +1,9 @@
 //! Which kinds there are, and how their manifests are read.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
+use serde::Deserialize;
 use serde_json::Value;
 
 use super::kinds::{MODELLED_SHORT_NAMES, UNMODELLED, guess_plural};
@@ -33,6 +35,17 @@ struct Entry {
 struct Decoder {
     checked: fn(Value) -> Result<Decoded, ManifestError>,
     stored: fn(Value) -> Result<AnyObject, serde_json::Error>,
+    stored_json: fn(&[u8]) -> Result<AnyObject, serde_json::Error>,
+}
+
+/// What says how the rest of a manifest is read.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Head<'a> {
+    #[serde(borrow)]
+    api_version: Cow<'a, str>,
+    #[serde(borrow)]
+    kind: Cow<'a, str>,
 }
 
 /// An object read from its manifest.
@@ -83,7 +96,11 @@ impl Scheme {
 
     /// Adds the kind `T`. It takes the place of one of the same `apiVersion` and kind.
     pub fn register<T: Resource>(&mut self) {
-        let decoder = Decoder { checked: decode::checked::<T>, stored: decode::stored::<T> };
+        let decoder = Decoder {
+            checked: decode::checked::<T>,
+            stored: decode::stored::<T>,
+            stored_json: decode::stored_json::<T>,
+        };
         self.add(Entry { info: T::INFO, decoder: Some(decoder) });
     }
 
@@ -203,6 +220,24 @@ impl Scheme {
             None => guess(&object, &api_version, &kind),
         };
         decode::unstructured(object, info).map_err(|e| e.about(&kind, &name))
+    }
+
+    /// The same as [`decode_stored`](Self::decode_stored) of the JSON text `object`, in about half the time: a modelled
+    /// kind is read without a [`Value`] between.
+    ///
+    /// # Errors
+    /// [`ManifestError`], where it is not JSON, or not an object of its kind.
+    pub fn decode_stored_json(&self, object: &[u8]) -> Result<AnyObject, ManifestError> {
+        if let Ok(Head { api_version, kind }) = serde_json::from_slice(object)
+            && let Some(Entry { decoder: Some(decoder), .. }) = self.entry(&api_version, &kind)
+            && let Ok(object) = (decoder.stored_json)(object)
+        {
+            return Ok(object);
+        }
+        // Kinds that aren't modelled; and texts that name a field twice, of which the last counts.
+        let value = serde_json::from_slice(object)
+            .map_err(|e| ManifestError::new(ManifestProblem::Field, "", e.to_string()))?;
+        self.decode_stored(value)
     }
 }
 

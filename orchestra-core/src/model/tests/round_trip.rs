@@ -107,8 +107,11 @@ fn every_modelled_field_is_written_back_without_a_warning() {
         assert!(kinds.is_empty(), "{kinds:?}");
         // And what is written is read as the same object, also by the short way.
         let stored = scheme.decode_stored(written.clone()).unwrap();
-        assert_eq!(stored.to_value(), written);
-        assert!(stored.same_desired(&*decoded.object) && stored.same_status(&*decoded.object));
+        let from_text = scheme.decode_stored_json(&serde_json::to_vec(&written).unwrap()).unwrap();
+        for stored in [stored, from_text] {
+            assert_eq!(stored.to_value(), written);
+            assert!(stored.same_desired(&*decoded.object) && stored.same_status(&*decoded.object));
+        }
     }
 }
 

@@ -5,7 +5,8 @@ use serde_json::json;
 
 use crate::model::object::{Rules, object};
 use crate::model::{
-    AnyObjectExt, Deployment, Extra, ManifestProblem, ObjectMeta, Resource, Scheme, TypeMeta, Unstructured,
+    AnyObjectExt, ConfigMap, Deployment, Extra, ManifestProblem, ObjectMeta, Resource, Scheme, TypeMeta,
+    Unstructured,
 };
 
 #[test]
@@ -82,8 +83,16 @@ fn stored_objects_are_read_and_their_errors_named() {
     let read = scheme.decode_stored(value.clone()).unwrap();
     assert_eq!(read.as_resource::<Deployment>(), Some(&Deployment::new("web").image("i").namespace("shop")));
     value["spec"]["replicas"] = json!("many");
-    let error = scheme.decode_stored(value).unwrap_err();
-    assert_eq!(error.to_string(), "Deployment: invalid type: string \"many\", expected u32");
+    for error in [
+        scheme.decode_stored_json(&serde_json::to_vec(&value).unwrap()).unwrap_err(),
+        scheme.decode_stored(value).unwrap_err(),
+    ] {
+        assert_eq!(error.to_string(), "Deployment: invalid type: string \"many\", expected u32");
+    }
+    assert!(scheme.decode_stored_json(b"{\"kind\":").is_err());
+    let twice = br#"{"apiVersion":"v1","kind":"ConfigMap","data":{"a":"1"},"data":{"a":"2"}}"#;
+    let twice = scheme.decode_stored_json(twice).unwrap();
+    assert_eq!(twice.as_resource::<ConfigMap>().unwrap().data.value("a"), Some("2"));
 }
 
 /// A kind of an application's own.

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::model::{AnyObject, GroupKind, ObjectKey, Revision, Scheme};
-use crate::store::state::{Image, Last};
+use crate::store::state::{Image, Last, Replayed, at_revision};
 use crate::store::{Commit, Epoch, StoreError, Write};
 
 const PUT: u8 = 1;
@@ -86,7 +86,9 @@ pub(super) fn put_commit(
 /// A commit that was read back.
 pub(super) struct Logged {
     pub(super) revision: Revision,
-    pub(super) commit: Commit,
+    pub(super) epoch: Option<Epoch>,
+    pub(super) writes: Replayed,
+    /// The size of its writes.
     pub(super) bytes: usize,
 }
 
@@ -104,17 +106,20 @@ pub(super) fn take_commits(mut content: &[u8], scheme: &Scheme) -> Result<Vec<Lo
         };
         let mut body = take_sized(&mut content)?;
         let bytes = body.len();
-        let mut commit = Commit { epoch, ..Commit::default() };
+        let mut writes = Replayed::new();
         while let Some((tag, rest)) = body.split_first() {
             body = rest;
             let json = take_sized(&mut body)?;
-            commit.writes.push(match *tag {
-                PUT => Write::Put(read_object(json, scheme)?),
-                DELETE => Write::Delete(read_key(json, scheme)?),
+            writes.push(match *tag {
+                PUT => {
+                    let object = at_revision(read_object(json, scheme)?, revision);
+                    (ObjectKey::of(&*object), Some(object))
+                }
+                DELETE => (read_key(json, scheme)?, None),
                 tag => return Err(format!("a write of the unknown type {tag} at revision {revision}")),
             });
         }
-        commits.push(Logged { revision, commit, bytes });
+        commits.push(Logged { revision, epoch, writes, bytes });
     }
     Ok(commits)
 }
@@ -181,15 +186,12 @@ pub(super) fn put_object(buffer: &mut Vec<u8>, object: &AnyObject) {
 ///
 /// # Errors
 /// What is wrong.
-pub(super) fn take_objects(
-    mut content: &[u8],
-    scheme: &Scheme,
-    into: &mut Vec<AnyObject>,
-) -> Result<(), String> {
+pub(super) fn take_objects(mut content: &[u8], scheme: &Scheme) -> Result<Vec<AnyObject>, String> {
+    let mut objects = Vec::new();
     while !content.is_empty() {
-        into.push(read_object(take_sized(&mut content)?, scheme)?);
+        objects.push(read_object(take_sized(&mut content)?, scheme)?);
     }
-    Ok(())
+    Ok(objects)
 }
 
 fn put_sized(buffer: &mut Vec<u8>, fill: impl FnOnce(&mut Vec<u8>)) {
@@ -244,8 +246,8 @@ fn group_kind(group: String, kind: String, scheme: &Scheme) -> GroupKind {
 }
 
 fn read_object(json: &[u8], scheme: &Scheme) -> Result<AnyObject, String> {
-    let value: serde_json::Value =
-        serde_json::from_slice(json).map_err(|e| format!("an object can't be read: {e}"))?;
-    let name = format!("{} {}", value["kind"], value["metadata"]["name"]);
-    scheme.decode_stored(value).map_err(|e| format!("the object {name} can't be read: {e}"))
+    scheme.decode_stored_json(json).map_err(|e| {
+        let value: serde_json::Value = serde_json::from_slice(json).unwrap_or_default();
+        format!("the object {} {} can't be read: {e}", value["kind"], value["metadata"]["name"])
+    })
 }

@@ -3,11 +3,13 @@
 //! A frame is `FF "ORC"`, the length of its content (u32), the CRC-32 of length and content (u32), and the content;
 //! numbers are little-endian. The byte FF occurs in no UTF-8 text, so that no object can contain a frame.
 
-use std::io::{self, Read};
+use std::io::{self, BufReader, Read};
 
 const MAGIC: [u8; 4] = *b"\xFFORC";
 /// The bytes in front of a frame's content.
 const HEADER: usize = 12;
+/// How many bytes are read at once, as most frames are small.
+const BUFFER: usize = 64 << 10;
 
 /// Makes a frame in `buffer` out of the content that `fill` appends.
 ///
@@ -56,7 +58,7 @@ pub(super) enum Next {
 
 /// Reads frames one after the other.
 pub(super) struct Frames {
-    file: Box<dyn Read>,
+    file: BufReader<Box<dyn Read>>,
     offset: u64,
     len: u64,
 }
@@ -64,7 +66,7 @@ pub(super) struct Frames {
 impl Frames {
     /// A reader of `file`, which is `len` bytes long, from its current place at `offset`.
     pub(super) fn new(file: Box<dyn Read>, offset: u64, len: u64) -> Self {
-        Self { file, offset, len }
+        Self { file: BufReader::with_capacity(BUFFER, file), offset, len }
     }
 
     /// Where the next frame begins.
@@ -81,19 +83,19 @@ impl Frames {
         if left == 0 {
             return Ok(Next::End);
         }
-        let mut bytes = Vec::new();
-        (&mut self.file).take(HEADER as u64).read_to_end(&mut bytes)?;
-        let Some((len, sum)) = header(&bytes).filter(|(len, _)| *len as usize <= left - HEADER) else {
-            return self.bad(bytes);
+        let mut head = Vec::with_capacity(HEADER);
+        (&mut self.file).take(HEADER as u64).read_to_end(&mut head)?;
+        let Some((len, sum)) = header(&head).filter(|(len, _)| *len as usize <= left - HEADER) else {
+            return self.bad(head);
         };
-        bytes.reserve_exact(len as usize);
-        (&mut self.file).take(u64::from(len)).read_to_end(&mut bytes)?;
-        if bytes.len() < HEADER + len as usize || checksum(len, &bytes[HEADER..]) != sum {
-            return self.bad(bytes);
+        let mut content = Vec::with_capacity(len as usize);
+        (&mut self.file).take(u64::from(len)).read_to_end(&mut content)?;
+        if content.len() < len as usize || checksum(len, &content) != sum {
+            head.append(&mut content);
+            return self.bad(head);
         }
-        self.offset += bytes.len() as u64;
-        bytes.drain(..HEADER);
-        Ok(Next::Frame(bytes))
+        self.offset += (HEADER + content.len()) as u64;
+        Ok(Next::Frame(content))
     }
 
     fn bad(&mut self, mut bytes: Vec<u8>) -> io::Result<Next> {

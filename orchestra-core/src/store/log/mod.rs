@@ -3,6 +3,7 @@
 mod codec;
 mod disk;
 mod frame;
+mod in_order;
 mod open;
 mod options;
 mod queue;
@@ -92,8 +93,8 @@ impl Drop for Handle {
 }
 
 impl LogStore {
-    /// Opens the store in the directory `dir`, which is made where it is missing. Reads all of it, and blocks the
-    /// thread meanwhile: about a second for each 100,000 objects.
+    /// Opens the store in the directory `dir`, which is made where it is missing. Reads, checks and decodes all of it on
+    /// the machine's cores, and blocks the thread meanwhile: some tens of milliseconds for 10,000 objects of 1 KB.
     ///
     /// # Errors
     /// [`StoreError::Failed`] where another process has it open, or the directory can't be read or written;

@@ -4,9 +4,10 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::codec;
+use super::codec::{self, Logged};
 use super::disk::Disk;
 use super::frame::{self, Frames, Next};
+use super::in_order::in_order;
 use super::segment::{self, BadHeader, Header};
 use super::segments::{self, Old, Segments};
 use super::snapshot;
@@ -18,6 +19,10 @@ use crate::store::{HistoryLimits, StoreError};
 /// directory put back, would else give a revision that somebody remembers to another commit. More than a store
 /// writes in the time that such a loss can span.
 pub(super) const SKIPPED: u64 = 1 << 20;
+
+/// How many bytes of frames are decoded in one go, or one frame that is larger: enough that handing them to another
+/// thread costs nothing beside.
+const BATCH: usize = 256 << 10;
 
 /// What was found.
 #[derive(Debug)]
@@ -107,7 +112,7 @@ struct Found {
 /// A frame's place and content.
 struct Placed {
     offset: u64,
-    content: Vec<u8>,
+    content: Arc<Vec<u8>>,
 }
 
 impl Replay<'_> {
@@ -136,28 +141,42 @@ impl Replay<'_> {
         }
         self.follows(path, header)?;
         let mut frames = Frames::new(file, segment::HEADER as u64, len);
-        let mut newest = None;
-        loop {
-            let offset = frames.offset();
-            match frames.next().map_err(unreadable)? {
-                Next::Frame(content) => {
-                    self.commits(&content)
-                        .map_err(|what| damaged(path, &format!("at offset {offset}: {what}")))?;
-                    newest = Some(Placed { offset, content });
-                }
-                Next::End => break,
-                Next::Bad { more: true } => {
-                    return Err(damaged(
-                        path,
-                        &format!("at offset {offset} is no whole record, though later ones are"),
-                    ));
-                }
-                Next::Bad { more: false } => {
-                    tracing::warn!(path = %path.display(), offset, len, "the last write was cut short and is left out");
-                    self.torn = Some((path.to_owned(), offset));
-                    break;
+        let (mut newest, mut torn) = (None, None);
+        let next = || {
+            let mut batch = Vec::new();
+            let mut bytes = 0;
+            while bytes < BATCH && torn.is_none() {
+                let offset = frames.offset();
+                match frames.next().map_err(unreadable)? {
+                    Next::Frame(content) => {
+                        let content = Arc::new(content);
+                        bytes += content.len();
+                        newest = Some(Placed { offset, content: Arc::clone(&content) });
+                        batch.push((offset, content));
+                    }
+                    Next::End => break,
+                    Next::Bad { more: false } => torn = Some(offset),
+                    Next::Bad { more: true } => {
+                        let what = format!("at offset {offset} is no whole record, though later ones are");
+                        return Err(damaged(path, &what));
+                    }
                 }
             }
+            Ok((!batch.is_empty()).then_some(batch))
+        };
+        let scheme = self.scheme;
+        let decode = |batch: Vec<(u64, Arc<Vec<u8>>)>| -> Vec<(u64, Result<Vec<Logged>, String>)> {
+            batch.iter().map(|(offset, content)| (*offset, codec::take_commits(content, scheme))).collect()
+        };
+        in_order(next, decode, |batch| {
+            batch.into_iter().try_for_each(|(offset, commits)| {
+                let replayed = commits.and_then(|commits| self.commits(commits));
+                replayed.map_err(|what| damaged(path, &format!("at offset {offset}: {what}")))
+            })
+        })?;
+        if let Some(offset) = torn {
+            tracing::warn!(path = %path.display(), offset, len, "the last write was cut short and is left out");
+            self.torn = Some((path.to_owned(), offset));
         }
         Ok(Found { len, newest })
     }
@@ -184,13 +203,13 @@ impl Replay<'_> {
         Ok(())
     }
 
-    fn commits(&mut self, content: &[u8]) -> Result<(), String> {
-        for logged in codec::take_commits(content, self.scheme)? {
-            if logged.revision <= self.last {
-                return Err(format!("revision {} comes after {}", logged.revision, self.last));
+    fn commits(&mut self, commits: Vec<Logged>) -> Result<(), String> {
+        for Logged { revision, epoch, writes, bytes } in commits {
+            if revision <= self.last {
+                return Err(format!("revision {revision} comes after {}", self.last));
             }
-            self.last = logged.revision;
-            self.state.replay(logged.revision, logged.commit, logged.bytes);
+            self.last = revision;
+            self.state.replay(revision, epoch, writes, bytes);
         }
         Ok(())
     }

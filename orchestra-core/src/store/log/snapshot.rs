@@ -9,6 +9,7 @@ use std::path::Path;
 use super::codec;
 use super::disk::{Disk, DiskFile};
 use super::frame::{self, Frames, Next};
+use super::in_order::in_order;
 use crate::model::{Revision, Scheme};
 use crate::store::StoreError;
 use crate::store::state::Image;
@@ -120,19 +121,26 @@ pub(super) fn read(disk: &dyn Disk, path: &Path, scheme: &Scheme) -> Result<(Ima
         return Err(super::wrong_version(path, u32::from_le_bytes(version)));
     }
     let mut frames = Frames::new(file, HEADER as u64, len);
+    let none_whole = |offset: u64| corrupt(format!("no whole frame at offset {offset}"));
     let mut next = || {
         let offset = frames.offset();
         match frames.next().map_err(unreadable)? {
-            Next::Frame(content) => Ok((offset, content)),
-            Next::End | Next::Bad { .. } => Err(corrupt(format!("no whole frame at offset {offset}"))),
+            Next::Frame(content) => Ok(Some((offset, content))),
+            Next::End => Ok(None),
+            Next::Bad { .. } => Err(none_whole(offset)),
         }
     };
     let at = |offset: u64| move |what: String| format!("at offset {offset}: {what}");
-    let (offset, head) = next()?;
+    let (offset, head) = next()?.ok_or_else(|| none_whole(HEADER as u64))?;
     let (mut image, count) = codec::take_image_head(&head, scheme).map_err(at(offset)).map_err(corrupt)?;
-    while (image.objects.len() as u64) < count {
-        let (offset, content) = next()?;
-        codec::take_objects(&content, scheme, &mut image.objects).map_err(at(offset)).map_err(corrupt)?;
+    let decode =
+        |(offset, content): (u64, Vec<u8>)| codec::take_objects(&content, scheme).map_err(at(offset));
+    in_order(next, decode, |objects| {
+        image.objects.append(&mut objects.map_err(corrupt)?);
+        Ok(())
+    })?;
+    if image.objects.len() as u64 != count {
+        return Err(corrupt(format!("it has {} of {count} objects", image.objects.len())));
     }
     Ok((image, len))
 }

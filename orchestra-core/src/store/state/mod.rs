@@ -3,6 +3,7 @@
 //! It checks and applies commits and answers reads. It waits for nothing and writes nothing.
 
 mod history;
+mod objects;
 mod pending;
 mod prepare;
 
@@ -11,16 +12,17 @@ use std::sync::Arc;
 
 pub(super) use history::Step;
 pub(super) use pending::Pending;
-pub(super) use prepare::{Prepared, own_objects};
+pub(super) use prepare::{Prepared, at_revision, own_objects};
 
-use super::{Change, Commit, Epoch, HistoryLimits, Listing, Scope, StoreError, WatchEvent};
+use super::{Change, Epoch, HistoryLimits, Listing, Scope, StoreError, WatchEvent};
 use crate::model::{AnyObject, GroupKind, ObjectKey, Revision};
 use history::History;
+use objects::Objects;
 
 /// The objects of one kind, and what lately happened to them.
 #[derive(Debug, Default)]
 struct Kind {
-    objects: BTreeMap<ObjectKey, AnyObject>,
+    objects: Objects,
     history: History,
     last: Last,
 }
@@ -46,6 +48,9 @@ pub(super) struct State {
     revision: Revision,
     epoch: Epoch,
 }
+
+/// What a commit wrote: by key, the object or its removal.
+pub(super) type Replayed = Vec<(ObjectKey, Option<AnyObject>)>;
 
 /// A state without its history, as it goes into a snapshot and comes out of it.
 #[derive(Debug, Default)]
@@ -81,7 +86,7 @@ impl State {
         }
         for object in image.objects {
             let key = ObjectKey::of(&*object);
-            state.kinds.entry(key.kind.clone()).or_default().objects.insert(key, object);
+            state.set(&key, Some(object));
         }
         state
     }
@@ -110,22 +115,13 @@ impl State {
 
     pub(super) fn list(&self, scope: &Scope) -> Listing {
         let mut objects = Vec::new();
-        let mut add = |name: &GroupKind, kind: &Kind| match &scope.namespace {
-            None => objects.extend(kind.objects.values().cloned()),
-            Some(namespace) => {
-                let from =
-                    ObjectKey { kind: name.clone(), namespace: Arc::clone(namespace), name: Arc::default() };
-                let range = kind.objects.range(from..).take_while(|(key, _)| key.namespace == *namespace);
-                objects.extend(range.map(|(_, object)| Arc::clone(object)));
-            }
+        let mut add = |kind: &Kind| match &scope.namespace {
+            None => objects.extend(kind.objects.all().cloned()),
+            Some(namespace) => objects.extend(kind.objects.in_namespace(namespace).cloned()),
         };
         match &scope.kind {
-            Some(name) => {
-                if let Some(kind) = self.kinds.get(name) {
-                    add(name, kind);
-                }
-            }
-            None => self.kinds.iter().for_each(|(name, kind)| add(name, kind)),
+            Some(name) => self.kinds.get(name).into_iter().for_each(add),
+            None => self.kinds.values().for_each(&mut add),
         }
         Listing { revision: self.revision, objects }
     }
@@ -146,15 +142,50 @@ impl State {
         if prepared.is_idle() {
             return;
         }
-        let event = &prepared.event;
+        for change in prepared.event.changes.iter() {
+            self.set(&change.key, change.object.clone());
+        }
+        self.record(&prepared.event, prepared.epoch, prepared.bytes);
+    }
+
+    /// Applies a commit that an earlier life of the store accepted, and that takes `bytes` bytes.
+    pub(super) fn replay(
+        &mut self,
+        revision: Revision,
+        epoch: Option<Epoch>,
+        writes: Replayed,
+        bytes: usize,
+    ) {
+        let changes = writes.into_iter().filter_map(|(key, object)| {
+            let previous = self.set(&key, object.clone());
+            (object.is_some() || previous.is_some()).then_some(Change { key, object, previous })
+        });
+        let changes: Arc<[Change]> = changes.collect::<Vec<_>>().into();
+        if !changes.is_empty() {
+            self.record(&WatchEvent { revision, changes }, epoch, bytes);
+        }
+        self.skip_to(revision);
+    }
+
+    /// Makes `object` what is at `key`, and gives what was.
+    fn set(&mut self, key: &ObjectKey, object: Option<AnyObject>) -> Option<AnyObject> {
+        match object {
+            // A modelled kind's name is borrowed, so that its clone copies no text.
+            Some(object) => self.kinds.entry(key.kind.clone()).or_default().objects.insert(key, object),
+            None => self.kinds.get_mut(&key.kind)?.objects.remove(key),
+        }
+    }
+
+    /// Enters a commit, whose objects are set, into the history.
+    fn record(&mut self, event: &WatchEvent, epoch: Option<Epoch>, bytes: usize) {
         debug_assert!(event.revision > self.revision, "commits are applied in order, once");
         self.revision = event.revision;
-        self.epoch = self.epoch.max(prepared.epoch.unwrap_or_default());
+        self.epoch = self.epoch.max(epoch.unwrap_or_default());
+        let whole = Arc::new(event.clone());
         let mut touched: BTreeMap<&GroupKind, Vec<&Change>> = BTreeMap::new();
         for change in event.changes.iter() {
             touched.entry(&change.key.kind).or_default().push(change);
         }
-        let whole = Arc::new(event.clone());
         let one_kind = touched.len() == 1;
         for (name, changes) in touched {
             let part = if one_kind {
@@ -163,30 +194,19 @@ impl State {
                 let changes = changes.iter().copied().cloned().collect();
                 Arc::new(WatchEvent { revision: event.revision, changes })
             };
-            if !self.kinds.contains_key(name) {
-                self.kinds.insert(name.clone(), Kind::default());
-            }
             if let Some(kind) = self.kinds.get_mut(name) {
-                kind.apply(&changes, part);
+                kind.record(&changes, part);
             }
         }
         self.history.push(whole);
-        self.sizes.push_back(prepared.bytes);
+        self.sizes.push_back(bytes);
         self.held_changes += event.changes.len();
-        self.held_bytes += prepared.bytes;
+        self.held_bytes += bytes;
         while self.sizes.len() > 1
             && (self.held_changes > self.limits.changes || self.held_bytes > self.limits.bytes)
         {
             self.forget_oldest();
         }
-    }
-
-    /// Applies a commit that an earlier life of the store accepted, read from `bytes` bytes.
-    pub(super) fn replay(&mut self, revision: Revision, commit: Commit, bytes: usize) {
-        let mut prepared = self.changes(revision, commit, &Pending::default());
-        prepared.bytes = bytes;
-        self.apply(&prepared);
-        self.skip_to(revision);
     }
 
     /// Forgets the history through `through`.
@@ -223,7 +243,7 @@ impl State {
 }
 
 impl Kind {
-    fn apply(&mut self, changes: &[&Change], event: Arc<WatchEvent>) {
+    fn record(&mut self, changes: &[&Change], event: Arc<WatchEvent>) {
         self.last.revision = event.revision;
         for change in changes {
             match self.last.namespaces.get_mut(&change.key.namespace) {
@@ -232,10 +252,6 @@ impl Kind {
                     self.last.namespaces.insert(Arc::clone(&change.key.namespace), event.revision);
                 }
             }
-            match &change.object {
-                Some(object) => self.objects.insert(change.key.clone(), Arc::clone(object)),
-                None => self.objects.remove(&change.key),
-            };
         }
         self.history.push(event);
     }

@@ -1,6 +1,6 @@
 //! Commits that were accepted and are not yet done.
 
-use std::collections::BTreeMap;
+use std::collections::HashMap;
 
 use super::Prepared;
 use crate::model::{AnyObject, ObjectKey, Revision};
@@ -11,7 +11,7 @@ use crate::store::Epoch;
 #[derive(Debug, Default)]
 pub(in crate::store) struct Pending {
     /// By key, the last pending commit that writes it, and what it makes of it.
-    objects: BTreeMap<ObjectKey, (Revision, Option<AnyObject>)>,
+    objects: HashMap<ObjectKey, (Revision, Option<AnyObject>)>,
     revision: Revision,
     epoch: Epoch,
 }

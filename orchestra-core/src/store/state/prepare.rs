@@ -1,6 +1,6 @@
 //! Checking a commit, before anything of it happens.
 
-use std::collections::BTreeSet;
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use super::{Pending, State};
@@ -70,27 +70,28 @@ impl State {
                 return Verdict { result: Err(error), unsettled: pending.contains(precondition.key()) };
             }
         }
-        let mut keys = BTreeSet::new();
-        let mut unsettled = false;
-        for write in &commit.writes {
-            let key = write.key();
-            unsettled |= pending.contains(&key);
-            if let Some(twice) = keys.replace(key) {
-                let result = Err(StoreError::Invalid(format!("{twice} is written twice in one commit")));
-                return Verdict { result, unsettled: false };
-            }
+        let keys: Vec<ObjectKey> = commit.writes.iter().map(Write::key).collect();
+        if let Some(twice) = first_twice(&keys) {
+            let result = Err(StoreError::Invalid(format!("{twice} is written twice in one commit")));
+            return Verdict { result, unsettled: false };
         }
+        let unsettled = keys.iter().any(|key| pending.contains(key));
         let revision = self.revision.max(pending.revision()).next();
-        let prepared = self.changes(revision, commit, pending);
+        let prepared = self.changes(revision, commit, keys, pending);
         Verdict { unsettled: prepared.is_idle() && unsettled, result: Ok(prepared) }
     }
 
-    /// What `commit` changes, as the commit of `revision`. It was checked before.
-    pub(super) fn changes(&self, revision: Revision, commit: Commit, pending: &Pending) -> Prepared {
+    /// What `commit`, which was checked and writes to `keys`, changes as the commit of `revision`.
+    fn changes(
+        &self,
+        revision: Revision,
+        commit: Commit,
+        keys: Vec<ObjectKey>,
+        pending: &Pending,
+    ) -> Prepared {
         let mut changes: Vec<Change> = Vec::with_capacity(commit.writes.len());
         let mut written = Vec::with_capacity(commit.writes.len());
-        for write in commit.writes {
-            let key = write.key();
+        for (write, key) in commit.writes.into_iter().zip(keys) {
             let previous = self.latest(&key, pending).cloned();
             let object = match write {
                 Write::Put(object) => Some(at_revision(object, revision)),
@@ -130,7 +131,15 @@ impl State {
     }
 }
 
-fn at_revision(mut object: AnyObject, revision: Revision) -> AnyObject {
+/// The first key that an earlier one equals.
+fn first_twice(keys: &[ObjectKey]) -> Option<&ObjectKey> {
+    // One write is the rule, and needs no set.
+    let mut seen = HashSet::with_capacity(if keys.len() > 1 { keys.len() } else { 0 });
+    keys.iter().find(|key| keys.len() > 1 && !seen.insert(*key))
+}
+
+/// Sets the object's revision: in place, unless it is shared.
+pub(in crate::store) fn at_revision(mut object: AnyObject, revision: Revision) -> AnyObject {
     if Arc::get_mut(&mut object).is_none() {
         object = object.clone_object();
     }

@@ -5,7 +5,7 @@ use std::fs;
 use super::{Dir, content, is_corrupt, key, map, put, snapshot_ended, value};
 use crate::model::{KindInfo, ObjectKey, ObjectMeta, Revision, Secret, Unstructured};
 use crate::store::log::recover::SKIPPED;
-use crate::store::{Commit, HistoryLimits, LogStoreOptions, Scope, Store, StoreError};
+use crate::store::{Commit, HistoryLimits, LogStore, LogStoreOptions, Scope, Store, StoreError};
 
 #[tokio::test]
 async fn everything_is_there_again() {
@@ -36,6 +36,57 @@ async fn everything_is_there_again() {
         assert!(event.changes[0].object.is_none() && event.changes[0].previous.is_some());
         store.close().await.unwrap();
     }
+}
+
+/// Puts 4,000 objects of 500 bytes, in commits of `each`: far more than is decoded in one go.
+async fn put_many(store: &LogStore, each: usize) {
+    let names: Vec<String> = (0..4_000).map(|n| format!("n-{n}")).collect();
+    for names in names.chunks(each) {
+        let put = |commit: Commit, name: &String| commit.put(map(name, &format!("{name:>0400}")));
+        store.commit(names.iter().fold(Commit::new(), put)).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_large_store_is_there_again_in_order() {
+    for (each, snapshots) in [(1, false), (1_000, false), (4_000, false), (500, true)] {
+        let dir = Dir::new();
+        let options = || LogStoreOptions::default().with_snapshots(if snapshots { 1 } else { u64::MAX }, 0.0);
+        let store = dir.open_with(options());
+        put_many(&store, each).await;
+        // Each object once more or never again, so that an order that is not kept shows.
+        for n in 0..20 {
+            store.commit(Commit::new().delete(key("n-7")).put(map("n-8", &n.to_string()))).await.unwrap();
+        }
+        snapshot_ended(&store).await;
+        let before = content(&store).await;
+        store.close().await.unwrap();
+        assert_eq!((before.len(), dir.files("snapshot").len()), (3_999, usize::from(snapshots)));
+        let store = dir.open_with(options());
+        assert_eq!(content(&store).await, before, "commits of {each}");
+        store.close().await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_large_log_that_is_damaged_or_cut_is_no_other_than_a_small_one() {
+    let dir = Dir::new();
+    let store = dir.open();
+    put_many(&store, 100).await;
+    let before = content(&store).await;
+    put(&store, "last", "1").await.unwrap();
+    store.close().await.unwrap();
+    let log = &dir.files("log")[0];
+    let sound = fs::read(log).unwrap();
+    for at in [100_000, 1_000_000, sound.len() - 1_000] {
+        let mut bytes = sound.clone();
+        bytes[at] ^= 0x10;
+        fs::write(log, bytes).unwrap();
+        let opened = dir.try_open();
+        assert!(is_corrupt(&opened, log), "byte {at}: {opened:?}");
+    }
+    fs::write(log, &sound[..sound.len() - 1]).unwrap();
+    assert_eq!(content(&dir.open()).await, before, "without the last commit, which was cut short");
 }
 
 #[tokio::test]
@@ -164,17 +215,23 @@ async fn files_are_for_their_owner_only() {
 
 #[tokio::test]
 async fn an_object_that_is_no_longer_understood_is_named() {
-    let dir = Dir::new();
     let info = KindInfo::new("", "v1", "ConfigMap", "configmaps", true);
     let mut metadata = ObjectMeta::named("odd");
     metadata.namespace = "a".into();
     let mut odd = Unstructured::new(info, metadata);
     odd.value.insert("data".into(), serde_json::json!(7));
-    let store = dir.open();
-    store.commit(Commit::new().put(map("fine", "1")).put(odd)).await.unwrap();
-    store.close().await.unwrap();
-    let error = dir.try_open().unwrap_err().to_string();
-    assert!(error.contains("odd") && error.contains("offset 32"), "{error}");
+    for many in [false, true] {
+        let dir = Dir::new();
+        let store = dir.open();
+        if many {
+            put_many(&store, 100).await;
+        }
+        let offset = if many { dir.files("log")[0].metadata().unwrap().len() } else { 32 };
+        store.commit(Commit::new().put(map("fine", "1")).put(odd.clone())).await.unwrap();
+        store.close().await.unwrap();
+        let error = dir.try_open().unwrap_err().to_string();
+        assert!(error.contains("odd") && error.contains(&format!("offset {offset}:")), "{error}");
+    }
 }
 
 #[tokio::test]
