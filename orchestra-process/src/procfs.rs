@@ -111,6 +111,15 @@ fn environ(pid: i32, buffer: &mut Vec<u8>) -> io::Result<&[u8]> {
     Ok(&buffer[..len])
 }
 
+/// One past the greatest number that a descriptor of this process can have now.
+pub(crate) fn descriptor_limit() -> io::Result<i32> {
+    // The program's name is in it, which may be any bytes.
+    let status = fs::read("/proc/self/status")?;
+    let status = String::from_utf8_lossy(&status);
+    let size = status.lines().find_map(|line| line.strip_prefix("FDSize:")?.trim().parse().ok());
+    size.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "unreadable /proc/self/status"))
+}
+
 /// Identifies this start of the host's kernel.
 pub(crate) fn boot_id() -> io::Result<String> {
     Ok(fs::read_to_string("/proc/sys/kernel/random/boot_id")?.trim().to_owned())
