@@ -130,7 +130,52 @@ impl ClusterBuilder {
         self
     }
 
-    /// Adds a kind of the application's own, with its type.
+    /// Adds a kind of the application's own, with its type, which [`object!`](crate::model::object!) makes one.
+    ///
+    /// ```
+    /// use orchestra::model::{FieldErrors, ObjectMeta, Rules, TypeMeta, object};
+    /// use orchestra::prelude::*;
+    /// use serde::{Deserialize, Serialize};
+    ///
+    /// #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+    /// #[serde(rename_all = "camelCase", default)]
+    /// struct Backup {
+    ///     #[serde(flatten)]
+    ///     type_meta: TypeMeta<Self>,
+    ///     metadata: ObjectMeta,
+    ///     spec: BackupSpec,
+    /// }
+    ///
+    /// #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+    /// #[serde(rename_all = "camelCase", default)]
+    /// struct BackupSpec {
+    ///     database: String,
+    ///     keep: u32,
+    /// }
+    ///
+    /// object!(Backup, "example.com", "v1", "backups", namespaced: true, desired: [spec]);
+    ///
+    /// impl Rules for Backup {
+    ///     fn validate(&self, errors: &mut FieldErrors) {
+    ///         let named = !self.spec.database.is_empty();
+    ///         errors.at("spec", |e| e.at("database", |e| e.require(named, "is required")));
+    ///     }
+    /// }
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let cluster = Cluster::builder().kind::<Backup>().start().await?;
+    /// let list = cluster.list::<Backup>(&ListOptions::default()).await?;
+    /// let mut watch = cluster.watch::<Backup>(&ListOptions::default(), list.revision).await?;
+    /// let spec = BackupSpec { database: "orders".to_owned(), keep: 7 };
+    /// cluster.apply(Backup { metadata: ObjectMeta::named("nightly"), spec, ..Backup::default() }).await?;
+    /// assert_eq!(cluster.get::<Backup>("nightly").await?.spec.keep, 7);
+    /// let event = watch.next().await.ok_or("the watch ended")??;
+    /// assert_eq!(event.object().spec.database, "orders");
+    /// # cluster.stop().await;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn kind<T: Resource>(mut self) -> Self {
         self.scheme.register::<T>();
         self

@@ -5,11 +5,11 @@ use std::ops::RangeInclusive;
 use serde::{Deserialize, Serialize};
 
 use super::absent::is_default;
-use super::object::object;
 use super::{
     AutoscalerBehavior, Condition, Extra, MetricSpec, MetricStatus, MetricTarget, ObjectMeta, Resource,
     Timestamp, TypeMeta,
 };
+use crate::object;
 
 /// Keeps the number of replicas of something between two bounds such that what is measured meets its target.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]

@@ -7,8 +7,9 @@ use serde::{Deserialize, Serialize};
 use super::absent::is_default;
 use super::meta_rules::record;
 use super::names::check_data_key;
-use super::object::{Rules, object};
+use super::object::Rules;
 use super::{ByteString, Extra, FieldErrors, Labels, ObjectMeta, TypeMeta};
+use crate::object;
 
 /// Configuration that pods take as environment or as files.
 ///

@@ -3,8 +3,8 @@
 use serde::{Deserialize, Serialize};
 
 use super::absent::is_default;
-use super::object::object;
 use super::{Condition, Extra, IntOrPercent, LabelSelector, ObjectMeta, PodTemplateSpec, TypeMeta};
+use crate::object;
 
 /// Keeps a number of equal pods and replaces them, step by step, when what they are made of changes.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]

@@ -5,12 +5,13 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::absent::is_default;
-use super::object::{Rules, object};
+use super::object::Rules;
 use super::selector_rules::validate_selector;
 use super::workload_rules::at_most_all;
 use super::{
     Condition, Extra, FieldErrors, IntOrPercent, LabelSelector, Labels, ObjectMeta, Timestamp, TypeMeta,
 };
+use crate::object;
 
 /// Limits how many of some pods may be missing because somebody wanted them gone.
 ///

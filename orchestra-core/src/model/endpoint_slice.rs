@@ -3,8 +3,8 @@
 use serde::{Deserialize, Serialize};
 
 use super::absent::is_default;
-use super::object::object;
 use super::{Extra, ObjectMeta, ObjectReference, Protocol, TypeMeta};
+use crate::object;
 
 /// Some of the addresses behind a service, with what is known of each.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]

@@ -5,8 +5,9 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use super::absent::is_default;
-use super::object::{Rules, object};
+use super::object::Rules;
 use super::{Extra, FieldErrors, ObjectMeta, ObjectReference, Timestamp, TypeMeta};
+use crate::object;
 
 /// Something that happened to an object. The same again raises the count.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]

@@ -3,8 +3,9 @@
 use serde::{Deserialize, Serialize};
 
 use super::absent::is_default;
-use super::object::{Rules, object};
+use super::object::Rules;
 use super::{Extra, FieldErrors, ObjectMeta, Timestamp, TypeMeta};
+use crate::object;
 
 /// Says who holds something, and for how long: a node's sign of life, or a leader's office.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]

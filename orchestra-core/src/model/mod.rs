@@ -18,6 +18,8 @@ mod endpoint_slice;
 mod event;
 mod field;
 mod int_or_percent;
+#[doc(hidden)]
+pub mod json;
 mod kinds;
 mod labels;
 mod lease;
@@ -59,6 +61,7 @@ mod unmodelled;
 mod unstructured;
 mod workload_rules;
 
+pub use crate::object;
 pub use autoscaler::{
     CrossVersionObjectReference, HorizontalPodAutoscaler, HorizontalPodAutoscalerSpec,
     HorizontalPodAutoscalerStatus,
@@ -96,7 +99,7 @@ pub use meta_rules::{MAX_ANNOTATIONS_BYTES, validate_meta};
 pub use namespace::{Namespace, NamespacePhase, NamespaceSpec, NamespaceStatus};
 pub use node::{ContainerImage, Node, NodeAddress, NodeAddressType, NodeSpec, NodeStatus, NodeSystemInfo};
 pub use node_selector::{NodeSelector, NodeSelectorOperator, NodeSelectorRequirement, NodeSelectorTerm};
-pub use object::{AnyObject, AnyObjectExt, GroupKind, KindInfo, Object, ObjectKey, Resource};
+pub use object::{AnyObject, AnyObjectExt, GroupKind, KindInfo, Object, ObjectKey, Resource, Rules};
 pub use object_reference::ObjectReference;
 pub use pod::*;
 pub use priority_class::{PreemptionPolicy, PriorityClass};

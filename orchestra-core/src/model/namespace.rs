@@ -5,8 +5,9 @@ use serde::{Deserialize, Serialize};
 use super::absent::is_default;
 use super::meta_rules::record;
 use super::names::check_label_key;
-use super::object::{Rules, object};
+use super::object::Rules;
 use super::{Extra, FieldErrors, ObjectMeta, TypeMeta};
+use crate::object;
 
 /// A room for names: objects in it are deleted with it.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]

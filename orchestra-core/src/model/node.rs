@@ -3,9 +3,9 @@
 use serde::{Deserialize, Serialize};
 
 use super::absent::is_default;
-use super::object::object;
 use super::quantity::set_amount;
 use super::{Condition, Extra, ObjectMeta, Quantity, ResourceList, Taint, TypeMeta};
+use crate::object;
 
 /// A host that pods run on.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]

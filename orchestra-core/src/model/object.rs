@@ -162,7 +162,7 @@ impl fmt::Debug for ObjectKey {
 
 /// Any object, whatever its kind: what stores, watches and the garbage collector handle.
 ///
-/// Implemented by every modelled kind (through the crate's `object!` macro) and by
+/// Implemented by every modelled kind (through [`object!`](super::object!)) and by
 /// [`Unstructured`](super::Unstructured) for all others. Code that knows the kind uses [`Resource`] and gets
 /// from here to there with [`downcast`](AnyObjectExt::downcast).
 pub trait Object: Any + fmt::Debug + Send + Sync {
@@ -222,14 +222,20 @@ impl AnyObjectExt for AnyObject {
     }
 }
 
-/// A modelled kind: a struct whose serde form is the Kubernetes manifest of that kind.
+/// A modelled kind: a struct whose serde form is the Kubernetes manifest of that kind. [`object!`](super::object!) makes
+/// one of a struct, also of an application's own.
 pub trait Resource: Object + Clone + PartialEq + Default + Serialize + DeserializeOwned {
     /// Which kind this is.
     const INFO: KindInfo;
 }
 
-/// What a modelled kind adds to its fields: defaults and checks. The `object!` macro builds [`Object`] on it.
-pub(crate) trait Rules: Sized {
+/// What a modelled kind adds to its fields: defaults and checks. [`object!`](super::object!) builds [`Object`] on it; a
+/// kind without any has an empty implementation.
+///
+/// # Contract
+/// Pure, and the defaults are idempotent: the same object gives the same one, or the same errors. They are asked at
+/// each write of what is desired, before anything is stored; where an error is recorded, nothing is.
+pub trait Rules: Sized {
     /// Fills in what the manifest left out.
     fn set_defaults(&mut self) {}
     /// Takes over from `old` what was allocated to it and this leaves out.
@@ -240,8 +246,45 @@ pub(crate) trait Rules: Sized {
     fn validate_update(&self, _old: &Self, _errors: &mut FieldErrors) {}
 }
 
-/// Implements [`Object`] and [`Resource`] for a struct with the fields `type_meta: TypeMeta<Self>` (flattened
-/// first) and `metadata: ObjectMeta`: the fields that say what is desired, and optionally the status.
+/// Makes a kind of a struct: implements [`Object`] and [`Resource`] for it, on its [`Rules`].
+///
+/// The struct derives `Clone`, `Debug`, `Default`, `PartialEq` and serde's two traits; its serde form is the manifest,
+/// so the keys of its maps are text. It has the fields `type_meta: TypeMeta<Self>` (flattened, first) and
+/// `metadata: ObjectMeta`. The macro is given
+/// - the type, whose name is the kind's, its API group, version and plural, and whether its objects live in a namespace;
+/// - `desired`: the fields that say what shall be, all of them: a change of one makes the generation grow, and a change
+///   of a field that is named nowhere is none;
+/// - `status`, if there is one: the field that says what is. It is written apart, by `update_status` and its like.
+///
+/// A field `extra: Extra` (flattened, last) keeps what a manifest has beyond the others, and warns of it; without one
+/// it is dropped.
+///
+/// # Example
+/// A kind of an application's own; `ClusterBuilder::kind` of the crate `orchestra` shows one in a cluster, with rules.
+///
+/// ```
+/// use orchestra_core::model::{Extra, ObjectMeta, Rules, Scheme, TypeMeta, object};
+/// use serde::{Deserialize, Serialize};
+///
+/// #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+/// #[serde(rename_all = "camelCase", default)]
+/// struct Plan {
+///     #[serde(flatten)]
+///     type_meta: TypeMeta<Self>,
+///     metadata: ObjectMeta,
+///     price: u32,
+///     #[serde(flatten)]
+///     extra: Extra,
+/// }
+///
+/// object!(Plan, "example.com", "v1", "plans", namespaced: false, desired: [price]);
+/// impl Rules for Plan {}
+///
+/// let mut scheme = Scheme::kubernetes();
+/// scheme.register::<Plan>();
+/// assert_eq!(scheme.find("plans").map(|info| info.api_version()), Some("example.com/v1".to_owned()));
+/// ```
+#[macro_export]
 macro_rules! object {
     ($type:ident, $group:literal, $version:literal, $plural:literal, namespaced: $namespaced:literal,
      desired: [$($desired:ident),* $(,)?] $(, status: $status:ident)? $(,)?) => {
@@ -264,24 +307,22 @@ macro_rules! object {
             fn clone_object(&self) -> $crate::model::AnyObject {
                 std::sync::Arc::new(self.clone())
             }
-            fn to_value(&self) -> serde_json::Value {
-                // The model's maps have string keys and its numbers are finite, so this can't fail.
-                serde_json::to_value(self).unwrap_or_default()
+            fn to_value(&self) -> $crate::model::json::Value {
+                $crate::model::json::value_of(self)
             }
             fn write_json(&self, out: &mut Vec<u8>) {
-                // See above; and memory takes all that is written to it.
-                serde_json::to_writer(out, self).ok();
+                $crate::model::json::write(self, out);
             }
             fn set_defaults(&mut self) {
-                $crate::model::object::Rules::set_defaults(self);
+                $crate::model::Rules::set_defaults(self);
             }
             fn keep_allocated(&mut self, old: &dyn $crate::model::Object) {
                 if let Some(old) = (old as &dyn std::any::Any).downcast_ref::<$type>() {
-                    $crate::model::object::Rules::keep_allocated(self, old);
+                    $crate::model::Rules::keep_allocated(self, old);
                 }
             }
             fn validate(&self, errors: &mut $crate::model::FieldErrors) {
-                $crate::model::object::Rules::validate(self, errors);
+                $crate::model::Rules::validate(self, errors);
             }
             fn validate_update(
                 &self,
@@ -289,7 +330,7 @@ macro_rules! object {
                 errors: &mut $crate::model::FieldErrors,
             ) {
                 if let Some(old) = (old as &dyn std::any::Any).downcast_ref::<$type>() {
-                    $crate::model::object::Rules::validate_update(self, old, errors);
+                    $crate::model::Rules::validate_update(self, old, errors);
                 }
             }
             fn same_desired(&self, other: &dyn $crate::model::Object) -> bool {
@@ -316,4 +357,3 @@ macro_rules! object {
         }
     };
 }
-pub(crate) use object;

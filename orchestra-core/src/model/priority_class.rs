@@ -3,8 +3,9 @@
 use serde::{Deserialize, Serialize};
 
 use super::absent::is_default;
-use super::object::{Rules, object};
+use super::object::Rules;
 use super::{Extra, FieldErrors, ObjectMeta, TypeMeta};
+use crate::object;
 
 /// A name for how important pods are.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]

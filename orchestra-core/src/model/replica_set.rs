@@ -3,8 +3,8 @@
 use serde::{Deserialize, Serialize};
 
 use super::absent::is_default;
-use super::object::object;
 use super::{Condition, Extra, LabelSelector, ObjectMeta, PodTemplateSpec, TypeMeta};
+use crate::object;
 
 /// Keeps a number of equal pods. Usually made by a [`Deployment`](super::Deployment), one for each version.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]

@@ -9,8 +9,9 @@ use serde_json::Value;
 
 use super::absent::is_default;
 use super::config_map::{IMMUTABLE, validate_entries};
-use super::object::{Rules, object};
+use super::object::Rules;
 use super::{ByteString, Extra, FieldErrors, ObjectMeta, TypeMeta};
+use crate::object;
 
 /// Passwords, keys and the like, which pods take as environment or as files.
 ///

@@ -5,8 +5,8 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use super::absent::is_default;
-use super::object::object;
 use super::{Condition, Extra, Labels, ObjectMeta, PortRef, Protocol, TypeMeta};
+use crate::object;
 
 /// One name and address for the pods that a selector chooses.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]

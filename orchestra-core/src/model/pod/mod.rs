@@ -30,8 +30,8 @@ mod volume_rules;
 
 use std::sync::Arc;
 
-use super::object::object;
 use super::{Condition, Extra, ObjectMeta, Timestamp, TypeMeta};
+use crate::object;
 
 pub use action::{
     ExecAction, GrpcAction, HttpGetAction, HttpHeader, Lifecycle, LifecycleHandler, PortRef, SleepAction,

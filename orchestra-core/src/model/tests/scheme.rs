@@ -3,11 +3,12 @@
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use crate::model::object::{Rules, object};
+use crate::model::object::Rules;
 use crate::model::{
     AnyObjectExt, ConfigMap, Deployment, Extra, ManifestProblem, ObjectMeta, Resource, Scheme, TypeMeta,
     Unstructured,
 };
+use crate::object;
 
 #[test]
 fn kinds_are_found_by_every_name_that_kubectl_takes() {
