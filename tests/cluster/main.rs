@@ -2,36 +2,21 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod bad_input;
+mod common;
+mod grpc;
+mod interrupt;
+mod ports;
+
 use std::io::{Read, Write};
 use std::net::TcpListener;
-use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::path::Path;
 
+use common::{Dir, LIMIT, processes, until};
 use orchestra::BuildError;
 use orchestra::client::ClientError;
 use orchestra::model::{ContainerState, Event, PodPhase};
 use orchestra::prelude::*;
-
-/// How long anything here may take on a busy machine: less than the minute after which an agent lists what runs
-/// without a cause, so that nothing here passes by that net.
-const LIMIT: Duration = Duration::from_secs(50);
-
-/// A directory of this test's own, removed at its end.
-struct Dir(PathBuf);
-
-impl Dir {
-    fn new(name: &str) -> Self {
-        let dir = std::env::temp_dir().join(format!("orchestra-{name}-{}", std::process::id()));
-        std::fs::create_dir_all(&dir).unwrap();
-        Self(dir)
-    }
-}
-
-impl Drop for Dir {
-    fn drop(&mut self) {
-        let _gone = std::fs::remove_dir_all(&self.0);
-    }
-}
 
 /// No test of its own: what the pods of these tests run, with the text to answer in `ANSWER`.
 #[test]
@@ -62,17 +47,6 @@ fn node(dir: &Path, name: &str) -> NodeOptions {
     NodeOptions::new(name, runtime).data_dir(dir.join(name).join("volumes"))
 }
 
-async fn until<T: orchestra::model::Resource>(
-    client: &Client,
-    name: &str,
-    holds: impl FnMut(Option<&T>) -> bool + Send,
-) -> Option<std::sync::Arc<T>> {
-    match tokio::time::timeout(LIMIT, client.wait::<T>(name, holds)).await {
-        Ok(object) => object.unwrap(),
-        Err(_) => panic!("{name} is not as awaited after {LIMIT:?}: {:?}", client.find::<T>(name).await),
-    }
-}
-
 async fn text(cluster: &Cluster, service: &str) -> String {
     use http_body_util::BodyExt;
     let answer = cluster.service(service, 8080).get("/").await.unwrap();
@@ -99,19 +73,6 @@ async fn two_clusters_in_one_process_do_not_meet() {
     }
 }
 
-fn pid_of_sleep(dir: &Path) -> Vec<u32> {
-    // The runtime marks what it starts in the environment; the directory tells ours from others'.
-    let wanted = dir.to_string_lossy().into_owned();
-    let mine = |pid: &u32| {
-        let environ = std::fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
-        let command = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-        String::from_utf8_lossy(&environ).contains(&wanted) && command.starts_with(b"/bin/sleep")
-    };
-    let pids =
-        std::fs::read_dir("/proc").unwrap().filter_map(|e| e.unwrap().file_name().to_str()?.parse().ok());
-    pids.filter(mine).collect()
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn a_durable_cluster_comes_back_and_takes_up_what_still_runs() {
     let dir = Dir::new("durable");
@@ -120,10 +81,10 @@ async fn a_durable_cluster_comes_back_and_takes_up_what_still_runs() {
     first.apply(Deployment::new("sleeper").image("sleep:1").replicas(2)).await.unwrap();
     let ready = |d: Option<&Deployment>| d.is_some_and(|d| d.status.available_replicas == 2);
     until::<Deployment>(&first, "sleeper", ready).await;
-    let before = pid_of_sleep(&dir.0);
+    let before = processes(&dir.0, "/bin/sleep");
     assert_eq!(before.len(), 2);
     first.leave().await;
-    assert_eq!(pid_of_sleep(&dir.0), before, "they go on without a cluster");
+    assert_eq!(processes(&dir.0, "/bin/sleep"), before, "they go on without a cluster");
 
     let second = Cluster::builder().data_dir(&store).node(node(&dir.0, "node")).start().await.unwrap();
     second.ready().await;
@@ -131,13 +92,13 @@ async fn a_durable_cluster_comes_back_and_takes_up_what_still_runs() {
     assert_eq!(sleeper.spec.replicas, 2, "the object is there again");
     second.scale::<Deployment>("sleeper", 3).await.unwrap();
     until::<Deployment>(&second, "sleeper", |d| d.is_some_and(|d| d.status.available_replicas == 3)).await;
-    let after = pid_of_sleep(&dir.0);
+    let after = processes(&dir.0, "/bin/sleep");
     assert!(
         before.iter().all(|pid| after.contains(pid)),
         "taken up, not started anew: {before:?}, {after:?}"
     );
     second.stop().await;
-    assert!(pid_of_sleep(&dir.0).is_empty(), "stopping the cluster ends its pods");
+    assert!(processes(&dir.0, "/bin/sleep").is_empty(), "stopping the cluster ends its pods");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -174,7 +135,7 @@ async fn what_cannot_run_waits_and_says_why() {
     until::<Pod>(&cluster, "crashing", waits("CrashLoopBackOff")).await;
     // Nobody mounts the volume, and still nothing of the pod runs without it.
     until::<Pod>(&cluster, "elsewhere", waits("CreateContainerConfigError")).await;
-    assert!(pid_of_sleep(&dir.0).is_empty());
+    assert!(processes(&dir.0, "/bin/sleep").is_empty());
     let reported = async {
         loop {
             let events = cluster.list::<Event>(&ListOptions::default()).await.unwrap().items;
