@@ -5,17 +5,21 @@ fmt:
     cargo fmt --all --check
 
 lint:
-    cargo clippy --workspace --all-targets --locked -- -D warnings
+    cargo clippy --workspace --all-targets --all-features --locked -- -D warnings
 
 docs:
-    RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --locked
+    RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --all-features --locked
 
 test:
-    cargo test --workspace --locked
+    cargo test --workspace --all-features --locked
 
 # The tour of the mini-cluster, once.
 tour:
     cargo run --release --locked --example mini-cluster -- --once
+
+# The same on Docker.
+tour-docker:
+    cargo run --release --locked --features docker --example mini-cluster -- --runtime docker --once
 
 # The figures of docs/benchmarks.md.
 bench:

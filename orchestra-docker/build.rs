@@ -9,7 +9,7 @@ fn var(name: &str) -> String {
 }
 
 fn main() {
-    println!("cargo::rerun-if-changed=pause/pause.rs");
+    println!("cargo::rerun-if-changed=pause");
     println!("cargo::rerun-if-changed=build.rs");
     let out = PathBuf::from(var("OUT_DIR")).join("pause");
     let known = matches!(var("CARGO_CFG_TARGET_ARCH").as_str(), "x86_64" | "aarch64");

@@ -10,6 +10,7 @@
 //! | feature | default | what |
 //! |---|---|---|
 //! | `process` | yes | [`process`]: the runtime of plain processes |
+//! | `docker` | no | [`docker`]: the runtime on Docker Engine |
 //! | `net` | yes | [`net`]: service addresses, proxies, draining, in-process clients |
 //! | `dns` | yes | a DNS server for the names of services and pods |
 //! | `http-probes` | yes | probes and lifecycle hooks over TCP and HTTP |
@@ -24,6 +25,8 @@ pub use orchestra_core::{
     autoscale, balance, client, clock, controller, drain, engine, model, node, rng, rollout, runtime,
     scheduler, store,
 };
+#[cfg(feature = "docker")]
+pub use orchestra_docker as docker;
 #[cfg(feature = "net")]
 pub use orchestra_net as net;
 #[cfg(feature = "process")]
@@ -36,6 +39,8 @@ pub mod prelude {
         ConfigMap, Container, Deployment, HorizontalPodAutoscaler, Namespace, Node, Object as _, Pod,
         PodDisruptionBudget, Probe, Resource as _, Secret, Service,
     };
+    #[cfg(feature = "docker")]
+    pub use orchestra_docker::{DockerRuntime, ImageFiles};
     #[cfg(feature = "process")]
     pub use orchestra_process::{ProcessImage, ProcessRuntime};
 

@@ -6,15 +6,17 @@
 #![allow(clippy::print_stdout, reason = "a program that tells people what it does")]
 #![allow(clippy::disallowed_methods, reason = "the shop's services and the load are programs of their own")]
 
+mod engine;
 mod shop;
 mod tour;
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use anyhow::{Context, bail};
-use clap::{Parser, Subcommand, ValueEnum};
+use anyhow::Context;
+use clap::{Parser, Subcommand};
+use engine::{Choice, Engine};
 
 /// Three nodes, six services, steady load, and a tour of what a cluster does for them.
 #[derive(Parser)]
@@ -27,8 +29,8 @@ struct Args {
     #[arg(long, value_name = "FILE")]
     report: Option<PathBuf>,
     /// What runs the containers.
-    #[arg(long, value_enum, default_value_t = RuntimeChoice::Auto)]
-    runtime: RuntimeChoice,
+    #[arg(long, value_enum, default_value_t = Choice::Auto)]
+    runtime: Choice,
     /// Where the shop is served; a free port of this machine where not given.
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:0")]
     listen: SocketAddr,
@@ -36,21 +38,14 @@ struct Args {
     command: Option<Command>,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum RuntimeChoice {
-    /// Plain processes.
-    Process,
-    /// Docker Engine.
-    Docker,
-    /// What there is.
-    Auto,
-}
-
 #[derive(Subcommand)]
 enum Command {
     /// Run one service of the shop: what the cluster starts as a container.
     #[command(hide = true)]
     Shop { name: String },
+    /// Kill a process: how the tour kills one inside a container, where there is no other program.
+    #[command(hide = true)]
+    Kill { pid: i32 },
 }
 
 fn main() -> ExitCode {
@@ -66,28 +61,43 @@ fn main() -> ExitCode {
 }
 
 fn run(args: Args) -> anyhow::Result<bool> {
-    if let Some(Command::Shop { name }) = args.command {
-        // A service of the shop is one of many on this machine: one thread is enough for it.
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        return runtime.block_on(shop::run(&name)).map(|()| true);
-    }
-    if args.runtime == RuntimeChoice::Docker {
-        bail!("this build has no Docker runtime yet; use --runtime process");
+    match args.command {
+        Some(Command::Shop { name }) => {
+            // A service of the shop is one of many on this machine: one thread is enough for it.
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+            return runtime.block_on(shop::run(&name)).map(|()| true);
+        }
+        Some(Command::Kill { pid }) => {
+            let pid = rustix::process::Pid::from_raw(pid).context("no process has this number")?;
+            rustix::process::kill_process(pid, rustix::process::Signal::KILL)?;
+            return Ok(true);
+        }
+        None => {}
     }
     let runtime = tokio::runtime::Runtime::new()?;
     let dir = std::env::temp_dir().join(format!("mini-cluster-{}", std::process::id()));
     let held = runtime.block_on(async {
-        let cluster = tour::start(&dir).await.context("starting the cluster")?;
-        let result = tokio::select! {
-            biased;
-            interrupted = tokio::signal::ctrl_c() => interrupted.map(|()| None).map_err(anyhow::Error::from),
-            toured = tour::run(&cluster, args.listen, args.report.as_deref(), args.once) => toured.map(Some),
-        };
-        println!("stopping the cluster");
-        cluster.stop().await;
-        // Ctrl-C is how one leaves after the tour; in the middle of it, it is no success.
-        anyhow::Ok(result?.unwrap_or(!args.once))
+        let engine = Engine::open(args.runtime, &tour::NODES).await?;
+        let held = give(&engine, &args, &dir).await;
+        let closed = engine.close().await.context("removing what is left");
+        held.and_then(|held| closed.map(|()| held))
     });
-    std::fs::remove_dir_all(&dir).with_context(|| format!("removing {}", dir.display()))?;
+    if dir.exists() {
+        std::fs::remove_dir_all(&dir).with_context(|| format!("removing {}", dir.display()))?;
+    }
     held
+}
+
+/// Starts the cluster, gives the tour, and stops it.
+async fn give(engine: &Engine, args: &Args, dir: &Path) -> anyhow::Result<bool> {
+    let cluster = tour::start(engine, dir).await.context("starting the cluster")?;
+    let result = tokio::select! {
+        biased;
+        interrupted = tokio::signal::ctrl_c() => interrupted.map(|()| None).map_err(anyhow::Error::from),
+        toured = tour::run(&cluster, engine, args.listen, args.report.as_deref(), args.once) => toured.map(Some),
+    };
+    println!("stopping the cluster");
+    cluster.stop().await;
+    // Ctrl-C is how one leaves after the tour; in the middle of it, it is no success.
+    Ok(result?.unwrap_or(!args.once))
 }

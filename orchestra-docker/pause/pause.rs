@@ -1,18 +1,23 @@
 //! The first process of every sandbox: it holds the pod's namespaces, reaps what is left to it, and ends when asked.
 //!
 //! `pause kill <pid> <container>` kills the process group of an exec, if it still belongs to that container: run in a
-//! helper container that sees the host's processes. Without libc, so that its image is this one file.
+//! helper container that sees the host's processes. `pause route add|del <a> <b>` makes the host answer for the network
+//! a.b.0.0/16, or ends that: run in one that has the host's network. Without libc, so that its image is this one file.
 #![no_std]
 #![no_main]
 #![no_builtins]
 
 use core::arch::{asm, global_asm};
 
+mod route;
+
 #[cfg(target_arch = "x86_64")]
 mod number {
     pub const READ: usize = 0;
+    pub const WRITE: usize = 1;
     pub const RT_SIGACTION: usize = 13;
     pub const RT_SIGPROCMASK: usize = 14;
+    pub const SOCKET: usize = 41;
     pub const KILL: usize = 62;
     pub const RT_SIGTIMEDWAIT: usize = 128;
     pub const EXIT_GROUP: usize = 231;
@@ -22,10 +27,12 @@ mod number {
 #[cfg(target_arch = "aarch64")]
 mod number {
     pub const READ: usize = 63;
+    pub const WRITE: usize = 64;
     pub const RT_SIGACTION: usize = 134;
     pub const RT_SIGPROCMASK: usize = 135;
     pub const KILL: usize = 129;
     pub const RT_SIGTIMEDWAIT: usize = 137;
+    pub const SOCKET: usize = 198;
     pub const EXIT_GROUP: usize = 94;
     pub const OPENAT: usize = 56;
 }
@@ -117,6 +124,26 @@ unsafe fn contains(text: *const u8, length: usize, word: *const u8) -> bool {
     false
 }
 
+/// The number below 256 that a string is; what is none ends the program.
+///
+/// # Safety
+/// It is a string that ends with zero.
+unsafe fn octet(text: *const u8) -> u8 {
+    let (mut value, mut index) = (0_usize, 0);
+    // SAFETY: stops at the end of the string.
+    while let digit @ b'0'..=b'9' = unsafe { byte(text, index) } {
+        value = value * 10 + usize::from(digit - b'0');
+        index += 1;
+        if value > 255 {
+            exit(2);
+        }
+    }
+    if index == 0 {
+        exit(2);
+    }
+    value as u8
+}
+
 /// Kills the process group `pid` if its leader is in the cgroup of `container`.
 ///
 /// # Safety
@@ -190,8 +217,12 @@ unsafe extern "C" fn memset(to: *mut u8, value: i32, length: usize) -> *mut u8 {
 unsafe extern "C" fn pause_main(stack: *const usize) -> ! {
     // SAFETY: as many pointers follow as the number says.
     unsafe {
-        if *stack == 4 {
-            kill(*stack.add(3) as *const u8, *stack.add(4) as *const u8);
+        let word = |index: usize| *stack.add(index + 1) as *const u8;
+        match *stack {
+            4 => kill(word(2), word(3)),
+            // `add` or `del`.
+            5 => route::route(byte(word(2), 0) == b'a', [octet(word(3)), octet(word(4))]),
+            _ => {}
         }
     }
     pause()

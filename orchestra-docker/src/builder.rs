@@ -10,7 +10,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::core::{Core, Locks};
 use crate::runtime::DockerRuntime;
-use crate::{error, exec, message, pause};
+use crate::{error, helper, message, pause, services};
 
 /// Configures a [`DockerRuntime`].
 #[derive(Clone, Debug)]
@@ -21,6 +21,7 @@ pub struct DockerRuntimeBuilder {
     network: String,
     host_address: IpAddr,
     state_dir: Option<PathBuf>,
+    service_network: Option<Ipv4Addr>,
 }
 
 impl DockerRuntimeBuilder {
@@ -31,6 +32,7 @@ impl DockerRuntimeBuilder {
             network: "bridge".to_owned(),
             host_address: Ipv4Addr::LOCALHOST.into(),
             state_dir: None,
+            service_network: None,
         }
     }
 
@@ -60,11 +62,21 @@ impl DockerRuntimeBuilder {
         self
     }
 
+    /// Lets pods reach services whose addresses are of the /16 that this address is in, by who listens for them in the
+    /// network of the engine's host: it is made to answer for that network, by a route that stays until
+    /// [`DockerRuntime::close_service_network`] or the host's next start. The network must be used for nothing else.
+    /// Services have their addresses from there where the cluster's data plane is told the same.
+    pub fn service_network(mut self, network: Ipv4Addr) -> Self {
+        self.service_network = Some(network);
+        self
+    }
+
     /// Connects, settles on an API version, and makes the sandboxes' image where it is not there.
     ///
     /// # Errors
     /// [`RuntimeError::Unavailable`] where no engine answers, [`RuntimeError::Unsupported`] where it is of another
-    /// architecture or too old.
+    /// architecture or too old, [`RuntimeError::InUse`] where a network of the engine has addresses of the service
+    /// network.
     pub async fn connect(self) -> Result<DockerRuntime, RuntimeError> {
         const SUBJECT: &str = "the engine";
         if self.cluster.is_empty() {
@@ -86,11 +98,15 @@ impl DockerRuntimeBuilder {
             network: self.network,
             host_address: self.host_address,
             state_dir,
+            service_network: self.service_network,
             pause_image,
             tasks: TaskTracker::new(),
             locks: Locks::default(),
         };
-        exec::remove_helpers(&core).await?;
+        helper::remove_left(&core).await?;
+        if let Some(network) = core.service_network {
+            services::open(&core, network).await?;
+        }
         Ok(DockerRuntime::new(Arc::new(core)))
     }
 }

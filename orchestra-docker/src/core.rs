@@ -1,7 +1,7 @@
 //! What all parts of the runtime share: the connection, the cluster, and how containers are looked up.
 
 use std::collections::{BTreeMap, HashMap};
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
@@ -36,6 +36,7 @@ pub(crate) struct Core {
     pub(crate) network: String,
     pub(crate) host_address: IpAddr,
     pub(crate) state_dir: Option<PathBuf>,
+    pub(crate) service_network: Option<Ipv4Addr>,
     pub(crate) pause_image: String,
     pub(crate) tasks: TaskTracker,
     pub(crate) locks: Locks,

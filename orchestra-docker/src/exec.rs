@@ -6,10 +6,8 @@ use std::time::Duration;
 
 use bollard::container::LogOutput;
 use bollard::exec::{StartExecOptions, StartExecResults};
-use bollard::models::{ContainerCreateBody, ExecConfig, HostConfig};
-use bollard::query_parameters::{
-    CreateContainerOptions, ResizeExecOptionsBuilder, StartContainerOptions, WaitContainerOptions,
-};
+use bollard::models::{ExecConfig, HostConfig};
+use bollard::query_parameters::ResizeExecOptionsBuilder;
 use bytes::Bytes;
 use futures_util::StreamExt;
 use futures_util::stream::BoxStream;
@@ -20,7 +18,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use crate::core::Core;
-use crate::{container, error, labels};
+use crate::{container, error, helper};
 
 /// Pieces in flight each way, before the program or the reader has to wait.
 const QUEUE: usize = 64;
@@ -208,55 +206,14 @@ impl Running {
             }
         };
         let (Some(true), Some(pid @ 2..)) = (exec.running, exec.pid) else { return };
-        if let Err(error) = self.run_helper(pid).await {
+        let words = ["kill".to_owned(), pid.to_string(), self.docker_id.clone()];
+        let sees_the_host = HostConfig {
+            pid_mode: Some("host".to_owned()),
+            cap_add: Some(vec!["KILL".to_owned()]),
+            ..HostConfig::default()
+        };
+        if let Err(error) = helper::run(&self.core, &self.container, words.into(), sees_the_host).await {
             tracing::warn!(container = self.container, pid, %error, "a program whose session was dropped runs on");
         }
     }
-
-    async fn run_helper(&self, pid: i64) -> Result<(), RuntimeError> {
-        let (docker, subject) = (&self.core.docker, self.container.as_str());
-        let host = HostConfig {
-            pid_mode: Some("host".to_owned()),
-            network_mode: Some("none".to_owned()),
-            cap_drop: Some(vec!["ALL".to_owned()]),
-            cap_add: Some(vec!["KILL".to_owned()]),
-            readonly_rootfs: Some(true),
-            ..HostConfig::default()
-        };
-        let body = ContainerCreateBody {
-            image: Some(self.core.pause_image.clone()),
-            entrypoint: Some(vec!["/pause".to_owned()]),
-            cmd: Some(vec!["kill".to_owned(), pid.to_string(), self.docker_id.clone()]),
-            labels: Some(labels::of_helper(&self.core.cluster)),
-            host_config: Some(host),
-            ..ContainerCreateBody::default()
-        };
-        let failed = |error| error::effect(subject, "kill a program in it", error);
-        let id = docker.create_container(None::<CreateContainerOptions>, body).await.map_err(failed)?.id;
-        let ran = async {
-            docker.start_container(&id, None::<StartContainerOptions>).await.map_err(failed)?;
-            let mut ends = std::pin::pin!(docker.wait_container(&id, None::<WaitContainerOptions>));
-            match ends.next().await {
-                Some(Err(bollard::errors::Error::DockerContainerWaitError { code, .. })) => {
-                    tracing::debug!(container = subject, code, "the program had ended");
-                    Ok(())
-                }
-                Some(Err(error)) => Err(failed(error)),
-                _ => Ok(()),
-            }
-        };
-        let ran = ran.await;
-        self.core.remove(&id, subject, true).await?;
-        ran
-    }
-}
-
-/// Removes the helpers that an earlier process left.
-pub(crate) async fn remove_helpers(core: &Core) -> Result<(), RuntimeError> {
-    for helper in core.summaries(&[(labels::ROLE, labels::ROLE_HELPER)], true).await? {
-        if let Some(id) = helper.id {
-            core.remove(&id, "a helper", true).await?;
-        }
-    }
-    Ok(())
 }

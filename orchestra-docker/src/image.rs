@@ -1,8 +1,4 @@
-//! Images: looking at them, fetching them, and making them from files.
-
-use std::fmt;
-use std::io;
-use std::path::Path;
+//! Images: looking at them, fetching them, and making them of files.
 
 use bollard::Docker;
 use bollard::auth::DockerCredentials;
@@ -13,72 +9,7 @@ use futures_util::TryStreamExt;
 use orchestra_core::runtime::{ImageInfo, ImageSpec, RegistryAuth, RuntimeError};
 
 use crate::error;
-
-/// The files of an image: an archive in memory, from which [`DockerRuntime::import_image`] makes one.
-///
-/// [`DockerRuntime::import_image`]: crate::DockerRuntime::import_image
-pub struct ImageFiles(tar::Builder<Vec<u8>>);
-
-impl fmt::Debug for ImageFiles {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ImageFiles").field("bytes", &self.0.get_ref().len()).finish()
-    }
-}
-
-impl Default for ImageFiles {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
-impl ImageFiles {
-    /// No files.
-    #[must_use]
-    pub fn new() -> Self {
-        let mut archive = tar::Builder::new(Vec::new());
-        archive.follow_symlinks(false);
-        Self(archive)
-    }
-
-    /// Adds a file of root's with this content, at a path relative to the image's root. `mode` is that of `chmod`.
-    ///
-    /// # Errors
-    /// Where the path is absolute, or leads out of the image.
-    pub fn file(&mut self, path: impl AsRef<Path>, mode: u32, content: &[u8]) -> Result<(), RuntimeError> {
-        let mut header = tar::Header::new_gnu();
-        header.set_size(content.len() as u64);
-        header.set_mode(mode);
-        added(path.as_ref(), self.0.append_data(&mut header, path.as_ref(), content))
-    }
-
-    /// Adds a symbolic link to `target`.
-    ///
-    /// # Errors
-    /// Where the path is absolute, or leads out of the image.
-    pub fn link(&mut self, path: impl AsRef<Path>, target: impl AsRef<Path>) -> Result<(), RuntimeError> {
-        let mut header = tar::Header::new_gnu();
-        header.set_entry_type(tar::EntryType::Symlink);
-        header.set_size(0);
-        added(path.as_ref(), self.0.append_link(&mut header, path.as_ref(), target.as_ref()))
-    }
-
-    /// Adds everything in a directory of this host at the image's root; links stay links.
-    ///
-    /// # Errors
-    /// Where it can't be read.
-    pub fn directory(&mut self, dir: impl AsRef<Path>) -> Result<(), RuntimeError> {
-        added(dir.as_ref(), self.0.append_dir_all("", dir.as_ref()))
-    }
-}
-
-fn added(path: &Path, result: io::Result<()>) -> Result<(), RuntimeError> {
-    result.map_err(|error| RuntimeError::Failed {
-        subject: path.display().to_string(),
-        operation: "add it to an image",
-        transient: false,
-        source: Box::new(error),
-    })
-}
+use crate::files::ImageFiles;
 
 /// Repository and tag of a name: `latest` where it has none.
 fn split(name: &str) -> (&str, &str) {
@@ -89,16 +20,11 @@ fn split(name: &str) -> (&str, &str) {
 }
 
 /// Makes an image of these files, or replaces the one of that name.
-pub(crate) async fn import(docker: &Docker, name: &str, files: ImageFiles) -> Result<(), RuntimeError> {
-    let archive = files.0.into_inner().map_err(|error| RuntimeError::Failed {
-        subject: name.to_owned(),
-        operation: "pack its files",
-        transient: false,
-        source: Box::new(error),
-    })?;
+pub(crate) async fn import(docker: &Docker, name: &str, files: &ImageFiles) -> Result<(), RuntimeError> {
     let (repository, tag) = split(name);
-    let options = CreateImageOptionsBuilder::default().from_src("-").repo(repository).tag(tag).build();
-    let archive = bollard::body_full(Bytes::from(archive));
+    let options = CreateImageOptionsBuilder::default().from_src("-").repo(repository).tag(tag);
+    let options = options.changes(files.instructions()).build();
+    let archive = bollard::body_full(Bytes::from(files.archive()));
     let done = docker.create_image(Some(options), Some(archive), None).try_for_each(|_| async { Ok(()) });
     done.await
         .map_err(|error| invalid(name, &error).unwrap_or_else(|| error::effect(name, "import it", error)))
@@ -209,12 +135,5 @@ mod tests {
         ] {
             assert_eq!(split(name), parts);
         }
-    }
-
-    #[test]
-    fn files_stay_inside_their_image() {
-        let mut files = ImageFiles::new();
-        assert!(files.file("../etc/passwd", 0o644, b"").is_err());
-        files.file("etc/passwd", 0o644, b"").unwrap();
     }
 }

@@ -15,6 +15,10 @@
 //! # }
 //! ```
 //!
+//! Images come from a registry, or are made of files of this program's choice ([`ImageFiles`]), the program itself among
+//! them. Services that listen on this host are reached from pods on a network of
+//! [their own](DockerRuntimeBuilder::service_network).
+//!
 //! The engine is the one of `DOCKER_HOST`, or of `/var/run/docker.sock`. It needs API 1.41 (Docker 20.10) or later,
 //! and the architecture of this program, for which the sandboxes' program was compiled.
 
@@ -24,17 +28,21 @@ mod core;
 mod error;
 mod events;
 mod exec;
+mod files;
+mod helper;
 mod image;
 mod labels;
 mod logs;
 mod message;
 mod pause;
+mod program;
 mod runtime;
 mod sandbox;
+mod services;
 mod spec;
 mod stats;
 mod status;
 
 pub use builder::DockerRuntimeBuilder;
-pub use image::ImageFiles;
+pub use files::ImageFiles;
 pub use runtime::DockerRuntime;

@@ -4,7 +4,8 @@ use bollard::Docker;
 use orchestra_core::runtime::RuntimeError;
 
 use crate::error;
-use crate::image::{self, ImageFiles};
+use crate::files::ImageFiles;
+use crate::image;
 
 /// Compiled by the build script for this target; empty where it can't be.
 const PROGRAM: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/pause"));
@@ -28,7 +29,7 @@ pub(crate) async fn ensure(docker: &Docker) -> Result<String, RuntimeError> {
     if image::inspect(docker, &name).await?.is_none() {
         let mut files = ImageFiles::new();
         files.file("pause", 0o755, PROGRAM)?;
-        image::import(docker, &name, files).await?;
+        image::import(docker, &name, &files).await?;
     }
     Ok(name)
 }

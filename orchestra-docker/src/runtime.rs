@@ -14,13 +14,14 @@ use orchestra_core::runtime::{
 
 use crate::builder::DockerRuntimeBuilder;
 use crate::core::Core;
-use crate::image::ImageFiles;
-use crate::{container, error, events, exec, image, logs, sandbox, stats};
+use crate::files::ImageFiles;
+use crate::{container, error, events, exec, image, logs, sandbox, services, stats};
 
 /// Runs pods on Docker Engine.
 ///
-/// See the [crate's documentation](crate) for what a pod is there. Share it as `Arc<dyn Runtime>`. Dropping it leaves
-/// the containers running, for the next value with the same cluster id.
+/// See the [crate's documentation](crate) for what a pod is there. Clones share one
+/// connection. Dropping it leaves the containers running, for the next value with the same cluster id.
+#[derive(Clone)]
 pub struct DockerRuntime {
     core: Arc<Core>,
 }
@@ -36,13 +37,24 @@ impl DockerRuntime {
         Self { core }
     }
 
-    /// Makes an image of files, without a registry; replaces the one of that name. It has no command of its own: a
-    /// container of it names its program.
+    /// Makes an image of files, without a registry; replaces the one of that name.
     ///
     /// # Errors
     /// [`RuntimeError::InvalidImage`] where the name is none, or what the engine says.
-    pub async fn import_image(&self, name: &str, files: ImageFiles) -> Result<(), RuntimeError> {
+    pub async fn import_image(&self, name: &str, files: &ImageFiles) -> Result<(), RuntimeError> {
         image::import(&self.core.docker, name, files).await
+    }
+
+    /// Takes back the route of the [service network](DockerRuntimeBuilder::service_network), for all clusters of the
+    /// engine's host.
+    ///
+    /// # Errors
+    /// What the engine says. Without a service network nothing is done.
+    pub async fn close_service_network(&self) -> Result<(), RuntimeError> {
+        match self.core.service_network {
+            Some(network) => services::close(&self.core, network).await,
+            None => Ok(()),
+        }
     }
 }
 

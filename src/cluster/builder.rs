@@ -52,6 +52,15 @@ enum StoreChoice {
     Dir(PathBuf),
 }
 
+impl StoreChoice {
+    async fn open(self, scheme: &Scheme) -> Result<Arc<dyn Store>, StoreError> {
+        match self {
+            Self::Given(store) => Ok(store),
+            Self::Dir(dir) => open(dir, scheme).await,
+        }
+    }
+}
+
 impl fmt::Debug for ClusterBuilder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ClusterBuilder").field("nodes", &self.nodes).finish_non_exhaustive()
@@ -235,15 +244,14 @@ impl ClusterBuilder {
     pub async fn start(self) -> Result<Cluster, BuildError> {
         self.check()?;
         let scheme = Arc::new(self.scheme);
-        let store: Arc<dyn Store> = match self.store {
-            StoreChoice::Given(store) => store,
-            StoreChoice::Dir(dir) => open(dir, &scheme).await?,
-        };
+        let store = self.store.open(&scheme).await?;
         let (base, control) = (Tasks::new(), Tasks::new());
         let gates = Gates::new();
         let mut admission = self.admission;
         #[cfg(feature = "net")]
-        let addresses = Arc::new(orchestra_net::ClusterIps::new(self.rng.next()));
+        let addresses = orchestra_net::ClusterIps::new(self.rng.next());
+        #[cfg(feature = "net")]
+        let addresses = Arc::new(addresses.with_network(self.data_plane.service_network));
         #[cfg(feature = "net")]
         if self.data_plane.listen {
             admission.push(Arc::<orchestra_net::ClusterIps>::clone(&addresses));
@@ -263,9 +271,9 @@ impl ClusterBuilder {
             self.data_plane,
             &base,
         );
-        let metrics: Arc<MetricsBoard> = Arc::new(self.metrics.clone());
         let options = AutoscalerOptions::default().with_period(self.autoscale_every);
-        let scaling = Scaling { autoscaler: self.autoscaler, metrics, options };
+        let scaling =
+            Scaling { autoscaler: self.autoscaler, metrics: Arc::new(self.metrics.clone()), options };
         let options = ControlPlaneOptions {
             schedulers: self.schedulers,
             rollouts: self.rollouts,

@@ -10,20 +10,16 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Context;
 use orchestra::autoscale::HorizontalAutoscaler;
 use orchestra::prelude::*;
 use tokio::time::Instant;
 
-use crate::shop;
+use crate::engine::Engine;
 use load::{Counts, Load};
 use report::{Phase, Progress};
 
 /// The shop's manifests.
 const MANIFESTS: &str = include_str!("../shop.yaml");
-
-/// The versions there are; `broken` exits at once.
-const VERSIONS: [&str; 3] = ["1", "2", "broken"];
 
 /// The cluster's nodes.
 pub(crate) const NODES: [&str; 3] = ["node-1", "node-2", "node-3"];
@@ -37,21 +33,12 @@ const AUTOSCALE_EVERY: Duration = Duration::from_secs(1);
 /// A phase that takes longer than this has failed.
 const PHASE_LIMIT: Duration = Duration::from_secs(120);
 
-/// Starts a cluster of three nodes that run plain processes: this program, as one of the shop's services. What they leave behind is in `dir`.
-pub(crate) async fn start(dir: &Path) -> anyhow::Result<Cluster> {
-    let program = std::env::current_exe().context("finding this program's own file")?;
-    let mut builder =
-        Cluster::builder().node_grace(NODE_GRACE).autoscaler(HorizontalAutoscaler, AUTOSCALE_EVERY);
+/// Starts a cluster of three nodes. What they leave behind is in `dir`.
+pub(crate) async fn start(engine: &Engine, dir: &Path) -> anyhow::Result<Cluster> {
+    let builder = Cluster::builder().node_grace(NODE_GRACE).autoscaler(HorizontalAutoscaler, AUTOSCALE_EVERY);
+    let mut builder = engine.configure(builder);
     for name in NODES {
-        let mut runtime = ProcessRuntime::builder(dir.join(name).join("runtime"));
-        for service in shop::NAMES {
-            for version in VERSIONS {
-                let image = ProcessImage::new(&program).args(["shop", service]).env("VERSION", version);
-                runtime = runtime.image(format!("shop/{service}:{version}"), image);
-            }
-        }
-        let runtime = runtime.build().with_context(|| format!("preparing {name}"))?;
-        builder = builder.node(NodeOptions::new(name, runtime).data_dir(dir.join(name).join("volumes")));
+        builder = engine.node(builder, name, dir)?;
     }
     Ok(builder.start().await?)
 }
@@ -59,6 +46,8 @@ pub(crate) async fn start(dir: &Path) -> anyhow::Result<Cluster> {
 /// The cluster as the phases see it.
 pub(crate) struct Tour<'c> {
     pub cluster: &'c Cluster,
+    /// What runs its containers.
+    pub engine: &'c Engine,
     /// The client of the namespace `shop`.
     pub shop: Client,
     /// Where the shop is served.
@@ -68,12 +57,13 @@ pub(crate) struct Tour<'c> {
 /// Gives the tour. Returns whether every phase held. Stays until it is dropped, unless `once`.
 pub(crate) async fn run(
     cluster: &Cluster,
+    engine: &Engine,
     listen: SocketAddr,
     report: Option<&Path>,
     once: bool,
 ) -> anyhow::Result<bool> {
     let proxy = cluster.serve_http(listen, "shop", "frontend", 8080).await?;
-    let tour = Tour { cluster, shop: cluster.namespace("shop"), page: proxy.address() };
+    let tour = Tour { cluster, engine, shop: cluster.namespace("shop"), page: proxy.address() };
     println!("the shop will be at http://{}/", tour.page);
     // The load begins before there is a shop: its first requests wait for the first pods.
     let load = Load::start(tour.page);

@@ -78,7 +78,8 @@ fn is_settled(d: &Deployment) -> bool {
 }
 
 async fn deploy(tour: &Tour<'_>, progress: &mut Progress) -> anyhow::Result<String> {
-    let applied = tour.cluster.apply_yaml(super::MANIFESTS).await?;
+    let images = format!("image: {}/", tour.engine.repository());
+    let applied = tour.cluster.apply_yaml(&super::MANIFESTS.replace("image: shop/", &images)).await?;
     progress.say(format!("{} objects applied", applied.len()));
     for name in shop::NAMES {
         until(&tour.shop, name, progress, is_settled).await?;
@@ -99,16 +100,17 @@ async fn heal(tour: &Tour<'_>, progress: &mut Progress) -> anyhow::Result<String
     let (name, pod) = all.first_key_value().context("there are no pods")?;
     let pid = pid_of(pod).await?;
     progress.say(format!("kill -9 {pid}, the process of {name}"));
-    let killed = Instant::now();
-    let status = tokio::process::Command::new("kill").args(["-9", &pid.to_string()]).status().await?;
-    ensure!(status.success(), "kill: {status}");
     let restarted = |pod: Option<&Pod>| {
         pod.is_some_and(|pod| {
             pod.is_ready() && pod.status.container_statuses.iter().any(|c| c.restart_count > 0)
         })
     };
-    tour.shop.wait::<Pod>(name, restarted).await?;
-    let took = killed.elapsed();
+    let killed = Instant::now();
+    let healed = async {
+        tour.shop.wait::<Pod>(name, restarted).await?;
+        Ok(killed.elapsed())
+    };
+    let ((), took) = tokio::try_join!(tour.engine.kill(pod, pid), healed)?;
     until(&tour.shop, STAR, progress, is_settled).await?;
     Ok(format!("{name} was ready again {} ms after the kill", took.as_millis()))
 }
@@ -134,8 +136,12 @@ async fn scale_down(tour: &Tour<'_>, progress: &mut Progress) -> anyhow::Result<
     scale(tour, progress, 2).await
 }
 
+fn image(tour: &Tour<'_>, version: &str) -> String {
+    format!("{}/{STAR}:{version}", tour.engine.repository())
+}
+
 async fn set_version(tour: &Tour<'_>, version: &str) -> anyhow::Result<()> {
-    let image = format!("shop/{STAR}:{version}");
+    let image = image(tour, version);
     tour.shop
         .modify::<Deployment>(STAR, |d| {
             if let Some(container) = d.spec.template.spec_mut().containers.first_mut() {
@@ -166,7 +172,7 @@ async fn rollout(tour: &Tour<'_>, progress: &mut Progress) -> anyhow::Result<Str
 }
 
 async fn bad_rollout(tour: &Tour<'_>, progress: &mut Progress) -> anyhow::Result<String> {
-    let good = format!("shop/{STAR}:2");
+    let good = image(tour, "2");
     let asked = |d: &mut Deployment| {
         d.metadata.annotations.insert("orchestra.dev/rollback-on-failure".into(), "true".into());
     };

@@ -6,19 +6,23 @@
     reason = "each test uses its part of these helpers, which are tests themselves"
 )]
 
+use std::panic::{AssertUnwindSafe, resume_unwind};
 use std::path::{Path, PathBuf};
 
+use futures_util::FutureExt;
 use orchestra_core::runtime::{Runtime as _, RuntimeError};
 use orchestra_docker::{DockerRuntime, ImageFiles};
 
 /// The programs that test scripts run.
-const APPLETS: [&str; 8] = ["sh", "sleep", "cat", "httpd", "mkdir", "printf", "id", "kill"];
+const APPLETS: [&str; 9] = ["sh", "sleep", "cat", "httpd", "mkdir", "printf", "id", "kill", "nc"];
 
 /// An engine that answers, with an image for tests.
 pub(crate) struct Host {
+    /// Begins the names of all that a test makes.
+    pub(crate) name: String,
     pub(crate) image: String,
     pub(crate) state: PathBuf,
-    runtime: DockerRuntime,
+    pub(crate) runtime: DockerRuntime,
 }
 
 /// Says why nothing is tested; fails where tests on Docker are required.
@@ -45,6 +49,34 @@ fn files(busybox: &Path) -> ImageFiles {
 }
 
 impl Host {
+    /// The files of the image with a shell.
+    pub(crate) fn files(&self) -> ImageFiles {
+        files(&busybox().unwrap())
+    }
+
+    /// Runs a test, and removes what it made, also where it panics.
+    pub(crate) async fn scope(self, test: impl AsyncFnOnce(&Self)) {
+        let ended = AssertUnwindSafe(test(&self)).catch_unwind().await;
+        self.remove_sandboxes().await;
+        for image in self.runtime.images().await.unwrap() {
+            // The test's own have longer names than the host's.
+            for name in image.names.iter().filter(|image| image.name.starts_with(&format!("{}-", self.name)))
+            {
+                self.runtime.remove_image(name).await.unwrap();
+            }
+        }
+        self.close().await;
+        if let Err(panic) = ended {
+            resume_unwind(panic);
+        }
+    }
+
+    pub(crate) async fn remove_sandboxes(&self) {
+        for sandbox in self.runtime.list().await.unwrap() {
+            self.runtime.remove_sandbox(&sandbox.id).await.unwrap();
+        }
+    }
+
     /// Connects, and makes the image; `None` where there is no engine.
     pub(crate) async fn open(test: &str) -> Option<Self> {
         let name = format!("orchestra-test-{test}-{}", std::process::id());
@@ -57,9 +89,9 @@ impl Host {
             return skip("there is no static busybox on this host: install Debian's busybox-static");
         };
         let image = format!("{name}:1");
-        runtime.import_image(&image, files(&busybox)).await.unwrap();
-        let state = std::env::temp_dir().join(name);
-        Some(Self { image, state, runtime })
+        runtime.import_image(&image, &files(&busybox)).await.unwrap();
+        let state = std::env::temp_dir().join(&name);
+        Some(Self { name, image, state, runtime })
     }
 
     pub(crate) async fn close(self) {

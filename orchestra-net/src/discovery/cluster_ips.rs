@@ -1,4 +1,4 @@
-//! Addresses for services, out of 127.0.0.0/16.
+//! Addresses for services, out of 127.0.0.0/16 or another network.
 
 use std::any::Any;
 use std::collections::BTreeMap;
@@ -11,8 +11,12 @@ use orchestra_core::model::{KindInfo, Object, Resource, Service, ServiceSpec, Se
 /// Addresses in a block: a /24, so that most clusters need one.
 const BLOCK: u32 = 256;
 
+/// Where services have their addresses unless said otherwise.
+const LOOPBACK: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 0);
+
 /// Blocks are 127.0.64.0/24 to 127.0.255.0/24: below are name servers and what people use by hand, and pods on
-/// the process runtime begin at 127.1.0.0. 192 blocks hold 48,000 services, more than one process proxies.
+/// the process runtime begin at 127.1.0.0. 192 blocks hold 48,000 services, more than one process proxies. Other
+/// networks have the same blocks.
 const BLOCKS: std::ops::Range<u32> = 64..256;
 
 /// Gives each Service that wants one an address of its own when it is created: an [`Admission`].
@@ -20,8 +24,13 @@ const BLOCKS: std::ops::Range<u32> = 64..256;
 /// The addresses are of the loopback interface, where Linux lets anybody listen on each; so they lead to
 /// services from every process of this host. Two clusters on one host don't get the same: on Linux each block of
 /// addresses is claimed by an abstract socket, which the kernel frees when its holder dies.
+///
+/// What has no part in this host's loopback interface, as containers do, does not reach them there: see
+/// [`with_network`](Self::with_network).
 #[derive(Debug)]
 pub struct ClusterIps {
+    /// The first address of the network.
+    network: u32,
     first: u32,
     state: Mutex<State>,
 }
@@ -49,7 +58,47 @@ impl ClusterIps {
     pub fn new(seed: u64) -> Self {
         let count = u64::from(BLOCKS.end - BLOCKS.start);
         let first = BLOCKS.start + u32::try_from(seed % count).unwrap_or(0);
-        Self { first, state: Mutex::default() }
+        Self { network: LOOPBACK.into(), first, state: Mutex::default() }
+    }
+
+    /// Gives addresses out of the /16 that `network` is in, instead of 127.0.0.0/16. The host must have them: a
+    /// container runtime, or `ip route add local NETWORK/16 dev lo`, makes it so.
+    #[must_use]
+    pub fn with_network(self, network: Ipv4Addr) -> Self {
+        Self { network: u32::from(network) & 0xffff_0000, ..self }
+    }
+
+    fn base(&self, block: u32) -> u32 {
+        self.network | (block * BLOCK)
+    }
+
+    fn block_of(&self, address: Ipv4Addr) -> Option<u32> {
+        let address = u32::from(address);
+        let block = (address & 0xffff) / BLOCK;
+        (address & 0xffff_0000 == self.network && BLOCKS.contains(&block)).then_some(block)
+    }
+
+    fn claim(&self, block: u32) -> Option<Claim> {
+        Claim::take(Ipv4Addr::from(self.base(block)))
+    }
+
+    /// The first free address after the last one given, going round.
+    fn free(&self, state: &State) -> Option<Ipv4Addr> {
+        let all =
+            || state.blocks.keys().flat_map(|block| self.base(*block) + 1..self.base(*block) + BLOCK - 1);
+        let ahead = all().filter(|address| *address > state.cursor);
+        let behind = all().filter(|address| *address <= state.cursor);
+        ahead.chain(behind).map(Ipv4Addr::from).find(|address| !state.given.contains_key(address))
+    }
+
+    /// Claims one more block.
+    fn grow(&self, state: &mut State) -> Option<()> {
+        let candidates = (self.first..BLOCKS.end).chain(BLOCKS.start..self.first);
+        let (block, claim) = candidates
+            .filter(|block| !state.blocks.contains_key(block))
+            .find_map(|block| Some((block, self.claim(block)?)))?;
+        state.blocks.insert(block, claim);
+        Some(())
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -60,9 +109,9 @@ impl ClusterIps {
     pub fn adopt(&self, service: &Service) {
         let Ok(address) = service.spec.cluster_ip.parse::<Ipv4Addr>() else { return };
         let mut state = self.lock();
-        if let Some(block) = block_of(address)
+        if let Some(block) = self.block_of(address)
             && !state.blocks.contains_key(&block)
-            && let Some(claim) = Claim::take(block)
+            && let Some(claim) = self.claim(block)
         {
             state.blocks.insert(block, claim);
         }
@@ -86,17 +135,20 @@ impl ClusterIps {
         if let Some((address, _)) = state.given.iter().find(|(_, other)| **other == owner) {
             return Ok(*address);
         }
-        let address = state.free().or_else(|| {
-            state.claim(self.first)?;
-            state.free()
+        let address = self.free(&state).or_else(|| {
+            self.grow(&mut state)?;
+            self.free(&state)
         });
         let address = address.or_else(|| {
             // Creations that failed have left some behind.
             state.given.retain(|_, owner| owner.uid.is_some());
-            state.free()
+            self.free(&state)
         });
-        let address =
-            address.ok_or("no address of 127.0.64.0 to 127.0.255.255 is free for spec.clusterIP")?;
+        let address = address.ok_or_else(|| {
+            let (from, to) = (self.base(BLOCKS.start), self.base(BLOCKS.end - 1) + BLOCK - 1);
+            let (from, to) = (Ipv4Addr::from(from), Ipv4Addr::from(to));
+            format!("no address of {from} to {to} is free for spec.clusterIP")
+        })?;
         state.cursor = address.into();
         state.given.insert(address, owner);
         Ok(address)
@@ -124,25 +176,6 @@ impl Owner {
     fn of(service: &Service) -> Self {
         let meta = &service.metadata;
         Self { namespace: meta.namespace.clone(), name: meta.name.clone(), uid: None }
-    }
-}
-
-impl State {
-    /// The first free address after the last one given, going round.
-    fn free(&self) -> Option<Ipv4Addr> {
-        let all = || self.blocks.keys().flat_map(|block| base(*block) + 1..base(*block) + BLOCK - 1);
-        let ahead = all().filter(|address| *address > self.cursor);
-        let behind = all().filter(|address| *address <= self.cursor);
-        ahead.chain(behind).map(Ipv4Addr::from).find(|address| !self.given.contains_key(address))
-    }
-
-    fn claim(&mut self, first: u32) -> Option<()> {
-        let candidates = (first..BLOCKS.end).chain(BLOCKS.start..first);
-        let (block, claim) = candidates
-            .filter(|block| !self.blocks.contains_key(block))
-            .find_map(|block| Some((block, Claim::take(block)?)))?;
-        self.blocks.insert(block, claim);
-        Some(())
     }
 }
 
@@ -178,16 +211,6 @@ impl Admission for ClusterIps {
     }
 }
 
-fn base(block: u32) -> u32 {
-    (127 << 24) | (block * BLOCK)
-}
-
-fn block_of(address: Ipv4Addr) -> Option<u32> {
-    let [first, second, block, _] = address.octets();
-    let block = u32::from(block);
-    (first == 127 && second == 0 && BLOCKS.contains(&block)).then_some(block)
-}
-
 /// The right to give out the addresses of a block, against other processes of this host.
 #[derive(Debug)]
 struct Claim {
@@ -197,16 +220,16 @@ struct Claim {
 
 impl Claim {
     #[cfg(target_os = "linux")]
-    fn take(block: u32) -> Option<Self> {
+    fn take(block: Ipv4Addr) -> Option<Self> {
         use std::os::linux::net::SocketAddrExt;
         use std::os::unix::net::{SocketAddr, UnixDatagram};
-        let name = format!("orchestra-net/{}/24", Ipv4Addr::from(base(block)));
+        let name = format!("orchestra-net/{block}/24");
         let address = SocketAddr::from_abstract_name(name).ok()?;
         Some(Self { _socket: UnixDatagram::bind_addr(&address).ok()? })
     }
 
     #[cfg(not(target_os = "linux"))]
-    fn take(_block: u32) -> Option<Self> {
+    fn take(_block: Ipv4Addr) -> Option<Self> {
         Some(Self {})
     }
 }
@@ -244,6 +267,16 @@ mod tests {
         assert!(admit(&ips, &web.clone().headless(), None).unwrap().spec.is_headless());
         let external = Service::new("mail").service_type(ServiceType::ExternalName);
         assert_eq!(admit(&ips, &external, None).unwrap().spec.cluster_ip, "");
+    }
+
+    #[test]
+    fn another_network_has_the_same_blocks() {
+        let ips = ClusterIps::new(1).with_network(Ipv4Addr::new(10, 96, 7, 1));
+        let given = |name: &str| admit(&ips, &Service::new(name), None).unwrap().spec.cluster_ip;
+        let first: Ipv4Addr = given("web").parse().unwrap();
+        assert_eq!(first.octets()[..2], [10, 96]);
+        assert!(BLOCKS.contains(&u32::from(first.octets()[2])), "{first}");
+        assert_ne!(given("api"), first.to_string());
     }
 
     #[test]

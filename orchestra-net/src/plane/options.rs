@@ -1,6 +1,7 @@
 //! How a cluster's services are served.
 
 use std::fmt;
+use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 use orchestra_core::balance::{
@@ -31,6 +32,9 @@ pub struct DataPlaneOptions {
     /// Whether each Service's address is listened on. Without it services are reached by
     /// [`DataPlane::client`](super::DataPlane::client) and by proxies that are bound by hand.
     pub listen: bool,
+    /// The /16 that services have their addresses of: 127.0.0.0, which programs of this host reach, otherwise. Any
+    /// other network must lead to this host.
+    pub service_network: Ipv4Addr,
     /// The domain of the cluster's names.
     pub domain: String,
     pub(super) balancers: Balancers,
@@ -44,6 +48,7 @@ impl Default for DataPlaneOptions {
             http: HttpOptions::default().with_trust_forwarded(true),
             tcp: TcpOptions::default(),
             listen: true,
+            service_network: Ipv4Addr::new(127, 0, 0, 0),
             domain: "cluster.local".to_owned(),
             balancers: Arc::new(|service| named(service, 0)),
         }
@@ -73,6 +78,12 @@ impl DataPlaneOptions {
     #[must_use]
     pub fn with_listen(self, listen: bool) -> Self {
         Self { listen, ..self }
+    }
+
+    /// Sets [`service_network`](Self::service_network).
+    #[must_use]
+    pub fn with_service_network(self, service_network: Ipv4Addr) -> Self {
+        Self { service_network, ..self }
     }
 
     /// Sets [`domain`](Self::domain).
