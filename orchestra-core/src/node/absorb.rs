@@ -34,10 +34,11 @@ impl Trouble {
 
 impl Memory {
     /// Takes note of a reading, unless a later one is known already. Of two at the same time nobody can say which is
-    /// the later: the second is not used, and things are read once more.
+    /// the later, also where one of them began first and ended last: the second is not used, and things are read
+    /// once more.
     pub(crate) fn see(&mut self, seen: Seen, pod: Option<&Pod>, now: Moment, rng: &Rng) {
         if seen.serial <= self.observed_until {
-            if seen.serial > self.observed_serial {
+            if seen.until > self.observed_serial {
                 self.changed_serial = self.changed_serial.max(seen.until);
             }
             return;

@@ -266,6 +266,24 @@ fn a_lost_sandbox_is_replaced_and_its_inits_run_again() {
 }
 
 #[test]
+fn a_sandbox_that_was_read_while_it_was_made_is_read_again_and_not_replaced() {
+    let mut case = Case::new(spec());
+    let ready = case.sandbox.clone();
+    case.sandbox.state = SandboxState::NotReady;
+    let see = |case: &mut Case, serial, until, sandbox: &SandboxStatus| {
+        let seen = Seen { serial, until, result: Ok(Some(sandbox.clone())) };
+        case.memory.see(seen, case.pod.as_ref(), case.now, &case.rng);
+    };
+    let made = case.sandbox.clone();
+    see(&mut case, 2, 3, &made);
+    case.apply(Done::SandboxRun(Ok(ready.clone())));
+    see(&mut case, 1, 4, &ready);
+    assert_eq!(case.does(), ["observe"]);
+    see(&mut case, 5, 6, &ready);
+    assert_eq!(case.does(), ["start web 0"]);
+}
+
+#[test]
 fn a_pod_that_never_restarts_does_not_run_again_after_a_reboot() {
     let mut case = Case::new(spec().restart_policy(RestartPolicy::Never));
     case.see().running("web", 0);
