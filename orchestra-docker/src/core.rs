@@ -137,7 +137,8 @@ impl Core {
         Ok(found.into_iter().flatten().filter_map(|details| self.ours(details)).collect())
     }
 
-    /// Creates a container, or finds the one that an earlier call has created under the name.
+    /// Creates a container, or finds the one that an earlier call, or one whose answer was lost, has created under the
+    /// name.
     pub(crate) async fn create_or_find(
         &self,
         name: &str,
@@ -154,6 +155,10 @@ impl Core {
                 Err(error) if error::message(&error).to_lowercase().contains("no such image") => {
                     let why = "it is not present: pull or import it first".to_owned();
                     return Err(RuntimeError::ImageNotFound { image, why });
+                }
+                // Whether it was created is found out below.
+                Err(error) if error::is_lost(&error) => {
+                    tracing::debug!(container = name, %error, "the answer to its creation was lost");
                 }
                 Err(error) => return Err(error::effect(name, "create it", error)),
             }

@@ -42,6 +42,11 @@ fn never_sent(error: &Error) -> bool {
     }
 }
 
+/// Whether the call was sent, and what became of it is not known.
+pub(crate) fn is_lost(error: &Error) -> bool {
+    status(error).is_none() && !never_sent(error)
+}
+
 /// A call without effect failed.
 pub(crate) fn read(subject: &str, operation: &'static str, error: Error) -> RuntimeError {
     match status(&error) {
@@ -56,7 +61,7 @@ pub(crate) fn effect(subject: &str, operation: &'static str, error: Error) -> Ru
     match status(&error) {
         Some(404) => RuntimeError::NotFound(subject.to_owned()),
         Some(code) => failed(subject, operation, code >= 500, error),
-        None if never_sent(&error) => unavailable(error),
+        None if !is_lost(&error) => unavailable(error),
         None => {
             let subject = subject.to_owned();
             RuntimeError::OutcomeUnknown { subject, operation, source: Box::new(error) }

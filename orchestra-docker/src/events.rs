@@ -46,8 +46,8 @@ fn connect(core: &Core, since: &str) -> BoxStream<'static, Result<EventMessage, 
     let words = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>();
     let filters = HashMap::from([
         ("type".to_owned(), words(&["container"])),
-        // Without those of execs, which each probe would cause.
-        ("event".to_owned(), words(&["create", "start", "die", "destroy"])),
+        // Without those of execs, which each probe would cause, and of creations, which tell nothing new.
+        ("event".to_owned(), words(&["start", "die", "destroy"])),
         ("label".to_owned(), vec![format!("{}={}", labels::CLUSTER, core.cluster)]),
     ]);
     let options = EventsOptionsBuilder::default().since(since).filters(&filters).build();
