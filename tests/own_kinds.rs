@@ -37,7 +37,7 @@ struct BackupStatus {
     copies: u32,
 }
 
-object!(Backup, "example.com", "v1", "backups", namespaced: true, desired: [spec], status: status);
+object!(Backup, "example.com", "v1", "backups", namespaced: true, desired: [spec, extra], status: status);
 
 impl Rules for Backup {
     fn set_defaults(&mut self) {
@@ -93,6 +93,9 @@ async fn a_manifest_is_read_completed_listed_and_given_back() {
     assert_eq!((backup.spec.database.as_str(), backup.spec.keep), ("orders", 7));
     assert_eq!(backup.to_value()["spec"]["compression"], "zstd");
     assert_eq!(backup.to_value()["apiVersion"], "example.com/v1");
+    let note = |b: &mut Backup| _ = b.extra.0.insert("note".into(), "kept".into());
+    let noted = cluster.modify::<Backup>("nightly", note).await.unwrap();
+    assert_eq!((noted.metadata.generation, noted.to_value()["note"].as_str()), (2, Some("kept")));
     cluster.create(Plan { metadata: ObjectMeta::named("small"), price: 5, ..Plan::default() }).await.unwrap();
     assert_eq!(cluster.list::<Plan>(&ListOptions::default()).await.unwrap().items[0].price, 5);
     let elsewhere = cluster.namespace("other").list::<Backup>(&ListOptions::default()).await.unwrap();

@@ -31,7 +31,7 @@ pub struct HorizontalPodAutoscaler {
 }
 
 object!(HorizontalPodAutoscaler, "autoscaling", "v2", "horizontalpodautoscalers", namespaced: true,
-        desired: [spec], status: status);
+        desired: [spec, extra], status: status);
 
 /// What is desired by a [`HorizontalPodAutoscaler`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

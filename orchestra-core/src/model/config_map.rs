@@ -40,7 +40,7 @@ pub struct ConfigMap {
     pub extra: Extra,
 }
 
-object!(ConfigMap, "", "v1", "configmaps", namespaced: true, desired: [data, binary_data, immutable]);
+object!(ConfigMap, "", "v1", "configmaps", namespaced: true, desired: [data, binary_data, immutable, extra]);
 
 impl ConfigMap {
     /// An empty one.

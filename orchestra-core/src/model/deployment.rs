@@ -25,7 +25,7 @@ pub struct Deployment {
     pub extra: Extra,
 }
 
-object!(Deployment, "apps", "v1", "deployments", namespaced: true, desired: [spec], status: status);
+object!(Deployment, "apps", "v1", "deployments", namespaced: true, desired: [spec, extra], status: status);
 
 /// What is desired of a [`Deployment`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -35,7 +35,7 @@ pub struct PodDisruptionBudget {
 }
 
 object!(PodDisruptionBudget, "policy", "v1", "poddisruptionbudgets", namespaced: true,
-        desired: [spec], status: status);
+        desired: [spec, extra], status: status);
 
 /// What is desired by a [`PodDisruptionBudget`].
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]

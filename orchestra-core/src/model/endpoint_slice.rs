@@ -28,7 +28,7 @@ pub struct EndpointSlice {
 }
 
 object!(EndpointSlice, "discovery.k8s.io", "v1", "endpointslices", namespaced: true,
-        desired: [address_type, endpoints, ports]);
+        desired: [address_type, endpoints, ports, extra]);
 
 impl EndpointSlice {
     /// The label that says which service the slice belongs to.

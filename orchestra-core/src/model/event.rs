@@ -66,7 +66,7 @@ pub struct Event {
 
 object!(Event, "", "v1", "events", namespaced: true,
         desired: [involved_object, related, reason, message, type_, count, first_timestamp, last_timestamp,
-                  event_time, series, action, reporting_component, reporting_instance, source]);
+                  event_time, series, action, reporting_component, reporting_instance, source, extra]);
 
 /// Whether an [`Event`] needs attention.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

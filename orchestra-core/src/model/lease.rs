@@ -24,7 +24,7 @@ pub struct Lease {
     pub extra: Extra,
 }
 
-object!(Lease, "coordination.k8s.io", "v1", "leases", namespaced: true, desired: [spec]);
+object!(Lease, "coordination.k8s.io", "v1", "leases", namespaced: true, desired: [spec, extra]);
 
 /// Who holds a [`Lease`], and for how long.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]

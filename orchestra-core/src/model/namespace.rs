@@ -29,7 +29,7 @@ pub struct Namespace {
     pub extra: Extra,
 }
 
-object!(Namespace, "", "v1", "namespaces", namespaced: false, desired: [spec], status: status);
+object!(Namespace, "", "v1", "namespaces", namespaced: false, desired: [spec, extra], status: status);
 
 /// What is desired of a [`Namespace`].
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]

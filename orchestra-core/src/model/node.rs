@@ -27,7 +27,7 @@ pub struct Node {
     pub extra: Extra,
 }
 
-object!(Node, "", "v1", "nodes", namespaced: false, desired: [spec], status: status);
+object!(Node, "", "v1", "nodes", namespaced: false, desired: [spec, extra], status: status);
 
 /// What is wanted of a node.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]

@@ -252,8 +252,8 @@ pub trait Rules: Sized {
 /// so the keys of its maps are text. It has the fields `type_meta: TypeMeta<Self>` (flattened, first) and
 /// `metadata: ObjectMeta`. The macro is given
 /// - the type, whose name is the kind's, its API group, version and plural, and whether its objects live in a namespace;
-/// - `desired`: the fields that say what shall be, all of them: a change of one makes the generation grow, and a change
-///   of a field that is named nowhere is none;
+/// - `desired`: the fields that say what shall be, all of them, `extra` too: a change of one makes the generation grow,
+///   and a change of a field that is named nowhere is none;
 /// - `status`, if there is one: the field that says what is. It is written apart, by `update_status` and its like.
 ///
 /// A field `extra: Extra` (flattened, last) keeps what a manifest has beyond the others, and warns of it; without one
@@ -277,7 +277,7 @@ pub trait Rules: Sized {
 ///     extra: Extra,
 /// }
 ///
-/// object!(Plan, "example.com", "v1", "plans", namespaced: false, desired: [price]);
+/// object!(Plan, "example.com", "v1", "plans", namespaced: false, desired: [price, extra]);
 /// impl Rules for Plan {}
 ///
 /// let mut scheme = Scheme::kubernetes();

@@ -33,7 +33,7 @@ pub struct PriorityClass {
 }
 
 object!(PriorityClass, "scheduling.k8s.io", "v1", "priorityclasses", namespaced: false,
-        desired: [value, global_default, preemption_policy, description]);
+        desired: [value, global_default, preemption_policy, description, extra]);
 
 /// Whether a pod that does not fit may displace less important ones.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]

@@ -25,7 +25,7 @@ pub struct ReplicaSet {
     pub extra: Extra,
 }
 
-object!(ReplicaSet, "apps", "v1", "replicasets", namespaced: true, desired: [spec], status: status);
+object!(ReplicaSet, "apps", "v1", "replicasets", namespaced: true, desired: [spec, extra], status: status);
 
 /// What is desired of a [`ReplicaSet`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -42,7 +42,7 @@ pub struct Secret {
     pub extra: Extra,
 }
 
-object!(Secret, "", "v1", "secrets", namespaced: true, desired: [data, string_data, type_, immutable]);
+object!(Secret, "", "v1", "secrets", namespaced: true, desired: [data, string_data, type_, immutable, extra]);
 
 /// Text whose errors don't show what was found.
 #[derive(Deserialize)]

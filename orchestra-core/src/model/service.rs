@@ -27,7 +27,7 @@ pub struct Service {
     pub extra: Extra,
 }
 
-object!(Service, "", "v1", "services", namespaced: true, desired: [spec], status: status);
+object!(Service, "", "v1", "services", namespaced: true, desired: [spec, extra], status: status);
 
 /// What is desired of a [`Service`].
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]

@@ -86,7 +86,7 @@ pub struct Pod {
     pub extra: Extra,
 }
 
-object!(Pod, "", "v1", "pods", namespaced: true, desired: [spec, node_name], status: status);
+object!(Pod, "", "v1", "pods", namespaced: true, desired: [spec, node_name, extra], status: status);
 
 impl Pod {
     /// The spec, to change: copied first where other pods share it.

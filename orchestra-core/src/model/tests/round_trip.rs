@@ -130,6 +130,7 @@ fn every_kind_has_a_full_manifest() {
 fn an_unknown_field_is_kept_and_named_in_every_struct() {
     let scheme = Scheme::kubernetes();
     for manifest in full() {
+        let before = scheme.decode(manifest.clone()).unwrap().object;
         let mut places = Vec::new();
         structs(manifest, Default::default(), "", &mut places);
         for (pointer, path) in places {
@@ -137,6 +138,10 @@ fn an_unknown_field_is_kept_and_named_in_every_struct() {
             changed.pointer_mut(&pointer).unwrap()["oddField"] = json!({"x": [1, "y"]});
             let decoded = scheme.decode(changed.clone()).unwrap();
             assert_eq!(missing(&changed, &decoded.object.to_value(), ""), None, "{path}");
+            let after = &decoded.object;
+            let same =
+                after.same_desired(&*before) && after.same_status(&*before) && after.meta() == before.meta();
+            assert!(!same, "{}: {path}: an update would be taken for none", manifest["kind"]);
             if manifest["kind"] != "Widget" {
                 let dot = if path.is_empty() { "" } else { "." };
                 let expected = format!("{path}{dot}oddField: kept, but Orchestra does not act on it");

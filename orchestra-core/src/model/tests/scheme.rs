@@ -107,7 +107,7 @@ struct Widget {
     #[serde(flatten)]
     extra: Extra,
 }
-object!(Widget, "example.com", "v1", "widgets", namespaced: true, desired: [size]);
+object!(Widget, "example.com", "v1", "widgets", namespaced: true, desired: [size, extra]);
 impl Rules for Widget {}
 
 #[test]
