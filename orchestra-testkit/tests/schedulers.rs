@@ -10,6 +10,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use orchestra_core::model::Pod;
 use orchestra_core::rng::Rng;
 use orchestra_core::scheduler::{Batch, Decision, Outcome, Pipeline, Reads, Scheduler, View, schedule};
 use orchestra_testkit::scheduler_contract::random::Cluster;
@@ -125,7 +126,8 @@ fn the_pipeline_decides_as_its_oracle() {
     for seed in 0..HISTORIES {
         let rng = Rng::seeded(seed);
         let mut cluster = Cluster::new(&rng);
-        let mut pipeline = Pipeline::builder().seed(seed).build();
+        // The oracle makes nobody leave.
+        let mut pipeline = Pipeline::builder().preemption(false).seed(seed).build();
         for round in 0..8 {
             let at = format!("seed {seed}, round {round}");
             let pods = cluster.pending(&rng);
@@ -182,4 +184,70 @@ fn declaring_reads_changes_speed_alone() {
             cluster.change(&rng);
         }
     }
+}
+
+/// Whoever has others leave could not go anywhere without it, can go there then, and not if one of them stayed; and
+/// whoever waits could go nowhere even if all of lower priority left.
+#[test]
+fn preemption_helps_is_needed_and_is_found() {
+    let (mut preempting, mut waiting) = (0, 0);
+    let priority = |pod: &Pod| pod.spec.priority.unwrap_or(0);
+    for seed in 0..HISTORIES {
+        let rng = Rng::seeded(seed);
+        let mut cluster = Cluster::new(&rng);
+        let mut pipeline = Pipeline::builder().seed(seed).build();
+        for round in 0..8 {
+            // One by one: later decisions would change what is looked at.
+            for pod in cluster.pending(&rng).into_iter().take(4) {
+                let at = format!("seed {seed}, round {round}, {}", pod.metadata.name);
+                let before = content(&cluster.view);
+                let again =
+                    cluster.view.what_if(|view| schedule(&mut pipeline, view, [Arc::clone(&pod)]).remove(0));
+                assert_eq!(content(&cluster.view), before, "{at}: trying out leaves a trace");
+                let oracle = cluster.oracle(seed);
+                let nodes: Vec<String> = cluster.nodes.keys().cloned().collect();
+                let allowed_without = |view: &mut View, node: &str, gone: &[Arc<Pod>]| {
+                    view.what_if(|view| {
+                        for pod in gone {
+                            view.pod_removed(&pod.metadata.uid);
+                        }
+                        oracle.allows(view, &pod, node)
+                    })
+                };
+                match &again.outcome {
+                    Outcome::Preempting { node, victims } => {
+                        preempting += 1;
+                        let nowhere = nodes.iter().all(|n| !allowed_without(&mut cluster.view, n, &[]));
+                        assert!(nowhere, "{at}: others leave though there is a node for it");
+                        assert!(allowed_without(&mut cluster.view, node, victims), "{at}: not there even so");
+                        for spared in 0..victims.len() {
+                            let mut fewer = victims.clone();
+                            if fewer.remove(spared).is_terminating() {
+                                continue;
+                            }
+                            let needless = allowed_without(&mut cluster.view, node, &fewer);
+                            assert!(!needless, "{at}: {} could stay", victims[spared].metadata.name);
+                        }
+                    }
+                    Outcome::Pending(_) => {
+                        waiting += 1;
+                        for node in &nodes {
+                            let there = cluster.view.node_named(node).unwrap();
+                            let lower = there.pods().filter(|p| priority(p) < priority(&pod));
+                            let lower: Vec<Arc<Pod>> = lower.cloned().collect();
+                            let room = !lower.is_empty() && allowed_without(&mut cluster.view, node, &lower);
+                            assert!(!room, "{at}: room on {node} was not found");
+                        }
+                    }
+                    _ => {}
+                }
+                let decisions = schedule(&mut pipeline, &mut cluster.view, [pod]);
+                assert_eq!(decisions[0].outcome, again.outcome, "{at}: a second try");
+                cluster.confirm(&rng, &decisions);
+            }
+            cluster.change(&rng);
+            assert_eq!(content(&cluster.view), content(&cluster.rebuilt()), "seed {seed}, round {round}");
+        }
+    }
+    assert!(preempting > 100 && waiting > 300, "one-sided: {preempting} preempting, {waiting} waiting");
 }

@@ -9,7 +9,7 @@ use serde_json::Value;
 use super::{Client, ClientError, DeleteOptions, Operation, Propagation, apply};
 use crate::model::{
     AnyObject, AnyObjectExt, Condition, FieldErrors, Namespace, NamespacePhase, Node, Object, ObjectKey, Pod,
-    PodSpec, PriorityClass, Revision, Uid, validate_meta,
+    PodSpec, PreemptionPolicy, PriorityClass, Revision, Uid, validate_meta,
 };
 use crate::store::{Commit, Committed, Precondition, Scope, StoreError};
 
@@ -239,7 +239,7 @@ impl<'c> Plan<'c> {
         errors.is_empty()
     }
 
-    /// Gives a pod the number behind its priority class.
+    /// Gives a pod the number behind its priority class, and whether it preempts.
     async fn resolve_priority(&mut self, key: &ObjectKey, object: &mut AnyObject) -> Result<(), ClientError> {
         let Some(pod) = object.as_resource::<Pod>() else { return Ok(()) };
         if pod.spec.priority.is_some() {
@@ -251,20 +251,23 @@ impl<'c> Plan<'c> {
                 let classes = self.client.inner.store.list(&Scope::of::<PriorityClass>()).await?;
                 let mut classes =
                     classes.objects.into_iter().filter_map(AnyObjectExt::downcast::<PriorityClass>);
-                classes.find(|c| c.global_default).map(|c| c.value)
+                classes.find(|c| c.global_default).map(|c| (c.value, c.preemption_policy))
             }
-            "system-node-critical" => Some(2_000_001_000),
-            "system-cluster-critical" => Some(2_000_000_000),
+            "system-node-critical" => Some((2_000_001_000, PreemptionPolicy::default())),
+            "system-cluster-critical" => Some((2_000_000_000, PreemptionPolicy::default())),
             _ => {
                 let class = ObjectKey::new::<PriorityClass>("", name.as_str());
                 let class = self.read(&class).await?.and_then(AnyObjectExt::downcast::<PriorityClass>);
                 let why = format!("priority class {name} does not exist; create it first");
-                Some(class.ok_or(ClientError::Denied { key: key.clone(), why })?.value)
+                let class = class.ok_or(ClientError::Denied { key: key.clone(), why })?;
+                Some((class.value, class.preemption_policy))
             }
         };
         let any: &mut dyn std::any::Any = unique(object);
-        if let (Some(value), Some(pod)) = (value, any.downcast_mut::<Pod>()) {
-            Arc::make_mut(&mut pod.spec).priority = Some(value);
+        if let (Some((value, policy)), Some(pod)) = (value, any.downcast_mut::<Pod>()) {
+            let spec = Arc::make_mut(&mut pod.spec);
+            spec.priority = Some(value);
+            spec.preemption_policy.get_or_insert(policy);
         }
         Ok(())
     }

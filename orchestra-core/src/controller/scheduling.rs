@@ -1,15 +1,20 @@
 //! Giving pods to nodes: the loop around a [`Scheduler`].
 
+mod nominations;
+mod writer;
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::Notify;
 
-use crate::client::{Client, ClientError};
+use crate::client::Client;
 use crate::engine::{CacheChange, Caches, Recorder, Tasks};
-use crate::model::{Condition, EventType, Namespace, Node, ObjectKey, Pod, Resource, Uid};
+use crate::model::{Namespace, Node, ObjectKey, Pod, PodDisruptionBudget, Resource, Uid};
 use crate::scheduler::{Change, Explanation, Outcome, PodQueue, Scheduler, View, schedule};
+use nominations::Nominations;
+use writer::Writer;
 
 /// How many pods are decided about together. The commit of their placements is the unit of a conflict, and
 /// changes that come in meanwhile wait for it: a few hundred keep both small.
@@ -27,6 +32,9 @@ pub struct SchedulingLoop {
     inbox: Arc<Inbox>,
     view: View,
     queues: BTreeMap<String, (Box<dyn Scheduler>, PodQueue)>,
+    nominations: Nominations,
+    /// Pods for which others left, by their scheduler: next.
+    ready: Vec<(String, Uid)>,
 }
 
 impl fmt::Debug for SchedulingLoop {
@@ -51,6 +59,9 @@ enum Input {
     PodGone(Uid),
     Namespace(Arc<Namespace>),
     NamespaceGone(String),
+    Budget(Arc<PodDisruptionBudget>),
+    /// Its namespace and name.
+    BudgetGone(String, String),
 }
 
 impl Inbox {
@@ -110,6 +121,11 @@ impl SchedulingLoop {
             |n| Input::Node(Arc::clone(n)),
             |n| Input::NodeGone(n.metadata.name.clone()),
         );
+        inbox.follow::<PodDisruptionBudget>(
+            caches,
+            |b| Input::Budget(Arc::clone(b)),
+            |b| Input::BudgetGone(b.metadata.namespace.clone(), b.metadata.name.clone()),
+        );
         inbox.follow::<Pod>(
             caches,
             |p| Input::Pod(Arc::clone(p)),
@@ -117,7 +133,14 @@ impl SchedulingLoop {
         );
         let queues = schedulers.into_iter().map(|(name, s)| (name, (s, PodQueue::new()))).collect();
         let writer = Writer { client: client.clone(), recorder };
-        let mut this = Self { writer, inbox, view: View::new(), queues };
+        let mut this = Self {
+            writer,
+            inbox,
+            view: View::new(),
+            queues,
+            nominations: Nominations::default(),
+            ready: Vec::new(),
+        };
         let caches = caches.clone();
         tasks.spawn("scheduling", async move {
             caches.synced().await;
@@ -134,7 +157,8 @@ impl SchedulingLoop {
         for input in inputs {
             self.apply(&input);
         }
-        let mut decided = false;
+        let mut decided = !self.ready.is_empty();
+        self.decide_ready().await;
         let names: Vec<String> = self.queues.keys().cloned().collect();
         for name in names {
             decided |= self.decide(&name).await;
@@ -147,8 +171,18 @@ impl SchedulingLoop {
     fn apply(&mut self, input: &Input) {
         let change = match input {
             Input::Node(node) => self.view.node_changed(node),
-            Input::NodeGone(name) => self.view.node_removed(name),
+            Input::NodeGone(name) => {
+                self.nominations.on(name).iter().for_each(|pod| self.give_up(pod));
+                self.view.node_removed(name)
+            }
             Input::Pod(pod) => {
+                let uid = &pod.metadata.uid;
+                if pod.is_terminal() {
+                    self.left(uid);
+                }
+                if pod.is_terminating() || pod.is_terminal() || pod.node_name.is_some() {
+                    self.give_up(uid);
+                }
                 if let Some((_, queue)) = self.queues.get_mut(&pod.spec.scheduler_name) {
                     queue.pod_changed(pod);
                 }
@@ -156,12 +190,87 @@ impl SchedulingLoop {
             }
             Input::PodGone(uid) => {
                 self.queues.values_mut().for_each(|(_, queue)| queue.pod_removed(uid));
-                self.view.pod_removed(uid)
+                self.give_up(uid);
+                let change = self.view.pod_removed(uid);
+                self.left(uid);
+                change
             }
             Input::Namespace(namespace) => self.view.namespace_changed(namespace),
             Input::NamespaceGone(name) => self.view.namespace_removed(name),
+            Input::Budget(budget) => self.view.budget_changed(budget),
+            Input::BudgetGone(namespace, name) => self.view.budget_removed(namespace, name),
         };
         self.wake(change);
+    }
+
+    /// A pod that others wait for is gone. Who waits for nobody any more comes next.
+    fn left(&mut self, victim: &Uid) {
+        for pod in self.nominations.left(victim) {
+            if let Some((scheduler, _)) = self.nominations.remove(&pod) {
+                self.ready.push((scheduler, pod));
+            }
+        }
+    }
+
+    /// Decides anew about the pods for which others left, each before anybody else could take its room: the nodes may
+    /// have changed meanwhile.
+    async fn decide_ready(&mut self) {
+        for (name, uid) in std::mem::take(&mut self.ready) {
+            let change = self.view.forget(&uid);
+            self.wake(change);
+            let pod = self.queues.get(&name).and_then(|(_, queue)| queue.taken(&uid)).cloned();
+            self.decide_about(&name, pod.into_iter().collect()).await;
+        }
+    }
+
+    /// Ends the wait of a pod for others. Those of them that were not made to leave yet stay.
+    fn give_up(&mut self, pod: &Uid) {
+        let Some((scheduler, victims)) = self.nominations.remove(pod) else { return };
+        victims.iter().for_each(|victim| self.view.spare(victim));
+        let change = self.view.forget(pod);
+        if let Some((_, queue)) = self.queues.get_mut(&scheduler) {
+            queue.retry(pod);
+        }
+        self.wake(change);
+    }
+
+    /// Has pods leave a node for another, which waits for their end.
+    async fn preempt(&mut self, name: &str, pod: &Arc<Pod>, node: &Arc<str>, victims: &[Arc<Pod>]) {
+        let uid = &pod.metadata.uid;
+        self.nominations.add(name, uid, node, victims);
+        for victim in victims {
+            if self.nominations.contains(&victim.metadata.uid) {
+                // It only waited there itself.
+                self.give_up(&victim.metadata.uid);
+                self.left(&victim.metadata.uid);
+            } else if !victim.is_terminating()
+                && let Err(error) = self.writer.evict(victim, pod, node).await
+            {
+                let name = &victim.metadata.name;
+                let why = format!("pod {name} on node {node} could not be made to leave: {error}");
+                tracing::debug!(pod = %pod.metadata.name, %error, victim = %name, "could not preempt");
+                self.settle_refused(pod, &Explanation::note(why)).await;
+                return;
+            }
+        }
+        if self.nominations.contains(uid) {
+            self.writer.nominate(pod, node, victims.len()).await;
+        }
+    }
+
+    /// A pod can't have the room it was to have.
+    async fn settle_refused(&mut self, pod: &Arc<Pod>, why: &Explanation) {
+        let uid = &pod.metadata.uid;
+        if let Some((scheduler, victims)) = self.nominations.remove(uid) {
+            victims.iter().for_each(|victim| self.view.spare(victim));
+            let change = self.view.forget(uid);
+            self.wake(change);
+            // It waits for another change: at once it would be refused again.
+            if let Some((_, queue)) = self.queues.get_mut(&scheduler) {
+                queue.set_aside(uid, why);
+            }
+        }
+        self.writer.explain(pod, why).await;
     }
 
     fn wake(&mut self, change: Change) {
@@ -174,19 +283,24 @@ impl SchedulingLoop {
 
     /// Decides about some of the pods that wait for the scheduler `name`. Returns whether there were any.
     async fn decide(&mut self, name: &str) -> bool {
-        let Some((scheduler, queue)) = self.queues.get_mut(name) else { return false };
+        let Some((_, queue)) = self.queues.get_mut(name) else { return false };
         let pods = queue.take(BATCH);
-        if pods.is_empty() {
+        self.decide_about(name, pods).await
+    }
+
+    async fn decide_about(&mut self, name: &str, pods: Vec<Arc<Pod>>) -> bool {
+        let Some((scheduler, queue)) = self.queues.get_mut(name).filter(|_| !pods.is_empty()) else {
             return false;
-        }
+        };
         let span = tracing::debug_span!("schedule", scheduler = name, pods = pods.len());
         let decisions = span.in_scope(|| schedule(&mut **scheduler, &mut self.view, pods));
         queue.settle(&decisions);
-        let (mut assigned, mut pending) = (Vec::new(), Vec::new());
+        let (mut assigned, mut pending, mut preempting) = (Vec::new(), Vec::new(), Vec::new());
         for decision in &decisions {
             match &decision.outcome {
                 Outcome::Assigned(node) => assigned.push((&decision.pod, Arc::clone(node))),
                 Outcome::Pending(why) => pending.push((&decision.pod, why)),
+                Outcome::Preempting { node, victims } => preempting.push((&decision.pod, node, victims)),
             }
         }
         metrics::counter!("orchestra_scheduled_total", "result" => "assigned")
@@ -199,79 +313,12 @@ impl SchedulingLoop {
             }
             self.wake(change);
         }
+        for (pod, node, victims) in preempting {
+            self.preempt(name, pod, node, victims).await;
+        }
         for (pod, why) in pending {
             self.writer.explain(pod, why).await;
         }
         true
-    }
-}
-
-/// Stores what was decided.
-#[derive(Debug)]
-struct Writer {
-    client: Client,
-    recorder: Recorder,
-}
-
-impl Writer {
-    /// Commits placements; returns the pods whose placement was not stored.
-    async fn bind(&self, assigned: &[(&Arc<Pod>, Arc<str>)]) -> Vec<Uid> {
-        if assigned.is_empty() {
-            return Vec::new();
-        }
-        let all =
-            assigned.iter().fold(self.client.transaction(), |t, (pod, node)| t.bind(pod, Arc::clone(node)));
-        if all.commit().await.is_ok() {
-            return Vec::new();
-        }
-        // One of them can't be bound as it is: find out which, the others need not wait for it.
-        let mut failed = Vec::new();
-        for (pod, node) in assigned {
-            match self.client.transaction().bind(pod, Arc::clone(node)).commit().await {
-                Ok(_) => {}
-                // It was bound after all, by the commit whose outcome was not known: its change will confirm it.
-                Err(ClientError::Conflict { why, .. }) if why.contains(&**node) => {}
-                Err(error) => {
-                    tracing::debug!(pod = %pod.metadata.name, %error, "a placement was not stored");
-                    failed.push(pod.metadata.uid.clone());
-                }
-            }
-        }
-        if !failed.is_empty() && failed.len() == assigned.len() {
-            // Nothing could be stored: the store is in trouble, and does not get better by being asked at once.
-            tokio::time::sleep(crate::engine::Backoff::default().after(5)).await;
-        }
-        failed
-    }
-
-    /// Writes to the pod, and tells in an event, why it waits; once for each reason.
-    ///
-    /// The pod is read afresh: the one that was decided about may be older than what was written to it since, not
-    /// least by the explanation before this one. A parked pod is not tried again because its status changed, so an
-    /// explanation that lost to another write would never be given.
-    async fn explain(&self, pod: &Arc<Pod>, why: &Explanation) {
-        let message = why.to_string();
-        let now = self.client.clock().now();
-        let client = self.client.namespace(pod.metadata.namespace.as_str());
-        let mut news = false;
-        let written = client.modify_status::<Pod>(&pod.metadata.name, |stored| {
-            let waits = stored.metadata.uid == pod.metadata.uid && stored.node_name.is_none();
-            news = waits && stored.condition("PodScheduled").is_none_or(|c| c.message != message);
-            if news {
-                let condition = Condition::new("PodScheduled", false, now);
-                stored.set_condition(condition.reason("Unschedulable").message(&message));
-            }
-        });
-        match written.await {
-            Ok(_) if news => {
-                let clock = &**self.client.clock();
-                self.recorder.event(clock, &**pod, EventType::Warning, "FailedScheduling", message);
-            }
-            Ok(_) => {}
-            Err(error) if error.is_not_found() => {}
-            Err(error) => {
-                tracing::warn!(pod = %pod.metadata.name, %error, "why it waits was not stored");
-            }
-        }
     }
 }

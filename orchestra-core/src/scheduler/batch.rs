@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::fmt;
 
 use super::unit::Unit;
-use super::{AssignError, Explanation, NodeId, NodeView, Outcome, Pipeline, PodInfo, View};
+use super::{AssignError, Explanation, NodeId, NodeView, Outcome, Pipeline, PodInfo, Room, View};
 
 /// The pods to place, and the view with every decision so far already in it.
 pub struct Batch<'v> {
@@ -87,6 +87,50 @@ impl<'v> Batch<'v> {
         }
         let name = self.view.assume(pod, node);
         self.decide(pod, Outcome::Assigned(name));
+        Ok(())
+    }
+
+    /// Where pods of lower priority could leave for `pod`, at the least cost, by all of Kubernetes' hard constraints;
+    /// `None` where that would not help either, would overdraw a disruption budget, or where the pod must not preempt.
+    pub fn room_for(&mut self, pod: &PodInfo) -> Option<Room> {
+        let constraints = self.constraints.get_or_insert_with(Pipeline::constraints);
+        constraints.room_for(self.view, pod)
+    }
+
+    /// Has pods leave, so that `pod` can go to the node when they are gone. Until then the view has all of them there,
+    /// so that nobody else gets what they leave.
+    ///
+    /// # Errors
+    /// Where a victim is not on the node or its priority is not lower, where the pod would not fit even without
+    /// them, or where the batch has a decision about it already. Nothing has changed then.
+    pub fn preempt(&mut self, pod: &PodInfo, room: &Room) -> Result<(), AssignError> {
+        let named = |pod: &crate::model::Pod| format!("{}/{}", pod.metadata.namespace, pod.metadata.name);
+        let name = || format!("{}/{}", pod.namespace(), pod.name());
+        if !self.is_waiting(pod) {
+            return Err(AssignError::NotWaiting { pod: name() });
+        }
+        let Some(target) = self.view.node(room.node) else {
+            return Err(AssignError::UnknownNode { pod: name() });
+        };
+        let node: std::sync::Arc<str> = target.name().into();
+        for victim in &room.victims {
+            let why = if self.view.node_of(&victim.metadata.uid) != Some(&node) {
+                "it is not there"
+            } else if victim.spec.priority.unwrap_or(0) >= pod.priority() {
+                "its priority is not lower"
+            } else {
+                continue;
+            };
+            return Err(AssignError::NoVictim { pod: name(), node, victim: named(victim), why });
+        }
+        let victims: Vec<_> = room.victims.iter().map(|victim| victim.metadata.uid.clone()).collect();
+        if !self.view.fits_without(pod, room.node, &victims) {
+            let lacking = "not even without those that would leave".to_owned();
+            return Err(AssignError::DoesNotFit { pod: name(), node, lacking });
+        }
+        victims.iter().for_each(|victim| self.view.set_preempted(victim, true));
+        self.view.assume(pod, room.node);
+        self.decide(pod, Outcome::Preempting { node, victims: room.victims.clone() });
         Ok(())
     }
 

@@ -20,13 +20,21 @@ pub struct Decision {
 pub const UNDECIDED: &str = "the scheduler did not decide";
 
 /// A decision about a pod.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum Outcome {
     /// The pod goes to the node of this name. In the view it is there already.
     Assigned(Arc<str>),
     /// The pod waits.
     Pending(Explanation),
+    /// The pod will go to a node when others have left it; see [`Batch::preempt`]. In the view it is there already, and
+    /// so are they, until they are gone.
+    Preempting {
+        /// The node's name.
+        node: Arc<str>,
+        /// Those that must leave.
+        victims: Vec<Arc<Pod>>,
+    },
 }
 
 /// Why an assignment was refused.
@@ -48,6 +56,18 @@ pub enum AssignError {
         node: Arc<str>,
         /// The resource it lacks.
         lacking: String,
+    },
+    /// A pod that was to leave is not on the node, or its priority is not lower.
+    #[error("pod {victim} can't be made to leave node {node} for pod {pod}: {why}")]
+    NoVictim {
+        /// Namespace and name of the pod.
+        pod: String,
+        /// The node's name.
+        node: Arc<str>,
+        /// Namespace and name of the other pod.
+        victim: String,
+        /// Why not.
+        why: &'static str,
     },
     /// The batch has a decision about this pod already, or the pod is not of this batch.
     #[error("pod {pod} is not waiting for a decision in this batch")]

@@ -31,6 +31,7 @@ mod pipeline;
 mod plugin;
 mod plugins;
 mod points;
+mod preemption;
 mod queue;
 mod reads;
 #[cfg(test)]
@@ -50,6 +51,7 @@ pub use plugins::{
     NodeAffinityScore, ResourceFit, TaintFilter, TaintScore, Unschedulable,
 };
 pub use points::Points;
+pub use preemption::Room;
 pub use queue::PodQueue;
 pub use reads::{Change, Reads};
 pub use unit::{Pending, Unit};

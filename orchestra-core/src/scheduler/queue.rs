@@ -111,6 +111,15 @@ impl PodQueue {
         taken
     }
 
+    /// The newest form of a pod that was taken.
+    #[must_use]
+    pub fn taken(&self, uid: &Uid) -> Option<&Arc<Pod>> {
+        match self.pods.get(uid) {
+            Some((pod, Place::Taken)) => Some(pod),
+            _ => None,
+        }
+    }
+
     /// Takes in what was decided about pods that were taken: parks those that must wait. Where others were
     /// placed, those that wait for company are tried again.
     pub fn settle(&mut self, decisions: &[Decision]) {
@@ -129,6 +138,14 @@ impl PodQueue {
         let Some((pod, Place::Taken)) = self.pods.get(uid).cloned() else { return };
         let missed = why.helped_by().intersects(self.since_taken);
         self.put(pod, if missed { Place::Waiting } else { Place::Parked(why.clone()) });
+    }
+
+    /// Parks a pod that was taken, whatever has happened since: for a decision that was refused, where what happened is
+    /// only that it was taken back.
+    pub fn set_aside(&mut self, uid: &Uid, why: &Explanation) {
+        if let Some((pod, Place::Taken)) = self.pods.get(uid).cloned() {
+            self.put(pod, Place::Parked(why.clone()));
+        }
     }
 
     /// Puts back a pod that was taken: its decision could not be carried out.

@@ -60,5 +60,9 @@ fn outcome(decision: &Decision) -> String {
     match &decision.outcome {
         Outcome::Assigned(node) => node.to_string(),
         Outcome::Pending(why) => why.to_string(),
+        Outcome::Preempting { node, victims } => {
+            let names: Vec<&str> = victims.iter().map(|victim| victim.metadata.name.as_str()).collect();
+            format!("{node} without {}", names.join(", "))
+        }
     }
 }

@@ -176,14 +176,26 @@ fn survives_a_random_history(make: &impl Fn() -> Box<dyn Scheduler>, promises: P
     }
 }
 
-/// Pods by name with their nodes.
-fn outcomes(decisions: &[Decision]) -> BTreeMap<String, Option<Arc<str>>> {
-    decisions.iter().map(|d| (d.pod.metadata.name.clone(), node_of(d).cloned())).collect()
+/// Pods by name with their nodes, and who must leave those for them.
+fn outcomes(decisions: &[Decision]) -> BTreeMap<String, (Option<Arc<str>>, Vec<String>)> {
+    let outcome = |d: &Decision| match &d.outcome {
+        Outcome::Preempting { node, victims } => {
+            (Some(Arc::clone(node)), victims.iter().map(|victim| victim.metadata.name.clone()).collect())
+        }
+        _ => (node_of(d).cloned(), Vec::new()),
+    };
+    decisions.iter().map(|d| (d.pod.metadata.name.clone(), outcome(d))).collect()
 }
 
 fn check_decided(decisions: &[Decision], at: &str) {
     for decision in decisions {
         let name = &decision.pod.metadata.name;
+        if let Outcome::Preempting { node, victims } = &decision.outcome {
+            let priority = |pod: &Pod| pod.spec.priority.unwrap_or(0);
+            let fair = victims.iter().all(|victim| priority(victim) < priority(&decision.pod));
+            assert!(fair, "{at}: {name} makes pods leave {node} whose priority is not lower");
+            assert!(!victims.is_empty(), "{at}: {name} waits on {node} for nobody");
+        }
         if let Outcome::Pending(why) = &decision.outcome {
             assert_ne!(why.to_string(), UNDECIDED, "{at}: nothing was decided about {name}");
             assert!(!why.to_string().is_empty(), "{at}: {name} is pending without a reason");
@@ -193,17 +205,22 @@ fn check_decided(decisions: &[Decision], at: &str) {
 
 /// No node is overcommitted, and no host port taken twice.
 fn check_room(view: &View, at: &str) {
+    let stays = |pod: &&Arc<Pod>| !view.is_preempted(&pod.metadata.uid) && !pod.is_terminating();
     for node in view.nodes() {
         let resources = node.node().status.allocatable.keys().map(String::as_str);
         for resource in resources.chain(["cpu", "memory", "pods"]) {
-            let requested: i64 = node.pods().map(|pod| requested(pod, resource)).sum();
+            let share = |pods: &mut dyn Iterator<Item = &Arc<Pod>>| -> i64 {
+                pods.map(|pod| requested(pod, resource)).sum()
+            };
             let has = node.allocatable(resource);
             assert_eq!(
-                requested,
+                share(&mut node.pods()),
                 node.used(resource),
                 "{at}: the view counts {resource} of {} wrong",
                 node.name()
             );
+            // Whoever was preempted has its share until it is gone; what it leaves was given to another.
+            let requested = share(&mut node.pods().filter(stays));
             let grown_small = random::shrank(node.node());
             assert!(
                 requested <= has || grown_small,
@@ -212,7 +229,7 @@ fn check_room(view: &View, at: &str) {
                 node.name()
             );
         }
-        let ports: Vec<_> = node.pods().flat_map(|pod| pod.spec.host_ports()).collect();
+        let ports: Vec<_> = node.pods().filter(stays).flat_map(|pod| pod.spec.host_ports()).collect();
         for (i, port) in ports.iter().enumerate() {
             let clash = ports[..i].iter().any(|other| other.conflicts_with(port));
             assert!(!clash, "{at}: port {} is taken twice on {}", port.port, node.name());

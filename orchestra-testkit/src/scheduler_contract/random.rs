@@ -103,9 +103,22 @@ impl Cluster {
         pods
     }
 
-    /// Binds most of the assigned pods, and forgets the others.
+    /// Binds most of the assigned pods, and forgets the others. Of those that wait for others to leave most see them
+    /// leave, and are pending again.
     pub fn confirm(&mut self, rng: &Rng, decisions: &[Decision]) {
         for decision in decisions {
+            if let Outcome::Preempting { victims, .. } = &decision.outcome {
+                for victim in victims {
+                    if rng.chance(0.8) {
+                        self.view.pod_removed(&victim.metadata.uid);
+                        self.pods.remove(&victim.metadata.name);
+                    } else {
+                        self.view.spare(&victim.metadata.uid);
+                    }
+                }
+                self.view.forget(&decision.pod.metadata.uid);
+                continue;
+            }
             let Outcome::Assigned(node) = &decision.outcome else { continue };
             let name = &decision.pod.metadata.name;
             if rng.chance(0.1) {
@@ -134,15 +147,22 @@ impl Cluster {
     }
 
     /// Whether those constraints of a placed pod hold that later placements can't break: selectors, taints and
-    /// anti-affinity.
-    #[must_use]
-    pub fn lasting_constraints_hold(&self, pod: &Arc<Pod>, node: &str) -> bool {
+    /// anti-affinity. Pods that were preempted are taken to be gone.
+    pub fn lasting_constraints_hold(&mut self, pod: &Arc<Pod>, node: &str) -> bool {
         let mut alone = Pod::clone(pod);
         if let Some(affinity) = &mut alone.spec_mut().affinity {
             affinity.pod_affinity = None;
         }
         alone.spec_mut().topology_spread_constraints.clear();
-        self.oracle(0).allows(&self.view, &alone, node)
+        let oracle = self.oracle(0);
+        let preempted = self.view.pods().map(|(pod, _)| pod.metadata.uid.clone());
+        let preempted: Vec<Uid> = preempted.filter(|uid| self.view.is_preempted(uid)).collect();
+        self.view.what_if(|view| {
+            for uid in &preempted {
+                view.pod_removed(uid);
+            }
+            oracle.allows(view, &alone, node)
+        })
     }
 
     fn set_node(&mut self, node: Node) {

@@ -19,6 +19,7 @@ pub struct PipelineBuilder {
     set: PluginSet,
     /// Whether the plugin added last was a score.
     last_was_score: bool,
+    preempts: bool,
 }
 
 impl PipelineBuilder {
@@ -34,7 +35,7 @@ impl PipelineBuilder {
             default_spread: Vec::new(),
         };
         let set = PluginSet { filters: Vec::new(), scores: Vec::new(), domains, seed: 0 };
-        Self { set, last_was_score: false }
+        Self { set, last_was_score: false, preempts: false }
             .with_filter("NodeResourcesFit", ResourceFit)
             .with_filter("NodePorts", HostPorts)
     }
@@ -53,6 +54,7 @@ impl PipelineBuilder {
     #[must_use]
     pub fn kubernetes() -> Self {
         Self::constraints()
+            .preemption(true)
             .with_score("TaintToleration", 3, TaintScore)
             .with_score("NodeAffinity", 2, NodeAffinityScore)
             .with_score("NodeResourcesFit", 1, LeastAllocated)
@@ -149,6 +151,13 @@ impl PipelineBuilder {
         self
     }
 
+    /// Whether pods of lower priority leave for those that no node can take.
+    #[must_use]
+    pub fn preemption(mut self, preempts: bool) -> Self {
+        self.preempts = preempts;
+        self
+    }
+
     /// What ties are broken by; see [`Pipeline`]. 0 unless set.
     #[must_use]
     pub fn seed(mut self, seed: u64) -> Self {
@@ -159,6 +168,6 @@ impl PipelineBuilder {
     /// The scheduler.
     #[must_use]
     pub fn build(self) -> Pipeline {
-        Pipeline::new(self.set)
+        Pipeline::new(self.set, self.preempts)
     }
 }

@@ -13,10 +13,11 @@ use std::sync::Arc;
 pub use builder::PipelineBuilder;
 use ranking::Ranking;
 pub use set::MAX_WEIGHT;
-use set::PluginSet;
+use set::{Lasts, PluginSet};
 
+use super::preemption::{find_room, may_preempt};
 use super::view::residents::NumberMap;
-use super::{Batch, Explanation, NodeId, PodInfo, Scheduler, View};
+use super::{Batch, Change, Explanation, NodeId, PodInfo, Room, Scheduler, View};
 
 /// How many nodes all kept rankings together may speak of: about 60 bytes each, so 120 MB at most. Beyond it the
 /// rankings that were not used for longest are dropped, and made again when they are needed.
@@ -34,6 +35,11 @@ const RANKINGS: std::ops::RangeInclusive<usize> = 8..=1024;
 /// `SplitMix64` as `scatter`; the larger number wins, and of two equal ones the name that sorts first. So a
 /// decision depends on seed, nodes and pods alone, not on the order in which the view learned of them.
 ///
+/// **Preemption.** Where no node can take a pod, pods of lower priority are made to leave the node where that costs
+/// least, in Kubernetes' order: the lowest highest priority among them, then the smallest sum of priorities, then the
+/// fewest, then the youngest; nobody whose disruption budget can't bear it, and nobody who could stay. The pod waits
+/// for their end. Gangs do not preempt. [`PipelineBuilder::preemption`] turns it off.
+///
 /// **Speed.** For each class of equal pods the pipeline keeps a ranking of the nodes; a change of one node or pod
 /// costs a new look at one node, and the next equal pod is placed by looking at the top. Scores are absolute, so
 /// that no change moves more than it touches.
@@ -49,6 +55,7 @@ const RANKINGS: std::ops::RangeInclusive<usize> = 8..=1024;
 /// ```
 pub struct Pipeline {
     plugins: PluginSet,
+    preempts: bool,
     rankings: NumberMap<u64, Ranking>,
     /// The view that the rankings are about.
     identity: Option<Arc<()>>,
@@ -73,8 +80,8 @@ impl Pipeline {
         PipelineBuilder::constraints().build()
     }
 
-    fn new(plugins: PluginSet) -> Self {
-        Self { plugins, rankings: NumberMap::default(), identity: None, uses: 0 }
+    fn new(plugins: PluginSet, preempts: bool) -> Self {
+        Self { plugins, preempts, rankings: NumberMap::default(), identity: None, uses: 0 }
     }
 
     /// The node that `pod` goes to, or why it waits.
@@ -91,6 +98,56 @@ impl Pipeline {
     pub(crate) fn why_not(&mut self, view: &mut View, pod: &PodInfo) -> Explanation {
         let (ranking, plugins) = self.ranking(view, pod);
         ranking.why_not(plugins, view, pod)
+    }
+
+    fn place_or_preempt(&mut self, batch: &mut Batch<'_>, pod: &PodInfo) {
+        let chosen = self.choose(batch.view_mut(), pod);
+        let refused = match chosen {
+            Ok(node) => batch.assign(pod, node).map_err(Explanation::from),
+            // Nobody leaves for whom that can't help.
+            Err(why) if why.helped_by().intersects(Change::FREED) => {
+                match self.room_for(batch.view_mut(), pod) {
+                    Some(room) => batch.preempt(pod, &room).map_err(Explanation::from),
+                    None => Err(why),
+                }
+            }
+            Err(why) => Err(why),
+        };
+        if let Err(why) = refused {
+            batch.defer(pod, why);
+        }
+    }
+
+    /// Where others could leave for `pod`.
+    pub(crate) fn room_for(&mut self, view: &mut View, pod: &PodInfo) -> Option<Room> {
+        if !may_preempt(view, pod) {
+            return None;
+        }
+        let seen = (view.version(), view.room_version());
+        let (ranking, plugins) = self.ranking(view, pod);
+        if ranking.no_room == Some(seen) && !plugins.any_volatile() {
+            return None;
+        }
+        let volatile = plugins.any_volatile();
+        let room = {
+            let ranking = std::cell::RefCell::new(ranking);
+            find_room(
+                view,
+                pod,
+                |node| plugins.check(Lasts::NodeObject, pod, node).is_ok(),
+                |view, node| {
+                    let ranking = &mut *ranking.borrow_mut();
+                    ranking.catch_up(plugins, view);
+                    ranking.accepts(plugins, view, pod, node)
+                },
+            )
+        };
+        if room.is_none() && !volatile {
+            let seen = (view.version(), view.room_version());
+            let (ranking, _) = self.ranking(view, pod);
+            ranking.no_room = Some(seen);
+        }
+        room
     }
 
     /// The ranking of the pod's class, up to date.
@@ -133,7 +190,13 @@ impl Pipeline {
 impl Scheduler for Pipeline {
     fn schedule(&mut self, batch: &mut Batch<'_>) {
         while let Some(unit) = batch.next() {
-            batch.place(&unit, |batch, pod| self.choose(batch.view_mut(), pod));
+            if !self.preempts || unit.gang().is_some() {
+                batch.place(&unit, |batch, pod| self.choose(batch.view_mut(), pod));
+                continue;
+            }
+            for pod in unit.pods() {
+                self.place_or_preempt(batch, pod);
+            }
         }
     }
 }

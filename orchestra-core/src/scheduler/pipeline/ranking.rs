@@ -27,6 +27,8 @@ pub(super) struct Ranking {
     used: bool,
     /// Why no node can take such a pod, while nothing changes.
     no: Option<Explanation>,
+    /// The versions of the view at which nobody could leave for such a pod.
+    pub(super) no_room: Option<(u64, u64)>,
     pub(super) last_used: u64,
 }
 
@@ -42,6 +44,7 @@ impl Ranking {
             position: view.log().position(),
             used: false,
             no: None,
+            no_room: None,
             last_used: 0,
         }
     }
@@ -202,6 +205,12 @@ impl Ranking {
         }
         best.map(|entry| NodeId::from_number(entry.node))
             .ok_or_else(|| self.reasons.explain(view.len(), &more))
+    }
+
+    /// Whether the node can take `pod`.
+    pub(super) fn accepts(&mut self, plugins: &PluginSet, view: &View, pod: &PodInfo, id: NodeId) -> bool {
+        let Some(node) = view.node(id) else { return false };
+        self.judge(plugins, view, &node).is_ok() && plugins.check(Lasts::No, pod, &node).is_ok()
     }
 
     /// All nodes that can take `pod`.

@@ -1,11 +1,13 @@
 //! What a scheduler sees: nodes, their pods, and what is left on them, kept up to date change by change.
 
+pub(crate) mod budgets;
 pub(crate) mod class;
 pub(crate) mod columns;
 mod images;
 pub(crate) mod log;
 mod node_view;
 mod pods;
+mod preempted;
 pub(crate) mod residents;
 pub(crate) mod slots;
 pub(crate) mod terms;
@@ -13,9 +15,12 @@ pub(crate) mod topology;
 mod undo;
 mod update;
 
+use std::collections::BTreeMap;
+use std::collections::HashSet;
 use std::fmt;
 use std::sync::Arc;
 
+use budgets::Budgets;
 use class::{Classes, PodClass};
 use columns::{Columns, ResourceNames};
 use images::Images;
@@ -57,6 +62,11 @@ pub struct View {
     topology: Topology,
     images: Images,
     namespaces: Namespaces,
+    budgets: Budgets,
+    /// How many pods on nodes have which priority.
+    priorities: BTreeMap<i32, u32>,
+    preempted: HashSet<Uid>,
+    room_version: u64,
     log: ChangeLog,
     trail: Trail,
     /// Told apart from all other views by address.

@@ -11,6 +11,7 @@ use crate::model::{Node, Uid};
 pub(super) enum Undo {
     Node(Arc<str>, Option<Arc<Node>>),
     Pod(Uid, Option<Known>),
+    Preempted(Uid, bool),
 }
 
 /// The changes since the outermost mark.
@@ -71,6 +72,7 @@ impl View {
                 Undo::Pod(uid, before) => {
                     self.set_pod(&uid, before);
                 }
+                Undo::Preempted(uid, before) => self.set_preempted(&uid, before),
             }
         }
         self.trail.marks = marks;

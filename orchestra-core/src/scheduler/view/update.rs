@@ -146,6 +146,9 @@ impl View {
             self.displace(number);
             change |= Change::FREED;
         }
+        if next.is_none() {
+            self.set_preempted(uid, false);
+        }
         if let Some((pod, class, name, assumed)) = next {
             self.place(pod, class, &name, assumed);
             change |= Change::PLACED;
@@ -171,6 +174,7 @@ impl View {
         let id = self.slots.ensure(node);
         self.columns.charge(id.index(), &class.requests, class.weight, 1);
         self.residents.add(&class, id);
+        *self.priorities.entry(class.spec.priority.unwrap_or(0)).or_insert(0) += 1;
         self.log.push(Entry::Pod(id, Arc::clone(&class), 1));
         let slot = self.slots.slot_mut(id);
         for port in &class.ports {
@@ -188,6 +192,13 @@ impl View {
         let Record { class, node: id, place, .. } = self.pods.remove(number);
         self.columns.charge(id.index(), &class.requests, class.weight, -1);
         self.residents.remove(&class, id);
+        let priority = class.spec.priority.unwrap_or(0);
+        if let Some(count) = self.priorities.get_mut(&priority) {
+            *count -= 1;
+            if *count == 0 {
+                self.priorities.remove(&priority);
+            }
+        }
         let slot = self.slots.slot_mut(id);
         for port in &class.ports {
             if let Some((_, count)) = slot.ports.iter_mut().find(|(p, _)| p == port) {

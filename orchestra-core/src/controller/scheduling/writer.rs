@@ -1,0 +1,113 @@
+//! From decisions to the store.
+
+use std::sync::Arc;
+
+use crate::client::{Client, ClientError, DeleteOptions};
+use crate::engine::Recorder;
+use crate::model::{Condition, EventType, Pod, Uid};
+use crate::scheduler::Explanation;
+
+/// Stores what was decided.
+#[derive(Debug)]
+pub(super) struct Writer {
+    pub(super) client: Client,
+    pub(super) recorder: Recorder,
+}
+
+impl Writer {
+    /// Commits placements; returns the pods whose placement was not stored.
+    pub(super) async fn bind(&self, assigned: &[(&Arc<Pod>, Arc<str>)]) -> Vec<Uid> {
+        if assigned.is_empty() {
+            return Vec::new();
+        }
+        let all =
+            assigned.iter().fold(self.client.transaction(), |t, (pod, node)| t.bind(pod, Arc::clone(node)));
+        if all.commit().await.is_ok() {
+            return Vec::new();
+        }
+        // One of them can't be bound as it is: find out which, the others need not wait for it.
+        let mut failed = Vec::new();
+        for (pod, node) in assigned {
+            match self.client.transaction().bind(pod, Arc::clone(node)).commit().await {
+                Ok(_) => {}
+                // It was bound after all, by the commit whose outcome was not known: its change will confirm it.
+                Err(ClientError::Conflict { why, .. }) if why.contains(&**node) => {}
+                Err(error) => {
+                    tracing::debug!(pod = %pod.metadata.name, %error, "a placement was not stored");
+                    failed.push(pod.metadata.uid.clone());
+                }
+            }
+        }
+        if !failed.is_empty() && failed.len() == assigned.len() {
+            // Nothing could be stored: the store is in trouble, and does not get better by being asked at once.
+            tokio::time::sleep(crate::engine::Backoff::default().after(5)).await;
+        }
+        failed
+    }
+
+    /// Writes to the pod, and tells in an event, why it waits; once for each reason.
+    ///
+    /// The pod is read afresh: the one that was decided about may be older than what was written to it since, not
+    /// least by the explanation before this one. A parked pod is not tried again because its status changed, so an
+    /// explanation that lost to another write would never be given.
+    pub(super) async fn explain(&self, pod: &Arc<Pod>, why: &Explanation) {
+        self.tell_waits(pod, why.to_string(), "").await;
+    }
+
+    /// Has a pod leave for another. Tells it of its fate where it could be had so.
+    ///
+    /// # Errors
+    /// Where its disruption budget forbids it, or the store refuses it.
+    pub(super) async fn evict(&self, victim: &Arc<Pod>, pod: &Pod, node: &str) -> Result<(), ClientError> {
+        let client = self.client.namespace(victim.metadata.namespace.as_str());
+        let options = DeleteOptions::default().uid(victim.metadata.uid.clone());
+        match client.evict(&victim.metadata.name, &options).await {
+            Ok(()) => {}
+            Err(error) if error.is_not_found() => return Ok(()),
+            Err(error) => return Err(error),
+        }
+        let (meta, priority) = (&pod.metadata, pod.spec.priority.unwrap_or(0));
+        let message = format!(
+            "Preempted by pod {}/{} of priority {priority} on node {node}",
+            meta.namespace, meta.name
+        );
+        let clock = &**self.client.clock();
+        self.recorder.event(clock, &**victim, EventType::Normal, "Preempted", message);
+        Ok(())
+    }
+
+    /// Writes to the pod, and tells in an event, that it waits for others to leave `node`.
+    pub(super) async fn nominate(&self, pod: &Arc<Pod>, node: &str, victims: usize) {
+        let pods = if victims == 1 { "1 pod".to_owned() } else { format!("{victims} pods") };
+        let message = format!("waits until {pods} of lower priority left node {node}");
+        self.tell_waits(pod, message, node).await;
+    }
+
+    async fn tell_waits(&self, pod: &Arc<Pod>, message: String, nominated: &str) {
+        let now = self.client.clock().now();
+        let client = self.client.namespace(pod.metadata.namespace.as_str());
+        let mut news = false;
+        let written = client.modify_status::<Pod>(&pod.metadata.name, |stored| {
+            let waits = stored.metadata.uid == pod.metadata.uid && stored.node_name.is_none();
+            news = waits && stored.condition("PodScheduled").is_none_or(|c| c.message != message);
+            if waits {
+                nominated.clone_into(&mut stored.status.nominated_node_name);
+            }
+            if news {
+                let condition = Condition::new("PodScheduled", false, now);
+                stored.set_condition(condition.reason("Unschedulable").message(&message));
+            }
+        });
+        match written.await {
+            Ok(_) if news => {
+                let clock = &**self.client.clock();
+                self.recorder.event(clock, &**pod, EventType::Warning, "FailedScheduling", message);
+            }
+            Ok(_) => {}
+            Err(error) if error.is_not_found() => {}
+            Err(error) => {
+                tracing::warn!(pod = %pod.metadata.name, %error, "why it waits was not stored");
+            }
+        }
+    }
+}
