@@ -82,10 +82,24 @@ fn run(args: Args) -> anyhow::Result<bool> {
         let closed = engine.close().await.context("removing what is left");
         held.and_then(|held| closed.map(|()| held))
     });
+    let held = held?;
     if dir.exists() {
         std::fs::remove_dir_all(&dir).with_context(|| format!("removing {}", dir.display()))?;
     }
-    held
+    Ok(held)
+}
+
+/// Waits until somebody wants this program to end: by Ctrl-C, by `kill`, or by closing its terminal.
+async fn interrupted() -> anyhow::Result<()> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut hang_up = signal(SignalKind::hangup())?;
+    tokio::select! {
+        interrupted = tokio::signal::ctrl_c() => interrupted?,
+        _ = terminate.recv() => {}
+        _ = hang_up.recv() => {}
+    }
+    Ok(())
 }
 
 /// Starts the cluster, gives the tour, and stops it.
@@ -93,7 +107,7 @@ async fn give(engine: &Engine, args: &Args, dir: &Path) -> anyhow::Result<bool> 
     let cluster = tour::start(engine, dir).await.context("starting the cluster")?;
     let result = tokio::select! {
         biased;
-        interrupted = tokio::signal::ctrl_c() => interrupted.map(|()| None).map_err(anyhow::Error::from),
+        interrupted = interrupted() => interrupted.map(|()| None),
         toured = tour::run(&cluster, engine, args.listen, args.report.as_deref(), args.once) => toured.map(Some),
     };
     println!("stopping the cluster");

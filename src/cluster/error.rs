@@ -34,6 +34,9 @@ pub enum ClusterError {
     /// There is no such node in this process.
     #[error("there is no node {0} in this process")]
     NoNode(String),
+    /// A node of this name is there already.
+    #[error("there is a node {0} already; give the new one another name")]
+    DuplicateNode(String),
     /// Objects can't be read or written.
     #[error(transparent)]
     Client(#[from] ClientError),

@@ -106,8 +106,17 @@ impl Cluster {
     }
 
     /// Adds a node that runs in this process.
-    pub async fn add_node(&self, node: NodeOptions) {
-        self.nodes.lock().await.start(node);
+    ///
+    /// # Errors
+    /// [`ClusterError::DuplicateNode`] where a node of this name runs already, or was
+    /// [crashed](Self::crash_node) and can be started again.
+    pub async fn add_node(&self, node: NodeOptions) -> Result<(), ClusterError> {
+        let mut nodes = self.nodes.lock().await;
+        if nodes.running.contains_key(&node.name) || nodes.lost.contains_key(&node.name) {
+            return Err(ClusterError::DuplicateNode(node.name));
+        }
+        nodes.start(node);
+        Ok(())
     }
 
     /// Waits until every node of this process has taken up what runs on it and is ready for pods.
@@ -139,7 +148,22 @@ impl Cluster {
 
     /// Ends the cluster with all its pods: each is drained and stopped within its grace period. The objects
     /// stay in the store; a cluster that is started on it again runs them again.
+    ///
+    /// It goes on to its end by itself where this future is dropped, as long as the tokio runtime lives.
     pub async fn stop(self) {
+        #[allow(
+            clippy::disallowed_methods,
+            reason = "it ends the tasks that the engine tracks, and outlives its caller"
+        )]
+        let stopping = tokio::spawn(self.stop_all());
+        if let Err(error) = stopping.await
+            && let Ok(panic) = error.try_into_panic()
+        {
+            std::panic::resume_unwind(panic);
+        }
+    }
+
+    async fn stop_all(self) {
         // First those who would replace what is stopped.
         self.control.shutdown().await;
         let running = std::mem::take(&mut self.nodes.lock().await.running);

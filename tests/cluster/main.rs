@@ -4,6 +4,7 @@
 
 mod bad_input;
 mod common;
+mod ending;
 mod grpc;
 mod interrupt;
 mod ports;

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context, bail, ensure};
 use futures_util::future::BoxFuture;
+use orchestra::model::EndpointSlice;
 use orchestra::prelude::*;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -208,6 +209,14 @@ async fn lose_node(tour: &Tour<'_>, progress: &mut Progress) -> anyhow::Result<S
         tour.shop.wait::<Pod>(name, moved).await?;
     }
     for name in shop::NAMES {
+        progress.say(format!("waiting until {name} is served elsewhere"));
+        let wanted = tour.shop.get::<Deployment>(name).await?.spec.replicas;
+        let elsewhere = |slice: Option<&EndpointSlice>| {
+            let ready =
+                slice.into_iter().flat_map(|slice| &slice.endpoints).filter(|e| e.conditions.is_ready());
+            ready.filter(|endpoint| endpoint.node_name != lost).count() >= wanted as usize
+        };
+        tour.shop.wait::<EndpointSlice>(&format!("{name}-0"), elsewhere).await?;
         until(&tour.shop, name, progress, is_settled).await?;
     }
     Ok(format!("{there} pods of {lost} run elsewhere"))

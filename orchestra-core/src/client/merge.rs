@@ -34,6 +34,12 @@ fn list_keys(name: &str, lists: [&[Value]; 2]) -> &'static [&'static str] {
     lists.into_iter().map(|list| merge_keys(name, list)).find(|keys| !keys.is_empty()).unwrap_or(&[])
 }
 
+/// Whether of an object with this name only those fields stay that the manifest names: its type decides which it may
+/// have. Kubernetes' `retainKeys`.
+fn retains_keys(name: &str) -> bool {
+    matches!(name, "strategy" | "volumes")
+}
+
 /// What comes of `live` when a manifest `last`, applied before, is replaced by `new`.
 ///
 /// What `new` says holds; what `last` said and `new` does not is taken out; all else stays as it is in `live`.
@@ -44,7 +50,7 @@ pub(super) fn three_way(last: &Value, new: &Value, live: &Value) -> Value {
 fn merge_field(name: &str, last: &Value, new: &Value, live: &Value) -> Value {
     match (new, live) {
         (Value::Object(new), Value::Object(live)) => {
-            Value::Object(merge_objects(last.as_object(), new, live))
+            Value::Object(merge_objects(name, last.as_object(), new, live))
         }
         (Value::Array(new), Value::Array(live)) => {
             let keys = list_keys(name, [new, live]);
@@ -52,19 +58,21 @@ fn merge_field(name: &str, last: &Value, new: &Value, live: &Value) -> Value {
                 return Value::Array(new.clone());
             }
             let empty = Vec::new();
-            merge_lists(keys, last.as_array().unwrap_or(&empty), new, live)
+            merge_lists(name, keys, last.as_array().unwrap_or(&empty), new, live)
         }
         _ => new.clone(),
     }
 }
 
 fn merge_objects(
+    name: &str,
     last: Option<&Map<String, Value>>,
     new: &Map<String, Value>,
     live: &Map<String, Value>,
 ) -> Map<String, Value> {
     let before = |key: &str| last.and_then(|last| last.get(key));
-    let kept = live.iter().filter(|(key, _)| before(key).is_none() && !new.contains_key(*key));
+    let stays = |key: &str| !retains_keys(name) && before(key).is_none() && !new.contains_key(key);
+    let kept = live.iter().filter(|(key, _)| stays(key));
     let mut merged: Map<String, Value> = kept.map(|(k, v)| (k.clone(), v.clone())).collect();
     for (key, value) in new {
         if value.is_null() {
@@ -79,7 +87,7 @@ fn merge_objects(
     merged
 }
 
-fn merge_lists(keys: &[&str], last: &[Value], new: &[Value], live: &[Value]) -> Value {
+fn merge_lists(name: &str, keys: &[&str], last: &[Value], new: &[Value], live: &[Value]) -> Value {
     let find = |list: &'_ [Value], item: &Value| {
         let wanted = identity(item, keys);
         list.iter().position(|other| identity(other, keys) == wanted)
@@ -90,7 +98,7 @@ fn merge_lists(keys: &[&str], last: &[Value], new: &[Value], live: &[Value]) -> 
         .map(|item| match find(live, item) {
             Some(i) => {
                 let last = find(last, item).map_or(&Value::Null, |i| &last[i]);
-                merge_field("", last, item, &live[i])
+                merge_field(name, last, item, &live[i])
             }
             None => item.clone(),
         })
@@ -115,7 +123,7 @@ pub(super) fn json_patch(value: &mut Value, patch: &Value) -> Result<(), String>
     json_patch::patch(value, &patch).map_err(|e| e.to_string())
 }
 
-/// Applies a strategic merge patch, with its `$patch: delete` and `$patch: replace` directives.
+/// Applies a strategic merge patch, with its directives `$patch`, `$retainKeys` and `$deleteFromPrimitiveList`.
 pub(super) fn strategic_patch(value: &mut Value, patch: &Value) -> Result<(), String> {
     let Value::Object(patch) = patch else {
         return Err("a strategic merge patch is an object".to_owned());
@@ -135,6 +143,16 @@ fn strategic_object(value: &mut Value, patch: &Map<String, Value>) {
         *value = Value::Object(Map::new());
     }
     let Value::Object(fields) = value else { return };
+    if let Some(kept) = patch.get("$retainKeys").and_then(Value::as_array) {
+        fields.retain(|key, _| kept.iter().any(|k| k.as_str() == Some(key)));
+    }
+    for (key, gone) in patch {
+        let list = key.strip_prefix("$deleteFromPrimitiveList/").and_then(|name| fields.get_mut(name));
+        if let (Some(Value::Array(list)), Some(gone)) = (list, gone.as_array()) {
+            list.retain(|item| !gone.contains(item));
+        }
+    }
+    // What else begins with `$` is about the order of lists.
     for (key, change) in patch.iter().filter(|(key, _)| !key.starts_with('$')) {
         match change {
             Value::Null => {
@@ -204,6 +222,23 @@ mod tests {
         assert_eq!(merged, expected);
         let scaled = three_way(&json!({"spec": {}}), &json!({"spec": {}}), &json!({"spec": {"replicas": 5}}));
         assert_eq!(scaled, json!({"spec": {"replicas": 5}}), "what the autoscaler set stays");
+    }
+
+    #[test]
+    fn where_a_type_decides_over_fields_those_of_the_old_type_go() {
+        let live = json!({"strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 1}},
+            "volumes": [{"name": "v", "emptyDir": {}}]});
+        let new =
+            json!({"strategy": {"type": "Recreate"}, "volumes": [{"name": "v", "configMap": {"name": "c"}}]});
+        assert_eq!(three_way(&Value::Null, &new, &live), new);
+        let patch = json!({"strategy": {"$retainKeys": ["type"], "type": "Recreate"}, "volumes": [
+            {"name": "v", "$retainKeys": ["name", "configMap"], "configMap": {"name": "c"}}]});
+        let mut patched = live;
+        strategic_patch(&mut patched, &patch).unwrap();
+        assert_eq!(patched, new);
+        let mut value = json!({"finalizers": ["a", "b"]});
+        strategic_patch(&mut value, &json!({"$deleteFromPrimitiveList/finalizers": ["a"]})).unwrap();
+        assert_eq!(value, json!({"finalizers": ["b"]}));
     }
 
     #[test]

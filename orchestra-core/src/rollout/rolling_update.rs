@@ -9,6 +9,10 @@ use crate::model::Timestamp;
 /// while at least `replicas - maxUnavailable` pods stay available, over however many versions: a new revision in the
 /// middle of a rollout changes nothing about that. Pods that are unavailable go first. A version whose pods don't
 /// become available therefore stops by itself, with the old pods still there.
+///
+/// A pod without a readiness probe counts as available while its program lives, however shortly. As in Kubernetes, a
+/// version that crashes soon after its start is stopped in time only where it has a readiness probe or the deployment
+/// says `minReadySeconds`.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct RollingUpdate {
     failure: FailurePolicy,

@@ -12,6 +12,9 @@ use crate::model::{HostPathType, Uid};
 /// The permissions of a directory that containers of any user write to, as Kubernetes gives an emptyDir.
 const SHARED_MODE: u32 = 0o777;
 
+/// The permissions of the directory of all pods: to be passed, not to be listed.
+const PASSAGE_MODE: u32 = 0o711;
+
 /// Keeps volumes under one directory: `pods/<uid>/volumes/<name>`.
 #[derive(Clone, Debug)]
 pub struct HostVolumes {
@@ -35,6 +38,20 @@ impl HostVolumes {
 
     fn volume_dir(&self, pod: &Uid, volume: &str) -> Result<PathBuf, VolumeError> {
         Ok(self.pod_dir(pod)?.join("volumes").join(part(volume)?))
+    }
+
+    /// Makes the directory of all pods, where it is not there. Whoever is neither the agent nor in a pod finds no way
+    /// through it: a pod's directory is named by its uid, which can't be listed and not be guessed. Containers of other
+    /// users get through.
+    async fn ensure_pods_dir(&self) -> Result<(), VolumeError> {
+        Self::blocking(self.pods_dir(), |path| {
+            if !path.is_dir() {
+                fs::create_dir_all(path).map_err(io(path, "create it"))?;
+                set_mode(path, PASSAGE_MODE)?;
+            }
+            Ok(())
+        })
+        .await
     }
 
     /// Does file work where it may block.
@@ -79,6 +96,7 @@ pub(super) fn set_mode(_: &Path, _: u32) -> Result<(), VolumeError> {
 #[deny(clippy::missing_trait_methods)]
 impl VolumeFiles for HostVolumes {
     async fn directory(&self, pod: &Uid, volume: &str) -> Result<PathBuf, VolumeError> {
+        self.ensure_pods_dir().await?;
         Self::blocking(self.volume_dir(pod, volume)?, |path| {
             if !path.is_dir() {
                 fs::create_dir_all(path).map_err(io(path, "create it"))?;
@@ -90,6 +108,7 @@ impl VolumeFiles for HostVolumes {
     }
 
     async fn publish(&self, pod: &Uid, volume: &str, files: &FileSet) -> Result<PathBuf, VolumeError> {
+        self.ensure_pods_dir().await?;
         let files = files.clone();
         Self::blocking(self.volume_dir(pod, volume)?, move |path| {
             publish::publish(path, &files)?;

@@ -174,6 +174,18 @@ mod tests {
         assert!(volumes.pods().await.unwrap().is_empty());
     }
 
+    #[cfg(unix)]
+    #[tokio::test]
+    async fn nobody_else_finds_a_way_to_the_files_of_a_pod() {
+        use std::os::unix::fs::PermissionsExt;
+        let dir = Dir::new();
+        let volumes = HostVolumes::new(dir.0.join("root"));
+        let path = volumes.publish(&Uid::from("u1"), "secret", &files(&[("password", "x")])).await.unwrap();
+        let pods = path.ancestors().find(|path| path.ends_with("pods")).unwrap();
+        let mode = fs::metadata(pods).unwrap().permissions().mode();
+        assert_eq!(mode & 0o077, 0o011, "others may pass, and not see what is there");
+    }
+
     #[tokio::test]
     async fn no_path_leads_out() {
         let dir = Dir::new();
