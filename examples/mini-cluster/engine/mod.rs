@@ -92,6 +92,7 @@ impl Engine {
     }
 
     /// Kills a process of the pod, which it has this number for.
+    #[cfg_attr(not(feature = "docker"), allow(unused_variables, reason = "processes are this machine's own"))]
     pub(crate) async fn kill(&self, pod: &Pod, pid: u64) -> anyhow::Result<()> {
         match self {
             Self::Process => process::kill(pid).await,
