@@ -33,17 +33,13 @@ impl DisruptionController {
             .on::<PodDisruptionBudget>()
             .maps::<Pod>(move |change, add| {
                 for budget in budgets.in_namespace(&change.key.namespace) {
-                    if [change.old, change.new].into_iter().flatten().any(|pod| covers(&budget, pod)) {
+                    if [change.old, change.new].into_iter().flatten().any(|pod| budget.covers(pod)) {
                         add(ObjectKey::of(&*budget));
                     }
                 }
             })
             .start(reconciler, tasks);
     }
-}
-
-fn covers(budget: &PodDisruptionBudget, pod: &Pod) -> bool {
-    budget.spec.selector.as_ref().is_some_and(|selector| selector.matches(&pod.metadata.labels))
 }
 
 fn is_healthy(pod: &Pod) -> bool {
@@ -55,7 +51,7 @@ impl Reconciler for DisruptionController {
     async fn reconcile(&self, key: &ObjectKey, client: &Client) -> Result<Next, ReconcileError> {
         let Some(budget) = self.budgets.get(key) else { return Ok(Next::OnChange) };
         let pods = self.pods.in_namespace(&key.namespace);
-        let pods: Vec<&Pod> = pods.iter().map(|p| &**p).filter(|p| covers(&budget, p)).collect();
+        let pods: Vec<&Pod> = pods.iter().map(|p| &**p).filter(|p| budget.covers(p)).collect();
         let now = client.clock().now();
         let status = status(&budget, &pods, now);
         let pending = !status.disrupted_pods.is_empty();
@@ -121,7 +117,7 @@ impl Client {
         let mut transaction = self.transaction();
         if !pod.is_terminal() && !pod.metadata.is_deleting() {
             let budgets = self.list::<PodDisruptionBudget>(&crate::client::ListOptions::default()).await?;
-            let covering: Vec<_> = budgets.items.iter().filter(|b| covers(b, &pod)).collect();
+            let covering: Vec<_> = budgets.items.iter().filter(|b| b.covers(&pod)).collect();
             if covering.len() > 1 {
                 let why =
                     "more than one disruption budget selects it; make their selectors disjoint".to_owned();

@@ -225,13 +225,18 @@ impl SchedulingLoop {
 
     /// Ends the wait of a pod for others. Those of them that were not made to leave yet stay.
     fn give_up(&mut self, pod: &Uid) {
-        let Some((scheduler, victims)) = self.nominations.remove(pod) else { return };
-        victims.iter().for_each(|victim| self.view.spare(victim));
-        let change = self.view.forget(pod);
-        if let Some((_, queue)) = self.queues.get_mut(&scheduler) {
+        if let Some(queue) = self.take_back(pod) {
             queue.retry(pod);
         }
+    }
+
+    /// Takes back the decision that a pod waits for others, and answers with the queue that it is of.
+    fn take_back(&mut self, pod: &Uid) -> Option<&mut PodQueue> {
+        let (scheduler, victims) = self.nominations.remove(pod)?;
+        victims.iter().for_each(|victim| self.view.spare(victim));
+        let change = self.view.forget(pod);
         self.wake(change);
+        self.queues.get_mut(&scheduler).map(|(_, queue)| queue)
     }
 
     /// Has pods leave a node for another, which waits for their end.
@@ -261,14 +266,9 @@ impl SchedulingLoop {
     /// A pod can't have the room it was to have.
     async fn settle_refused(&mut self, pod: &Arc<Pod>, why: &Explanation) {
         let uid = &pod.metadata.uid;
-        if let Some((scheduler, victims)) = self.nominations.remove(uid) {
-            victims.iter().for_each(|victim| self.view.spare(victim));
-            let change = self.view.forget(uid);
-            self.wake(change);
+        if let Some(queue) = self.take_back(uid) {
             // It waits for another change: at once it would be refused again.
-            if let Some((_, queue)) = self.queues.get_mut(&scheduler) {
-                queue.set_aside(uid, why);
-            }
+            queue.set_aside(uid, why);
         }
         self.writer.explain(pod, why).await;
     }

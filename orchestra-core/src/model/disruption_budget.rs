@@ -9,7 +9,7 @@ use super::object::Rules;
 use super::selector_rules::validate_selector;
 use super::workload_rules::at_most_all;
 use super::{
-    Condition, Extra, FieldErrors, IntOrPercent, LabelSelector, Labels, ObjectMeta, Timestamp, TypeMeta,
+    Condition, Extra, FieldErrors, IntOrPercent, LabelSelector, Labels, ObjectMeta, Pod, Timestamp, TypeMeta,
 };
 use crate::object;
 
@@ -102,6 +102,12 @@ impl PodDisruptionBudget {
         let selector = Some(LabelSelector::labels([("app", name.as_str())]));
         let spec = PodDisruptionBudgetSpec { selector, ..PodDisruptionBudgetSpec::default() };
         Self { metadata: ObjectMeta::named(name), spec, ..Self::default() }
+    }
+
+    /// Whether its selector has `pod`, a pod of its namespace.
+    #[must_use]
+    pub fn covers(&self, pod: &Pod) -> bool {
+        self.spec.selector.as_ref().is_some_and(|selector| selector.matches(&pod.metadata.labels))
     }
 
     /// Puts it into a namespace.

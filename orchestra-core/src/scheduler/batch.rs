@@ -116,7 +116,7 @@ impl<'v> Batch<'v> {
         for victim in &room.victims {
             let why = if self.view.node_of(&victim.metadata.uid) != Some(&node) {
                 "it is not there"
-            } else if victim.spec.priority.unwrap_or(0) >= pod.priority() {
+            } else if victim.spec.importance() >= pod.priority() {
                 "its priority is not lower"
             } else {
                 continue;

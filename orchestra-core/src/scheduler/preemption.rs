@@ -31,7 +31,7 @@ struct Victim {
 impl Victim {
     /// Those that are missed least come first: those that go anyway, then by priority, then the youngest.
     fn importance(&self) -> (bool, i32, Reverse<Timestamp>, Uid) {
-        (!self.goes, priority(&self.pod), Reverse(self.started), self.pod.metadata.uid.clone())
+        (!self.goes, self.pod.spec.importance(), Reverse(self.started), self.pod.metadata.uid.clone())
     }
 }
 
@@ -40,16 +40,12 @@ impl Victim {
 /// longer, the worse). Kubernetes' order.
 type Cost = (bool, i32, i64, usize, Reverse<Timestamp>);
 
-fn priority(pod: &Pod) -> i32 {
-    pod.spec.priority.unwrap_or(0)
-}
-
 fn cost(victims: &[Victim]) -> Cost {
     let new = || victims.iter().filter(|victim| !victim.goes);
-    let highest = new().map(|victim| priority(&victim.pod)).max().unwrap_or(i32::MIN);
+    let highest = new().map(|victim| victim.pod.spec.importance()).max().unwrap_or(i32::MIN);
     // Counted from the lowest priority there is, so that each victim costs something.
-    let sum = new().map(|victim| i64::from(priority(&victim.pod)) - i64::from(i32::MIN)).sum();
-    let of_highest = new().filter(|victim| priority(&victim.pod) == highest);
+    let sum = new().map(|victim| i64::from(victim.pod.spec.importance()) - i64::from(i32::MIN)).sum();
+    let of_highest = new().filter(|victim| victim.pod.spec.importance() == highest);
     let oldest = of_highest.map(|victim| victim.started).min().unwrap_or_default();
     (new().next().is_some(), highest, sum, new().count(), Reverse(oldest))
 }
@@ -100,7 +96,7 @@ pub(super) fn find_room(
 fn candidate(view: &View, pod: &PodInfo, node: &NodeView<'_>) -> Option<Candidate> {
     let mut victims: Vec<Victim> = view
         .residents_of(node.id())
-        .filter(|(other, _)| priority(other) < pod.priority())
+        .filter(|(other, _)| other.spec.importance() < pod.priority())
         .map(|(other, class)| Victim {
             pod: Arc::clone(other),
             class: Arc::clone(class),

@@ -135,7 +135,7 @@ impl PodQueue {
 
     /// Parks a pod that was taken. It is tried again at once where something that can help happened since.
     pub fn park(&mut self, uid: &Uid, why: &Explanation) {
-        let Some((pod, Place::Taken)) = self.pods.get(uid).cloned() else { return };
+        let Some(pod) = self.taken(uid).cloned() else { return };
         let missed = why.helped_by().intersects(self.since_taken);
         self.put(pod, if missed { Place::Waiting } else { Place::Parked(why.clone()) });
     }
@@ -143,14 +143,14 @@ impl PodQueue {
     /// Parks a pod that was taken, whatever has happened since: for a decision that was refused, where what happened is
     /// only that it was taken back.
     pub fn set_aside(&mut self, uid: &Uid, why: &Explanation) {
-        if let Some((pod, Place::Taken)) = self.pods.get(uid).cloned() {
+        if let Some(pod) = self.taken(uid).cloned() {
             self.put(pod, Place::Parked(why.clone()));
         }
     }
 
     /// Puts back a pod that was taken: its decision could not be carried out.
     pub fn retry(&mut self, uid: &Uid) {
-        if let Some((pod, Place::Taken)) = self.pods.get(uid).cloned() {
+        if let Some(pod) = self.taken(uid).cloned() {
             self.put(pod, Place::Waiting);
         }
     }

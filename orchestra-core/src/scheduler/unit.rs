@@ -38,7 +38,7 @@ pub(crate) type Order<'p> = (Reverse<i32>, Timestamp, &'p str, &'p str);
 pub(crate) fn order(pod: &Pod) -> Order<'_> {
     let meta = &pod.metadata;
     let created = meta.creation_timestamp.unwrap_or_default();
-    (Reverse(pod.spec.priority.unwrap_or(0)), created, &meta.namespace, &meta.name)
+    (Reverse(pod.spec.importance()), created, &meta.namespace, &meta.name)
 }
 
 /// The next thing to place: one pod, or the pods of a gang. A clone shares the pods.

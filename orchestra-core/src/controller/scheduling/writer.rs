@@ -66,7 +66,7 @@ impl Writer {
             Err(error) if error.is_not_found() => return Ok(()),
             Err(error) => return Err(error),
         }
-        let (meta, priority) = (&pod.metadata, pod.spec.priority.unwrap_or(0));
+        let (meta, priority) = (&pod.metadata, pod.spec.importance());
         let message = format!(
             "Preempted by pod {}/{} of priority {priority} on node {node}",
             meta.namespace, meta.name

@@ -55,6 +55,12 @@ impl PodSpec {
         total
     }
 
+    /// How important the pod is: the number behind its priority class; 0 where it has none.
+    #[must_use]
+    pub fn importance(&self) -> i32 {
+        self.priority.unwrap_or(0)
+    }
+
     /// The ports of its node that a pod takes, in the order of its containers.
     pub fn host_ports(&self) -> impl Iterator<Item = HostPort> + '_ {
         let sidecars = self.init_containers.iter().filter(|c| c.is_sidecar());

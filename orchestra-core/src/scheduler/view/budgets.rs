@@ -38,14 +38,14 @@ impl Budgets {
         let from = (!self.0.is_empty()).then(|| (namespace.clone(), String::new()));
         let here = from.map(|from| self.0.range(from..)).into_iter().flatten();
         let here = here.take_while(move |((ns, _), _)| ns == namespace);
-        here.map(|(key, budget)| (key, &**budget)).filter(move |(_, budget)| covers(budget, pod))
+        here.map(|(key, budget)| (key, &**budget)).filter(move |(_, budget)| budget.covers(pod))
     }
 
     /// How many of the budget's pods were preempted, and are not yet seen to go.
     fn spent(&self, view: &View, budget: &PodDisruptionBudget) -> u32 {
         let counts = |pod: &&Arc<Pod>| {
             pod.metadata.namespace == budget.metadata.namespace
-                && covers(budget, pod)
+                && budget.covers(pod)
                 && !pod.is_terminating()
                 && !budget.status.disrupted_pods.contains_key(&pod.metadata.name)
         };
@@ -86,8 +86,4 @@ fn allowed(budget: &PodDisruptionBudget) -> u32 {
     } else {
         budget.status.disruptions_allowed
     }
-}
-
-fn covers(budget: &PodDisruptionBudget, pod: &Pod) -> bool {
-    budget.spec.selector.as_ref().is_some_and(|selector| selector.matches(&pod.metadata.labels))
 }

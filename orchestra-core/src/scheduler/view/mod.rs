@@ -233,7 +233,7 @@ impl PodInfo {
     /// Its priority; 0 where it has none.
     #[must_use]
     pub fn priority(&self) -> i32 {
-        self.pod.spec.priority.unwrap_or(0)
+        self.pod.spec.importance()
     }
 
     pub(crate) fn class(&self) -> &Arc<PodClass> {

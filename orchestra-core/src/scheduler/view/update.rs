@@ -174,7 +174,7 @@ impl View {
         let id = self.slots.ensure(node);
         self.columns.charge(id.index(), &class.requests, class.weight, 1);
         self.residents.add(&class, id);
-        *self.priorities.entry(class.spec.priority.unwrap_or(0)).or_insert(0) += 1;
+        *self.priorities.entry(class.spec.importance()).or_insert(0) += 1;
         self.log.push(Entry::Pod(id, Arc::clone(&class), 1));
         let slot = self.slots.slot_mut(id);
         for port in &class.ports {
@@ -192,7 +192,7 @@ impl View {
         let Record { class, node: id, place, .. } = self.pods.remove(number);
         self.columns.charge(id.index(), &class.requests, class.weight, -1);
         self.residents.remove(&class, id);
-        let priority = class.spec.priority.unwrap_or(0);
+        let priority = class.spec.importance();
         if let Some(count) = self.priorities.get_mut(&priority) {
             *count -= 1;
             if *count == 0 {
