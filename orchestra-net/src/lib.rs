@@ -8,19 +8,9 @@
 //!
 //! An [`Upstream`] is the endpoints of one service port: a [`LoadBalancer`](orchestra_core::balance::LoadBalancer)
 //! picks among them, failures eject them for a while, and a drain takes a pod out and waits for its last request.
-
 //!
-//! # Metrics
-//! Through the `metrics` facade, each with the label `service`; a recorder must be installed before a service is known.
-//!
-//! | name | what |
-//! | --- | --- |
-//! | `orchestra_upstream_requests_total` | requests that were sent, by `outcome`: `success`, `failure` (5xx, broken, silent) |
-//! | `orchestra_upstream_first_byte_seconds` | from picking an endpoint to the begin of its answer |
-//! | `orchestra_upstream_retries_total` | requests that were tried again, by `reason`: `not_sent`, `broken` |
-//! | `orchestra_upstream_connections_total` | connections that were opened to endpoints |
-//! | `orchestra_upstream_ejections_total` | endpoints that were ejected |
-//! | `orchestra_upstream_waiting_requests` | requests that wait for an endpoint now |
+//! What it tells through the `metrics` facade bears the label `service`; `docs/observability.md` has the names. A
+//! recorder must be installed before a service is known.
 
 mod body;
 mod connection;

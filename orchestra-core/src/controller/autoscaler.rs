@@ -150,7 +150,8 @@ impl AutoscalerController {
         view.pods = pods.iter().map(|pod| sample(pod)).collect();
         view.readings = readings;
         view.history = history.map(|(_, history)| history).unwrap_or_default();
-        let mut decision = self.autoscaler.replicas(&view, now);
+        let mut decision = tracing::debug_span!("autoscale", autoscaler = %key)
+            .in_scope(|| self.autoscaler.replicas(&view, now));
         let scaled = decision.replicas != view.current;
         if scaled {
             target.scale(client, decision.replicas).await?;

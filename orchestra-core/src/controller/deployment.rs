@@ -102,7 +102,8 @@ impl Reconciler for DeploymentController {
         let now = client.clock().now();
         let situation = Situation::new(&self.indexes, deployment, claims.owned, now);
         let step = match self.rollouts.of(&situation.deployment) {
-            Ok(rollout) => rollout.step(&situation.view(), now),
+            Ok(rollout) => tracing::debug_span!("rollout", deployment = %key)
+                .in_scope(|| rollout.step(&situation.view(), now)),
             Err(name) => {
                 let message =
                     format!("there is no rollout called `{name}`; register it, or change {ROLLOUT}");

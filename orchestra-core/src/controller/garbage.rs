@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use crate::client::{
     Client, ClientError, DeleteOptions, FOREGROUND_FINALIZER, ORPHAN_FINALIZER, Propagation,
 };
-use crate::engine::{Backoff, Queue, Tasks};
+use crate::engine::{Backoff, Queue, Tasks, reconcile};
 use crate::model::{AnyObject, GroupKind, ObjectKey, OwnerReference, Uid};
 use crate::rng::Rng;
 use crate::store::{Change, Scope, Store, StoreError};
@@ -152,7 +152,7 @@ impl GarbageCollector {
 
     async fn work(&self) {
         let key = self.queue.next().await;
-        match self.process(&key).await {
+        match reconcile("garbage-collector", &key, self.process(&key)).await {
             Ok(()) => self.queue.done(&key),
             Err(error) => {
                 let retry = self.queue.failed(&key);

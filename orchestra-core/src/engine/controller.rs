@@ -1,10 +1,12 @@
 //! Driving a reconciler: from changes to keys to calls.
 
 use std::fmt::Debug;
+use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use tokio::time::Instant;
 use tracing::Instrument;
 
 use super::{Backoff, CacheChange, Caches, Queue, Tasks};
@@ -199,6 +201,21 @@ impl Controller {
     }
 }
 
+/// One turn of a controller for a key, as a span, counted and timed.
+pub(crate) async fn reconcile<R>(
+    controller: &'static str,
+    key: &ObjectKey,
+    turn: impl Future<Output = Result<R, ReconcileError>>,
+) -> Result<R, ReconcileError> {
+    let started = Instant::now();
+    let result = turn.instrument(tracing::debug_span!("reconcile", controller, %key)).await;
+    let label = if result.is_ok() { "ok" } else { "error" };
+    metrics::counter!("orchestra_reconcile_total", "controller" => controller, "result" => label)
+        .increment(1);
+    metrics::histogram!("orchestra_reconcile_seconds", "controller" => controller).record(started.elapsed());
+    result
+}
+
 struct Worker {
     name: &'static str,
     queue: Arc<Queue<ObjectKey>>,
@@ -211,18 +228,16 @@ impl Worker {
     async fn work(&self) {
         let key = self.queue.next().await;
         let (client, writes) = self.client.recorded();
-        let span = tracing::debug_span!("reconcile", controller = self.name, %key);
-        let result = self.reconciler.reconcile(&key, &client).instrument(span).await;
-        // Read your writes: the caches catch up before the key can come again.
-        let settled = writes.settle(&self.caches).await;
-        let outcome = match (result, settled) {
-            (Ok(_), Err(error)) => Err(ClientError::from(error)),
-            (result, _) => result,
+        let turn = async {
+            let result = self.reconciler.reconcile(&key, &client).await;
+            // Read your writes: the caches catch up before the key can come again.
+            let settled = writes.settle(&self.caches).await;
+            match (result, settled) {
+                (Ok(_), Err(error)) => Err(ClientError::from(error)),
+                (result, _) => result,
+            }
         };
-        let label = if outcome.is_ok() { "ok" } else { "error" };
-        metrics::counter!("orchestra_reconcile_total", "controller" => self.name, "result" => label)
-            .increment(1);
-        match outcome {
+        match reconcile(self.name, &key, turn).await {
             Ok(Next::OnChange) => self.queue.done(&key),
             Ok(Next::After(delay)) => {
                 self.queue.done(&key);

@@ -19,6 +19,7 @@ mod queue;
 mod tasks;
 
 pub use cache::{Cache, CacheChange, Caches, Index};
+pub(crate) use controller::reconcile;
 pub use controller::{Controller, Next, ReconcileError, Reconciler};
 pub use events::Recorder;
 pub use queue::{Backoff, Queue};

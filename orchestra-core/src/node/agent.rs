@@ -20,6 +20,7 @@ use super::plan::{Ending, Plan, View, ending, is_clear, plan};
 use super::probe::Prober;
 use super::routes::Routes;
 use super::status::{NodeFacts, is_important, status};
+use super::traced::Traced;
 use super::volumes::VolumeFiles;
 use crate::client::{Client, ClientError};
 use crate::clock::SharedClock;
@@ -174,7 +175,7 @@ impl Shared {
             node: builder.node,
             client: builder.client,
             caches,
-            runtime: builder.runtime,
+            runtime: Traced::over(builder.runtime),
             routes,
             prober,
             volumes: builder.volumes,
@@ -215,7 +216,8 @@ impl Shared {
     pub(super) async fn work(self: Arc<Self>) {
         loop {
             let uid = self.queue.next().await;
-            self.sync(&uid);
+            let span = tracing::debug_span!("plan", node = %self.node, pod = %uid);
+            span.in_scope(|| self.sync(&uid));
             self.queue.done(&uid);
             if self.shutdown.load(Ordering::SeqCst) {
                 self.moved.notify_waiters();

@@ -35,6 +35,7 @@ mod registry_auth;
 mod routes;
 mod spec;
 mod status;
+mod traced;
 mod usage;
 mod volumes;
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use tokio::sync::Notify;
 
+use super::traced::Traced;
 use crate::controller::MetricsBoard;
 use crate::engine::{Cache, Caches, Index, Tasks};
 use crate::model::{HorizontalPodAutoscaler, Pod, Quantity, ResourceList, Timestamp, Uid};
@@ -32,6 +33,7 @@ pub fn measure_usage(
     let waking = Arc::clone(&wanted);
     autoscalers.on_change(move |_| waking.notify_one());
     let by_uid = pods.index(|pod| vec![pod.metadata.uid.clone()]);
+    let runtime = Traced::over(runtime);
     let meter = Meter { runtime, autoscalers, wanted, by_uid, board, last: BTreeMap::new() };
     tasks.spawn("usage", meter.run(period));
 }

@@ -26,6 +26,7 @@ impl Upstream {
     ///
     /// `hash`: what equal requests have in common, for balancers that look at it.
     #[must_use]
+    #[tracing::instrument(level = "trace", skip_all, fields(service = %self.name))]
     pub fn pick(self: &Arc<Self>, tried: &[EndpointId], hash: Option<u64>) -> Option<Ticket> {
         for _ in 0..PICKS {
             let lease = self.lease(tried, hash)?;

@@ -50,6 +50,12 @@ pub(in crate::node) async fn bounded<R>(
 }
 
 /// Carries out a job. Where it touched the runtime, it also reads how things are after it.
+#[tracing::instrument(
+    name = "operation",
+    level = "debug",
+    skip_all,
+    fields(node = %shared.node, pod = %job.uid, operation = name(&job.action))
+)]
 pub(crate) async fn run(shared: &Arc<Shared>, job: Job) -> (Done, Option<Seen>) {
     metrics::counter!("orchestra_node_operations_total", "operation" => name(&job.action)).increment(1);
     // Taken before: what else is read meanwhile may show more than the answer.
