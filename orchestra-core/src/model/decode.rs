@@ -6,13 +6,18 @@ use serde_json::{Map, Value};
 
 use super::unmodelled;
 use super::{
-    AnyObject, Decoded, KindInfo, ManifestError, ManifestProblem, ObjectMeta, Resource, Unstructured,
+    AnyObject, Decoded, FieldErrors, KindInfo, ManifestError, ManifestProblem, ObjectMeta, Resource,
+    Unstructured, Warning,
 };
 
 /// Reads a manifest of the kind `T`, with warnings, and with the path to what is wrong.
 pub(super) fn checked<T: Resource>(manifest: Value) -> Result<Decoded, ManifestError> {
     let object: T = serde_path_to_error::deserialize(manifest).map_err(|e| field_error("", &e))?;
-    let warnings = unmodelled::warnings(&object);
+    let mut warnings = unmodelled::warnings(&object);
+    let mut fields = FieldErrors::new();
+    object.without_effect(&mut fields);
+    let modelled = fields.errors().iter();
+    warnings.extend(modelled.map(|f| Warning { path: f.path.clone(), message: f.message.clone() }));
     Ok(Decoded { object: Arc::new(object), warnings })
 }
 

@@ -77,9 +77,12 @@ pub struct Warning {
     pub message: String,
 }
 
+/// What there is to know of most of it.
+pub(crate) const WITHOUT_EFFECT: &str = "kept, but Orchestra does not act on it";
+
 impl Warning {
     pub(super) fn unmodelled(path: String) -> Self {
-        Self { path, message: "kept, but Orchestra does not act on it".to_owned() }
+        Self { path, message: WITHOUT_EFFECT.to_owned() }
     }
 }
 

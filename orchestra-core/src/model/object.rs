@@ -187,6 +187,8 @@ pub trait Object: Any + fmt::Debug + Send + Sync {
     fn validate(&self, errors: &mut FieldErrors);
     /// Checks what may not change between `old` and this. Does nothing where `old` is of another kind.
     fn validate_update(&self, old: &dyn Object, errors: &mut FieldErrors);
+    /// Says which modelled fields ask for what nothing does. See [`Rules`].
+    fn without_effect(&self, fields: &mut FieldErrors);
     /// Whether all but metadata and status equals `other`: if not, the generation grows.
     fn same_desired(&self, other: &dyn Object) -> bool;
     /// Whether the kind has a status apart from what is desired.
@@ -244,6 +246,8 @@ pub trait Rules: Sized {
     fn validate(&self, _errors: &mut FieldErrors) {}
     /// Checks what may not change between `old` and this.
     fn validate_update(&self, _old: &Self, _errors: &mut FieldErrors) {}
+    /// Says which modelled fields ask for what nothing does, for the warnings that come with a manifest.
+    fn without_effect(&self, _fields: &mut FieldErrors) {}
 }
 
 /// Makes a kind of a struct: implements [`Object`] and [`Resource`] for it, on its [`Rules`].
@@ -332,6 +336,9 @@ macro_rules! object {
                 if let Some(old) = (old as &dyn std::any::Any).downcast_ref::<$type>() {
                     $crate::model::Rules::validate_update(self, old, errors);
                 }
+            }
+            fn without_effect(&self, fields: &mut $crate::model::FieldErrors) {
+                $crate::model::Rules::without_effect(self, fields);
             }
             fn same_desired(&self, other: &dyn $crate::model::Object) -> bool {
                 (other as &dyn std::any::Any)

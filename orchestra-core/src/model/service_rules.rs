@@ -3,12 +3,13 @@
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
+use super::manifest_error::WITHOUT_EFFECT;
 use super::meta_rules::{record, validate_labels};
 use super::names::{check_dns_label, check_dns_subdomain, check_label_key, check_port_name};
 use super::object::Rules;
 use super::{
-    AddressType, ClientIpConfig, Endpoint, EndpointSlice, FieldErrors, PortRef, Service, ServicePort,
-    ServiceSpec, ServiceType, SessionAffinity, TrafficPolicy,
+    AddressType, ClientIpConfig, Endpoint, EndpointSlice, FieldErrors, PortRef, Protocol, Service,
+    ServicePort, ServiceSpec, ServiceType, SessionAffinity, TrafficPolicy,
 };
 
 /// How long requests from one client go to one pod, in seconds, unless a service says otherwise: Kubernetes'
@@ -77,6 +78,10 @@ impl Rules for Service {
             });
         });
     }
+
+    fn without_effect(&self, fields: &mut FieldErrors) {
+        fields.at("spec", |fields| without_effect(&self.spec, fields));
+    }
 }
 
 /// As Kubernetes' `patchAllocatedValues` does it: who replaces a service knows neither the address nor the node ports
@@ -108,6 +113,29 @@ fn keep_allocated(new: &mut ServiceSpec, old: &ServiceSpec) {
 /// Whether its ports are ports of the nodes too.
 fn on_nodes(spec: &ServiceSpec) -> bool {
     matches!(spec.type_, ServiceType::NodePort | ServiceType::LoadBalancer)
+}
+
+/// What the data plane does not do.
+fn without_effect(spec: &ServiceSpec, fields: &mut FieldErrors) {
+    fields.at("type", |fields| {
+        fields.require(!on_nodes(spec), "kept, but nothing listens outside of the service's own address");
+    });
+    fields.each("ports", &spec.ports, |fields, port| {
+        fields.at("protocol", |fields| {
+            fields.require(port.protocol == Protocol::Tcp, "kept, but only TCP is listened for");
+        });
+    });
+    for (field, policy) in [
+        ("externalTrafficPolicy", spec.external_traffic_policy),
+        ("internalTrafficPolicy", spec.internal_traffic_policy),
+    ] {
+        fields.at(field, |fields| fields.require(policy == TrafficPolicy::Cluster, WITHOUT_EFFECT));
+    }
+    let client = spec.session_affinity_config.as_ref().and_then(|config| config.client_ip.as_ref());
+    let lasts = client.is_none_or(|client| client.timeout_seconds.is_none());
+    fields.at("sessionAffinityConfig", |fields| {
+        fields.require(lasts, "kept, but affinity does not end while the endpoints stay the same");
+    });
 }
 
 fn validate_ports(spec: &ServiceSpec, errors: &mut FieldErrors) {

@@ -88,6 +88,8 @@ impl Object for Unstructured {
 
     fn validate_update(&self, _old: &dyn Object, _errors: &mut FieldErrors) {}
 
+    fn without_effect(&self, _fields: &mut FieldErrors) {}
+
     fn same_desired(&self, other: &dyn Object) -> bool {
         let desired = |o: &Self| o.value.iter().filter(|(k, _)| *k != STATUS).count();
         self.same_kind(other).is_some_and(|other| {

@@ -4,6 +4,7 @@ use super::meta_rules::{record, validate_labels};
 use super::names::check_label_key;
 use super::object::Rules;
 use super::pod::rules::{default_pod_spec, validate_pod_spec};
+use super::pod::without_effect::pod_without_effect;
 use super::selector_rules::validate_selector;
 use super::{
     Deployment, DeploymentStrategy, FieldErrors, IntOrPercent, LabelSelector, PodTemplateSpec, ReplicaSet,
@@ -36,6 +37,10 @@ impl Rules for Deployment {
     fn validate_update(&self, old: &Self, errors: &mut FieldErrors) {
         errors.at("spec", |errors| same_selector(&self.spec.selector, &old.spec.selector, errors));
     }
+
+    fn without_effect(&self, fields: &mut FieldErrors) {
+        template_without_effect(&self.spec.template, fields);
+    }
 }
 
 impl Rules for ReplicaSet {
@@ -50,6 +55,15 @@ impl Rules for ReplicaSet {
     fn validate_update(&self, old: &Self, errors: &mut FieldErrors) {
         errors.at("spec", |errors| same_selector(&self.spec.selector, &old.spec.selector, errors));
     }
+
+    fn without_effect(&self, fields: &mut FieldErrors) {
+        template_without_effect(&self.spec.template, fields);
+    }
+}
+
+fn template_without_effect(template: &PodTemplateSpec, fields: &mut FieldErrors) {
+    let spec = &template.spec;
+    fields.at("spec", |f| f.at("template", |f| f.at("spec", |f| pod_without_effect(spec, f))));
 }
 
 fn same_selector(new: &LabelSelector, old: &LabelSelector, errors: &mut FieldErrors) {

@@ -27,6 +27,7 @@ mod update_rules;
 mod volume;
 mod volume_build;
 mod volume_rules;
+pub(crate) mod without_effect;
 
 use std::sync::Arc;
 

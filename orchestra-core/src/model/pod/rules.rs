@@ -6,6 +6,7 @@ use super::container_rules::validate_containers;
 use super::placement_rules::validate_placement;
 use super::update_rules::validate_pod_update;
 use super::volume_rules::validate_volumes;
+use super::without_effect::pod_without_effect;
 use super::{Pod, PodSpec};
 use crate::model::FieldErrors;
 use crate::model::meta_rules::record;
@@ -39,6 +40,10 @@ impl Rules for Pod {
 
     fn validate_update(&self, old: &Self, errors: &mut FieldErrors) {
         validate_pod_update(self, old, errors);
+    }
+
+    fn without_effect(&self, fields: &mut FieldErrors) {
+        fields.at("spec", |fields| pod_without_effect(&self.spec, fields));
     }
 }
 

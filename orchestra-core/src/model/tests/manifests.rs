@@ -163,3 +163,46 @@ fn a_secret_shows_nothing_and_keeps_everything() {
     let shown = format!("{secret:?} {:#?} {:?}", secret, &secret as &dyn Object);
     assert!(!shown.contains("hunter2") && !shown.contains("aHVudGVyMg") && shown.contains("both"), "{shown}");
 }
+
+#[test]
+fn what_is_modelled_and_not_done_is_told() {
+    let text = r#"
+apiVersion: v1
+kind: Service
+metadata: {name: web}
+spec:
+  type: NodePort
+  externalTrafficPolicy: Local
+  selector: {app: web}
+  ports: [{name: http, port: 80}, {name: dns, port: 53, protocol: UDP}]
+---
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: web}
+spec:
+  selector: {matchLabels: {app: web}}
+  template:
+    metadata: {labels: {app: web}}
+    spec:
+      securityContext: {fsGroup: 7}
+      containers: [{name: main, image: web, terminationMessagePolicy: FallbackToLogsOnError}]
+      volumes: [{name: scratch, emptyDir: {sizeLimit: 1Gi}}, {name: plain, emptyDir: {}}]
+"#;
+    let manifests = parse_manifests(text, &Scheme::kubernetes()).unwrap();
+    let paths: Vec<_> = manifests.iter().flat_map(|m| &m.warnings).map(|w| w.path.as_str()).collect();
+    assert_eq!(
+        paths,
+        [
+            "spec.type",
+            "spec.ports[1].protocol",
+            "spec.externalTrafficPolicy",
+            "spec.template.spec.containers[0].terminationMessagePolicy",
+            "spec.template.spec.volumes[0].emptyDir.sizeLimit",
+            "spec.template.spec.securityContext.fsGroup",
+        ]
+    );
+    assert_eq!(
+        manifests[0].warnings[1].to_string(),
+        "spec.ports[1].protocol: kept, but only TCP is listened for"
+    );
+}

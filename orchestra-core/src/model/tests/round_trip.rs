@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use proptest::sample::Index;
 use serde_json::{Map, Value, json};
 
-use crate::model::{Scheme, parse_manifests};
+use crate::model::{Decoded, FieldErrors, Scheme, Warning, parse_manifests};
 
 fn full() -> &'static [Value] {
     static FULL: LazyLock<Vec<Value>> = LazyLock::new(|| {
@@ -96,6 +96,15 @@ fn any_json() -> impl Strategy<Value = Value> {
     })
 }
 
+/// The warnings of unmodelled fields: those without the ones of fields that are modelled and have no effect.
+fn unmodelled(decoded: &Decoded) -> Vec<String> {
+    let mut modelled = FieldErrors::new();
+    decoded.object.without_effect(&mut modelled);
+    let is_modelled = |warning: &&Warning| modelled.errors().iter().any(|field| field.path == warning.path);
+    let warnings = decoded.warnings.iter().filter(|warning| !is_modelled(warning));
+    warnings.map(ToString::to_string).collect()
+}
+
 #[test]
 fn every_modelled_field_is_written_back_without_a_warning() {
     let scheme = Scheme::kubernetes();
@@ -103,8 +112,9 @@ fn every_modelled_field_is_written_back_without_a_warning() {
         let decoded = scheme.decode(manifest.clone()).unwrap();
         let written = decoded.object.to_value();
         assert_eq!(missing(manifest, &written, ""), None, "{written:#}");
-        let kinds: Vec<_> = decoded.warnings.iter().filter(|w| !w.path.is_empty()).collect();
-        assert!(kinds.is_empty(), "{kinds:?}");
+        if manifest["kind"] != "Widget" {
+            assert_eq!(unmodelled(&decoded), Vec::<String>::new());
+        }
         // And what is written is read as the same object, also by the short way.
         let stored = scheme.decode_stored(written.clone()).unwrap();
         let from_text = scheme.decode_stored_json(&serde_json::to_vec(&written).unwrap()).unwrap();
@@ -145,8 +155,7 @@ fn an_unknown_field_is_kept_and_named_in_every_struct() {
             if manifest["kind"] != "Widget" {
                 let dot = if path.is_empty() { "" } else { "." };
                 let expected = format!("{path}{dot}oddField: kept, but Orchestra does not act on it");
-                let warnings: Vec<_> = decoded.warnings.iter().map(ToString::to_string).collect();
-                assert_eq!(warnings, [expected]);
+                assert_eq!(unmodelled(&decoded), [expected]);
             }
         }
     }
