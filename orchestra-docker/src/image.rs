@@ -52,9 +52,23 @@ fn info(id: String, names: &[String], size: Option<i64>) -> ImageInfo {
     info
 }
 
+fn inspected(image: ImageInspect) -> ImageInfo {
+    let names = image.repo_tags.unwrap_or_default();
+    let mut info = info(image.id.unwrap_or_default(), &names, image.size);
+    info.user = user(&image.config.and_then(|config| config.user).unwrap_or_default());
+    info
+}
+
+/// The number of an image's user, of `user` or `user:group`; a name is looked up in the image, but root's is known.
+fn user(text: &str) -> Option<u32> {
+    match text.split(':').next().unwrap_or_default() {
+        "" | "root" => Some(0),
+        user => user.parse().ok(),
+    }
+}
+
 pub(crate) async fn present(docker: &Docker, name: &str) -> Result<Option<ImageInfo>, RuntimeError> {
-    let image = inspect(docker, name).await?;
-    Ok(image.map(|i| info(i.id.unwrap_or_default(), &i.repo_tags.unwrap_or_default(), i.size)))
+    Ok(inspect(docker, name).await?.map(inspected))
 }
 
 /// Fetches an image. One that came from no registry (it was built or imported here) is the newest there is.
@@ -66,7 +80,7 @@ pub(crate) async fn pull(
     if let Some(image) = inspect(docker, name).await?
         && image.repo_digests.as_ref().is_none_or(Vec::is_empty)
     {
-        return Ok(info(image.id.unwrap_or_default(), &image.repo_tags.unwrap_or_default(), image.size));
+        return Ok(inspected(image));
     }
     let credentials = auth.map(|auth| DockerCredentials {
         username: Some(auth.username.clone()),
@@ -124,6 +138,15 @@ pub(crate) async fn remove(docker: &Docker, name: &str) -> Result<(), RuntimeErr
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn users_are_numbers_or_root() {
+        for (text, number) in
+            [("", Some(0)), ("root", Some(0)), ("0:0", Some(0)), ("1000:100", Some(1000)), ("www", None)]
+        {
+            assert_eq!(user(text), number, "{text}");
+        }
+    }
 
     #[test]
     fn names_have_a_tag_or_get_one() {

@@ -82,6 +82,9 @@ impl Runtime for DockerRuntime {
             "aarch64" => "arm64".to_owned(),
             other => other.to_owned(),
         };
+        // An engine on another host has no such directory here; then nobody knows.
+        let disk = host.docker_root_dir.and_then(|root| rustix::fs::statvfs(root).ok());
+        info.storage = disk.map_or(0, |disk| disk.f_bavail.saturating_mul(disk.f_frsize));
         info.kernel = host.kernel_version.unwrap_or_default();
         Ok(info)
     }

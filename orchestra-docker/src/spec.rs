@@ -111,6 +111,9 @@ pub(crate) fn container(
         mounts: Some(mounts),
         privileged: Some(spec.privileged),
         readonly_rootfs: Some(spec.read_only_root),
+        cap_add: Some(spec.capabilities.add.clone()),
+        cap_drop: Some(spec.capabilities.drop.clone()),
+        security_opt: spec.no_new_privileges.then(|| vec!["no-new-privileges".to_owned()]),
         log_config: Some(log_config()),
         ..HostConfig::default()
     };
@@ -210,6 +213,18 @@ mod tests {
         for mode in [host.network_mode, host.ipc_mode, host.pid_mode] {
             assert_eq!(mode.as_deref(), Some("container:abc"));
         }
+    }
+
+    #[test]
+    fn powers_are_given_and_taken() {
+        let mut spec = ContainerSpec::new("main", "web:1");
+        spec.capabilities.add.push("NET_ADMIN".to_owned());
+        spec.capabilities.drop.push("ALL".to_owned());
+        spec.no_new_privileges = true;
+        let host = container(&spec, &SANDBOX, None, HashMap::new()).unwrap().host_config.unwrap();
+        assert_eq!(host.cap_add, Some(vec!["NET_ADMIN".to_owned()]));
+        assert_eq!(host.cap_drop, Some(vec!["ALL".to_owned()]));
+        assert_eq!(host.security_opt, Some(vec!["no-new-privileges".to_owned()]));
     }
 
     #[test]

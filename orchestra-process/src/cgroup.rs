@@ -72,6 +72,11 @@ impl Cgroups {
         })
     }
 
+    /// Whether there is a tree for this controller.
+    pub(crate) fn has(&self, controller: &str) -> bool {
+        self.trees().iter().any(|tree| tree.controllers.contains(controller))
+    }
+
     /// Makes the groups of a container with its limits. Returns the files into which its process writes itself
     /// before it becomes the container's program, so that nothing it starts is ever outside. Where there are no
     /// groups, it runs without. After an error there are no groups.

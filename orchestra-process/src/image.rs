@@ -182,13 +182,16 @@ pub(crate) fn executable(path: &Path) -> bool {
 /// The identity of an image is its program's path, length and time of change.
 fn info(spec: &ImageSpec, image: &ProcessImage) -> ImageInfo {
     let program = image.program.display();
-    match std::fs::metadata(&image.program) {
+    let mut info = match std::fs::metadata(&image.program) {
         Ok(meta) => {
             let id = format!("{program}@{}-{}.{}", meta.len(), meta.mtime(), meta.mtime_nsec());
             ImageInfo::new(id, spec.clone(), meta.len())
         }
         Err(_) => ImageInfo::new(program.to_string(), spec.clone(), 0),
-    }
+    };
+    // Its processes run as we do.
+    info.user = Some(rustix::process::geteuid().as_raw());
+    info
 }
 
 #[cfg(test)]

@@ -10,9 +10,9 @@ use std::time::Duration;
 use async_trait::async_trait;
 use futures_util::stream;
 use orchestra_core::runtime::{
-    ContainerId, ContainerSpec, ContainerStats, EventStream, ExecOptions, ExecSession, ImageInfo, ImageSpec,
-    LogOptions, LogStream, RegistryAuth, Runtime, RuntimeError, RuntimeEvent, RuntimeInfo, SandboxId,
-    SandboxSpec, SandboxStatus,
+    ContainerId, ContainerSpec, ContainerStats, EventStream, ExecOptions, ExecSession, Feature, ImageInfo,
+    ImageSpec, LogOptions, LogStream, RegistryAuth, Runtime, RuntimeError, RuntimeEvent, RuntimeInfo,
+    SandboxId, SandboxSpec, SandboxStatus,
 };
 use tokio::sync::broadcast::error::RecvError;
 
@@ -107,6 +107,20 @@ impl Runtime for ProcessRuntime {
             "aarch64" => "arm64".to_owned(),
             other => other.to_owned(),
         };
+        let disk = rustix::fs::statvfs(&self.core.root)
+            .map_err(|error| failed("the host", "read the free space of its disk", error))?;
+        info.storage = disk.f_bavail.saturating_mul(disk.f_frsize);
+        info.ignores = [
+            Feature::ReadOnlyRoot,
+            Feature::ReadOnlyMounts,
+            Feature::Privileged,
+            Feature::Capabilities,
+            Feature::NoNewPrivileges,
+        ]
+        .into();
+        let limits = [("cpu", Feature::CpuLimit), ("memory", Feature::MemoryLimit)];
+        let cgroups = &self.core.cgroups;
+        info.ignores.extend(limits.into_iter().filter(|(c, _)| !cgroups.has(c)).map(|(_, limit)| limit));
         info.kernel = rustix::system::uname().release().to_string_lossy().into_owned();
         Ok(info)
     }

@@ -8,6 +8,7 @@ mod ending;
 mod grpc;
 mod interrupt;
 mod ports;
+mod promises;
 
 use std::io::{Read, Write};
 use std::net::TcpListener;

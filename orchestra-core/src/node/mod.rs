@@ -33,6 +33,7 @@ mod probe;
 mod register;
 mod registry_auth;
 mod routes;
+mod security;
 mod spec;
 mod status;
 mod traced;

@@ -66,6 +66,10 @@ fn write_status(shared: &Shared, status: &mut NodeStatus) {
         let whole = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
         status.capacity.insert("cpu".to_owned(), Quantity::from_milli(whole(info.cpu_milli)));
         status.capacity.insert("memory".to_owned(), Quantity::from_bytes(whole(info.memory)));
+        if info.storage > 0 {
+            let storage = Quantity::from_bytes(whole(info.storage));
+            status.capacity.insert("ephemeral-storage".to_owned(), storage);
+        }
         status.node_info = NodeSystemInfo {
             kernel_version: info.kernel.clone(),
             container_runtime_version: format!("{}://{}", info.name, info.version),

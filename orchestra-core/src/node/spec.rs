@@ -70,6 +70,8 @@ pub(crate) fn container_spec(
     spec.run_as = user.map(|user| (user, group));
     spec.read_only_root = own.is_some_and(|s| s.read_only_root_filesystem == Some(true));
     spec.privileged = own.is_some_and(|s| s.privileged == Some(true));
+    spec.capabilities = own.and_then(|s| s.capabilities.clone()).unwrap_or_default();
+    spec.no_new_privileges = own.is_some_and(|s| s.allow_privilege_escalation == Some(false));
     spec.env = env;
     spec.mounts = mounts;
     spec

@@ -20,8 +20,8 @@ pub use spec::{
     SandboxSpec,
 };
 pub use state::{
-    ContainerId, ContainerState, ContainerStats, ContainerStatus, ImageInfo, RuntimeEvent, RuntimeInfo,
-    SandboxId, SandboxState, SandboxStatus,
+    ContainerId, ContainerState, ContainerStats, ContainerStatus, Feature, ImageInfo, RuntimeEvent,
+    RuntimeInfo, SandboxId, SandboxState, SandboxStatus,
 };
 pub use stream::{EventStream, ExecOptions, ExecSession, LogChunk, LogOptions, LogSource, LogStream};
 

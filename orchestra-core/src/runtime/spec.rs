@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::model::{Labels, Protocol, Uid};
+use crate::model::{Capabilities, Labels, Protocol, Uid};
 
 /// The sandbox of one pod. Its identity is (runtime's cluster, `pod_uid`, `attempt`).
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -130,6 +130,10 @@ pub struct ContainerSpec {
     pub read_only_root: bool,
     /// Whether it may do what the host's root may.
     pub privileged: bool,
+    /// Single powers of root, given and taken.
+    pub capabilities: Capabilities,
+    /// Whether no program in it may gain more than its parent has.
+    pub no_new_privileges: bool,
     /// Further settings a runtime may understand, by name.
     pub options: BTreeMap<String, String>,
 }

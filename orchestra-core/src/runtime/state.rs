@@ -1,5 +1,6 @@
 //! What a runtime says of what it runs.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -45,6 +46,44 @@ pub struct RuntimeInfo {
     pub architecture: String,
     /// The host's kernel.
     pub kernel: String,
+    /// Free space for what containers write, in bytes; 0 where it is not known.
+    pub storage: u64,
+    /// What it takes no notice of where a spec asks for it. The node agent tells people, for each container that does.
+    pub ignores: BTreeSet<Feature>,
+}
+
+/// Something that a container may ask for and not every runtime can do. Displays as the manifest's field.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
+pub enum Feature {
+    /// A root file system that can't be written to.
+    ReadOnlyRoot,
+    /// Mounts that can't be written to.
+    ReadOnlyMounts,
+    /// All that the host's root may.
+    Privileged,
+    /// Single powers of root, given or taken.
+    Capabilities,
+    /// That no program in it gains more than its parent has.
+    NoNewPrivileges,
+    /// A bound on CPU time.
+    CpuLimit,
+    /// A bound on memory.
+    MemoryLimit,
+}
+
+impl fmt::Display for Feature {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::ReadOnlyRoot => "securityContext.readOnlyRootFilesystem",
+            Self::ReadOnlyMounts => "volumeMounts.readOnly",
+            Self::Privileged => "securityContext.privileged",
+            Self::Capabilities => "securityContext.capabilities",
+            Self::NoNewPrivileges => "securityContext.allowPrivilegeEscalation",
+            Self::CpuLimit => "resources.limits.cpu",
+            Self::MemoryLimit => "resources.limits.memory",
+        })
+    }
 }
 
 /// An image that is present.
@@ -57,13 +96,15 @@ pub struct ImageInfo {
     pub names: Vec<ImageSpec>,
     /// Its size in bytes.
     pub size: u64,
+    /// The user that its program runs as where the container says nothing else; `None` where that is not known.
+    pub user: Option<u32>,
 }
 
 impl ImageInfo {
     /// An image of one name.
     #[must_use]
     pub fn new(id: impl Into<String>, name: impl Into<ImageSpec>, size: u64) -> Self {
-        Self { id: id.into(), names: vec![name.into()], size }
+        Self { id: id.into(), names: vec![name.into()], size, user: None }
     }
 }
 

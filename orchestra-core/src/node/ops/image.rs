@@ -15,19 +15,20 @@ use crate::runtime::{ImageSpec, RuntimeError};
 /// How long a pull may take: a large image over a slow line. After that it is tried again.
 const PULL_LIMIT: Duration = Duration::from_secs(1800);
 
+/// Makes it present. Returns the user that it runs as, where that is known.
 pub(super) async fn ensure(
     shared: &Shared,
     pod: &Pod,
     container: &Container,
     sources: &Sources,
-) -> Result<(), StartError> {
+) -> Result<Option<u32>, StartError> {
     let image = ImageSpec::from(container.image.as_str());
     let policy = pull_policy(container);
     if policy != ImagePullPolicy::Always {
         let call = shared.runtime.image(&image);
         let present = bounded(CALL_LIMIT, &image.name, "look for the image", call).await;
         match present.map_err(|error| refused(container, &error))? {
-            Some(_) => return Ok(()),
+            Some(info) => return Ok(info.user),
             None if policy == ImagePullPolicy::Never => {
                 let message = format!(
                     "image {} of container {} is not present, and its pull policy is Never",
@@ -41,7 +42,7 @@ pub(super) async fn ensure(
     let auth = registry_auth(pod, &container.image, sources);
     let call = shared.runtime.pull_image(&image, auth.as_ref());
     let pulled = bounded(PULL_LIMIT, &image.name, "pull the image", call).await;
-    pulled.map(drop).map_err(|error| refused(container, &error))
+    pulled.map(|info| info.user).map_err(|error| refused(container, &error))
 }
 
 fn refused(container: &Container, error: &RuntimeError) -> StartError {

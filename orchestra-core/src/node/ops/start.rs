@@ -7,8 +7,10 @@ use super::{CALL_LIMIT, Job, bounded, hook, image, with_addresses};
 use crate::model::{Container, Pod};
 use crate::node::action::StartError;
 use crate::node::agent::Shared;
+use crate::node::apply::Note;
 use crate::node::env::{Sources, environment, service_env};
 use crate::node::error::chain;
+use crate::node::security::{check_user, ignored};
 use crate::node::spec::container_spec;
 use crate::node::volumes::{MountError, check_served, mounts};
 use crate::runtime::{ContainerId, ContainerSpec, RuntimeError, SandboxId};
@@ -31,9 +33,14 @@ pub(super) async fn start(
     let Some(container) = pod.spec.container(name) else { return Err(create("there is no such container")) };
     check_served(&pod).map_err(|error| StartError::Config { message: error.to_string() })?;
     let sources = shared.sources(&pod).await.map_err(|error| create(&chain(&error)))?;
-    image::ensure(shared, &pod, container, &sources).await?;
+    let user = image::ensure(shared, &pod, container, &sources).await?;
     let spec = resolve(shared, &pod, container, attempt, &sources).await?;
+    check_user(&pod, container, &spec, user)
+        .map_err(|error| StartError::Config { message: error.to_string() })?;
     let id = create_and_start(shared, &sandbox.id, &spec).await?;
+    if attempt == 0 {
+        tell_ignored(shared, &pod, container, &spec);
+    }
     let Some(handler) = container.lifecycle.as_ref().and_then(|l| l.post_start.as_ref()) else {
         return Ok(());
     };
@@ -48,6 +55,17 @@ pub(super) async fn start(
         return Err(StartError::PostStart { message });
     }
     Ok(())
+}
+
+/// Tells people what the container asked for and does not have.
+fn tell_ignored(shared: &Shared, pod: &Pod, container: &Container, spec: &ContainerSpec) {
+    let Some(info) = shared.info.get() else { return };
+    let ignored = ignored(container, spec, info);
+    if !ignored.is_empty() {
+        let (name, runtime) = (&container.name, &info.name);
+        let message = format!("container {name}: runtime {runtime} does not enforce {}", ignored.join(", "));
+        shared.tell(pod, &Note::warning("NotEnforced", message));
+    }
 }
 
 async fn resolve(
