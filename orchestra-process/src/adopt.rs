@@ -103,7 +103,7 @@ fn adopt_container(
             core.keeper.watch(process.pidfd, Target::Container(container))?;
         }
     } else if lost {
-        core.cgroups.kill(container.id());
+        kill::marked(core, &BTreeSet::from([container.id().as_ref()]));
         core.cgroups.remove(container.id());
         if let Err(error) = container.log.finish(core.now()) {
             tracing::warn!(container = %container.id(), %error, "its last output can't be moved into the log");

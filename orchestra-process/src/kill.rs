@@ -4,9 +4,10 @@
 //! through the descriptor: what was looked at is what dies. Only the group of a main process whose pid can't have
 //! been given away is killed by number.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::os::fd::OwnedFd;
+use std::sync::Arc;
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -132,7 +133,35 @@ fn inspect(number: i32, instance: &str, value: &str, buffer: &mut Vec<u8>) -> Op
     Some(Marked { pid: number, container: container.to_owned(), exec, stat, pidfd })
 }
 
-/// Kills all that bears the marker of these containers, and waits until it is gone.
+/// All living processes whose output is one of these containers', but `except`: they have thrown the marker away, and
+/// not the output that they were given.
+fn find_writers(core: &Core, containers: &BTreeSet<&str>, except: &BTreeSet<i32>) -> io::Result<Vec<Marked>> {
+    // As the kernel names them: without links on the way.
+    let dir = core.slots.spool_dir().canonicalize()?;
+    let mut outputs = BTreeMap::new();
+    for container in containers.iter().filter_map(|id| core.index().get(id)) {
+        for spool in core.slots.spools(container.record.slot) {
+            outputs.extend(spool.file_name().map(|name| (dir.join(name), Arc::clone(container.id()))));
+        }
+    }
+    let owner = |number| procfs::outputs(number).find_map(|file| outputs.get(&file));
+    let mut found = Vec::new();
+    for number in procfs::pids()? {
+        if except.contains(&number) || owner(number).is_none() {
+            continue;
+        }
+        // Looked at again now that the descriptor holds on to one process.
+        let opened = pid(number).and_then(|pid| pidfd_open(pid, PidfdFlags::empty()).ok());
+        let stat = procfs::stat(number).ok().filter(|stat| !stat.is_zombie());
+        if let (Some(pidfd), Some(stat), Some(container)) = (opened, stat, owner(number)) {
+            let container = container.to_string();
+            found.push(Marked { pid: number, container, exec: false, stat, pidfd });
+        }
+    }
+    Ok(found)
+}
+
+/// Kills all that bears the marker of these containers, or writes their output, and waits until it is gone.
 pub(crate) fn marked(core: &Core, containers: &BTreeSet<&str>) {
     for id in containers {
         core.cgroups.kill(id);
@@ -154,8 +183,14 @@ pub(crate) fn marked(core: &Core, containers: &BTreeSet<&str>) {
                 return;
             }
         };
-        let found: Vec<_> =
-            found.into_iter().filter(|found| containers.contains(found.container.as_str())).collect();
+        let ours = |found: &Marked| containers.contains(found.container.as_str());
+        let mut found: Vec<_> = found.into_iter().filter(ours).collect();
+        if found.is_empty() {
+            found = find_writers(core, containers, &main).unwrap_or_else(|error| {
+                tracing::warn!(%error, "who writes a container's output can't be looked for");
+                Vec::new()
+            });
+        }
         if found.is_empty() {
             return;
         }

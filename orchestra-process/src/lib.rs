@@ -1,4 +1,18 @@
-//! Pods as plain processes.
+//! A [`Runtime`](orchestra_core::runtime::Runtime) that runs pods as plain processes of this host. Nothing has to be
+//! installed for it, and it needs no rights; it isolates nothing either.
+//!
+//! A pod has an address of its own out of 127.0.0.0/8, as `POD_IP`. A container has a directory of its own, as
+//! `CONTAINER_ROOT`, where it starts and below which its mounts are; the environment of its image and its spec; logs that
+//! are rotated; and, where this process may make control groups, its limits.
+//!
+//! A process may do all that its user may. So there is no enforcing `readOnlyRootFilesystem`, `privileged`, `capabilities`,
+//! `allowPrivilegeEscalation`, and `readOnly` of a volume mount; limits of CPU and memory are not enforced where there are no
+//! control groups. Where a container asks for one of them it runs, and an event of its pod says so. It does not run where
+//! `runAsNonRoot` forbids the user that it would have; `runAsUser` needs root.
+//!
+//! When a container ends, nothing of it is left: all that is in its process group or its control group, bears its
+//! marker in the environment, or has its output, is killed. Only a program that gave up all of these, in a container without
+//! limits, gets away.
 #![cfg(target_os = "linux")]
 
 mod address;

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io::{self, Read};
+use std::path::PathBuf;
 
 /// How much of a process's environment is looked at. A marker further back is not seen; Linux allows more,
 /// but an environment of this size is already out of the ordinary.
@@ -109,6 +110,11 @@ fn environ(pid: i32, buffer: &mut Vec<u8>) -> io::Result<&[u8]> {
         }
     }
     Ok(&buffer[..len])
+}
+
+/// The files that a process writes its output and its errors to, as far as they are files and may be seen.
+pub(crate) fn outputs(pid: i32) -> impl Iterator<Item = PathBuf> {
+    [1, 2].into_iter().filter_map(move |number| fs::read_link(format!("/proc/{pid}/fd/{number}")).ok())
 }
 
 /// One past the greatest number that a descriptor of this process can have now.

@@ -44,14 +44,16 @@ async fn a_pod_runs_and_leaves_nothing() {
 async fn children_that_fled_die_with_their_container() {
     let host = Host::new();
     let runtime = host.open();
-    // A daemon: its own session, no open output, its parent gone. And a plain child in the background.
-    let daemon = "fled=$(setsid sh -c 'sleep 1000 >/dev/null 2>&1 </dev/null & echo $!'); echo $fled; sleep 1000 & echo $!";
+    // A daemon: its own session, no open output, its parent gone. One with neither session nor environment of the
+    // container, but its output. And a plain child in the background.
+    let daemon = "fled=$(setsid sh -c 'sleep 1000 >/dev/null 2>&1 </dev/null & echo $!'); echo $fled; \
+        env -i setsid sleep 1000 & echo $!; sleep 1000 & echo $!";
     for end in ["exec sleep 1000", "read never < $CONTAINER_ROOT/../none; exit 3"] {
         let script = format!("{daemon}; wait_for() {{ :; }}; {end}");
         let (sandbox, container) = run(&runtime, &sh("main", &script)).await;
         let mut log = follow(&runtime, &container).await;
         let mut pids = Vec::new();
-        while pids.len() < 2 {
+        while pids.len() < 3 {
             let line = line(&mut log).await.unwrap();
             pids.extend(line.parse::<u32>().ok().map(|pid| pid.to_string()));
         }
