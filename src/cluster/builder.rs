@@ -294,6 +294,7 @@ impl ClusterBuilder {
             routes: None,
             running: BTreeMap::new(),
             lost: BTreeMap::new(),
+            own_dirs: Vec::new(),
         };
         let cluster = Cluster::new(
             client,

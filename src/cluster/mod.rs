@@ -172,6 +172,7 @@ impl Cluster {
             ending.spawn(node.end(true));
         }
         while ending.join_next().await.is_some() {}
+        self.nodes.lock().await.remove_own_dirs().await;
         self.end().await;
     }
 

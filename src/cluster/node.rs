@@ -20,7 +20,8 @@ pub struct NodeOptions {
     pub taints: Vec<Taint>,
     /// What it has, where it shall not be what the runtime says.
     pub capacity: ResourceList,
-    /// Where volumes are kept; a directory of its own below the system's temporary one where `None`.
+    /// Where volumes are kept; where `None`, a directory of its own below the system's temporary one, which
+    /// [`Cluster::stop`](crate::Cluster::stop) removes.
     pub data_dir: Option<PathBuf>,
 }
 

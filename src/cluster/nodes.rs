@@ -1,6 +1,8 @@
 //! The agents of the nodes in this process.
 
 use std::collections::BTreeMap;
+use std::io::ErrorKind;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -32,6 +34,8 @@ pub(super) struct Nodes {
     pub(super) running: BTreeMap<String, Running>,
     /// Nodes that were crashed, to be started again.
     pub(super) lost: BTreeMap<String, NodeOptions>,
+    /// The directories of volumes that no user named.
+    pub(super) own_dirs: Vec<PathBuf>,
 }
 
 #[derive(Debug)]
@@ -50,12 +54,14 @@ impl Running {
 }
 
 impl Nodes {
-    pub(super) fn start(&mut self, node: NodeOptions) {
+    pub(super) fn start(&mut self, mut node: NodeOptions) {
         let tasks = self.tasks.child();
         let routes = self.routes.get_or_insert_with(|| Routes::new(&self.caches));
-        let root = node.data_dir.clone().unwrap_or_else(|| {
+        let root = node.data_dir.get_or_insert_with(|| {
             let own = format!("orchestra-{}-{}", std::process::id(), self.rng.suffix(5));
-            std::env::temp_dir().join(own)
+            let own = std::env::temp_dir().join(own);
+            self.own_dirs.push(own.clone());
+            own
         });
         let agent =
             NodeAgent::builder(node.name.as_str(), &self.client, &self.caches, Arc::clone(&node.runtime))
@@ -65,7 +71,7 @@ impl Nodes {
                     options.taints = node.taints.clone();
                     options.lease_period = self.grace / RENEWALS_IN_GRACE;
                 })
-                .root(root)
+                .root(root.clone())
                 .gates(&self.gates)
                 .recorder(&self.recorder)
                 .routes(routes)
@@ -79,6 +85,24 @@ impl Nodes {
             &tasks,
         );
         self.running.insert(node.name.clone(), Running { agent, options: node, tasks });
+    }
+
+    /// Removes the directories that are this cluster's own, when nothing runs any more.
+    pub(super) async fn remove_own_dirs(&mut self) {
+        let dirs = std::mem::take(&mut self.own_dirs);
+        let removing = tokio::task::spawn_blocking(move || {
+            for dir in dirs {
+                match std::fs::remove_dir_all(&dir) {
+                    Err(error) if error.kind() != ErrorKind::NotFound => {
+                        tracing::warn!(dir = %dir.display(), %error, "a directory of volumes was not removed");
+                    }
+                    _ => {}
+                }
+            }
+        });
+        if let Err(error) = removing.await {
+            tracing::warn!(%error, "directories of volumes were not removed");
+        }
     }
 
     /// Ends a node as if its host had lost power: its agent is gone, and so is all that ran there.

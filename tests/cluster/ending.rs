@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use orchestra::ClusterError;
+use orchestra::model::{PodSpec, Volume};
 use orchestra::prelude::*;
 
 use crate::common::{Dir, LIMIT, processes, until};
@@ -37,4 +38,22 @@ async fn a_node_has_its_name_alone() {
     cluster.add_node(node(&dir.0, "other")).await.unwrap();
     until::<Node>(&cluster, "other", |node| node.is_some_and(Node::is_ready)).await;
     cluster.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_directory_that_nobody_named_goes_with_the_cluster() {
+    let dir = Dir::new("own-dir");
+    let mut node = node(&dir.0, "node");
+    node.data_dir = None;
+    let cluster = Cluster::builder().node(node).start().await.unwrap();
+    let container = Container::new("main", "sleep:1").mount("scratch", "/scratch");
+    let spec = PodSpec::new(container).volume(Volume::empty_dir("scratch"));
+    cluster.create(Pod::new("web").spec(spec)).await.unwrap();
+    until::<Pod>(&cluster, "web", |pod| pod.is_some_and(Pod::is_ready)).await;
+    let volume = std::fs::read_link(dir.0.join("node/default/slots/0/scratch")).unwrap();
+    let own =
+        volume.ancestors().find(|path| path.parent() == Some(&std::env::temp_dir())).unwrap().to_owned();
+    assert!(own.is_dir() && !own.starts_with(&dir.0));
+    cluster.stop().await;
+    assert!(!own.exists(), "{} is left", own.display());
 }
