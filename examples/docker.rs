@@ -5,7 +5,7 @@ use std::{env, fs, io::Write, thread, time::Duration};
 
 use anyhow::Context;
 use orchestra::prelude::*;
-use orchestra::runtime::{ExecOptions, LogOptions, Runtime as _};
+use orchestra::runtime::Runtime as _;
 
 const POD: &str = r#"
 {apiVersion: v1, kind: Pod, metadata: {name: pair}, spec: {volumes: [{name: shared, emptyDir: {}}], containers: [
@@ -41,18 +41,12 @@ async fn main() -> anyhow::Result<()> {
     cluster.apply_yaml(POD).await?;
     cluster.wait::<Pod>("pair", |pod| pod.is_some_and(Pod::is_ready)).await?;
 
-    let pod = runtime.list().await?.pop().context("no pod")?;
-    let [reader, writer] = &pod.containers[..] else { anyhow::bail!("not two containers") };
-    let command = ["/example", "count"].map(String::from).to_vec();
-    let mut exec = runtime.exec(&writer.id, &ExecOptions { command, ..ExecOptions::default() }).await?;
-    while let Some(piece) = exec.output.recv().await {
-        print!("exec: {}", String::from_utf8_lossy(&piece.bytes));
-    }
-    println!("exec: exit code {}", exec.exit.await?);
-    let mut log = runtime.logs(&reader.id, &LogOptions { follow: true, ..LogOptions::default() }).await?;
+    let writer = cluster.pod("pair").container("writer");
+    let count = writer.exec(&ExecOptions::new(["/example", "count"])).await?.wait_with_output().await?;
+    print!("exec: exit code {}: {}", count.exit_code, String::from_utf8_lossy(&count.stdout));
+    let mut log = cluster.pod("pair").container("reader").logs(&LogOptions::default().follow()).await?;
     for _ in 0..5 {
-        let line = log.next().await.context("the log ended")??;
-        print!("log: {}", String::from_utf8_lossy(&line.bytes));
+        print!("log: {}", log.next().await.context("the log ended")??.text());
     }
     cluster.stop().await;
     Ok(runtime.remove_image(&"docker-example:1".into()).await?)

@@ -31,8 +31,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
     cluster.apply(Deployment::new("hello").image("hello:1").replicas(2).port(8080)).await?;
     cluster.apply(Service::new("hello").port(8080)).await?;
 
-    let status = cluster.service("hello", 8080).get("/").await?.status();
-    println!("hello answered {status}");
+    let answer = cluster.service("hello", 8080).get("/").await?;
+    print!("{}", answer.into_body().text().await?);
     cluster.stop().await;
     Ok(std::fs::remove_dir_all(dir)?)
 }

@@ -20,7 +20,7 @@ mod cluster;
 
 #[cfg(feature = "net")]
 pub use cluster::ProxyHandle;
-pub use cluster::{BuildError, Cluster, ClusterBuilder, ClusterError, NodeOptions};
+pub use cluster::{BuildError, Cluster, ClusterBuilder, ClusterError, NodeOptions, PodHandle};
 pub use orchestra_core::{
     autoscale, balance, client, clock, controller, drain, engine, model, node, rng, rollout, runtime,
     scheduler, store,
@@ -39,6 +39,7 @@ pub mod prelude {
         ConfigMap, Container, Deployment, HorizontalPodAutoscaler, Namespace, Node, Object as _, Pod,
         PodDisruptionBudget, Probe, Resource as _, Secret, Service,
     };
+    pub use orchestra_core::runtime::{ExecOptions, LogOptions};
     #[cfg(feature = "docker")]
     pub use orchestra_docker::{DockerRuntime, ImageFiles};
     #[cfg(feature = "process")]

@@ -14,7 +14,8 @@ use orchestra_core::client::{
 };
 use orchestra_core::clock::SystemClock;
 use orchestra_core::model::{
-    ConfigMap, Deployment, Namespace, ObjectKey, Pod, PriorityClass, Revision, Scheme, Service,
+    AnyObjectExt, ConfigMap, Deployment, KindInfo, Namespace, ObjectKey, Pod, PriorityClass, Revision,
+    Scheme, Service,
 };
 use orchestra_core::rng::Rng;
 use orchestra_core::store::{MemoryStore, StoreError};
@@ -246,4 +247,61 @@ async fn a_watch_through_a_selector_sees_objects_enter_and_leave() {
     client.store().close().await.unwrap();
     assert!(watch.next().await.is_none());
     assert!(matches!(client.get::<Pod>("a").await, Err(ClientError::Store(StoreError::Closed))));
+}
+
+#[tokio::test]
+async fn a_kind_that_nobody_registered_has_namespaces() {
+    let client = client().await;
+    client.create(Namespace::new("other")).await.unwrap();
+    let widget = json!({"apiVersion": "example.com/v1", "kind": "Widget", "metadata": {"name": "w"}, "spec": {"size": 1}});
+    let applied = client.apply_value(widget.clone()).await.unwrap();
+    assert_eq!(applied.object.meta().namespace, "default");
+    assert!(applied.warnings[0].message.ends_with("takes it to have namespaces"));
+    let other = client.namespace("other").apply_value(widget.clone()).await.unwrap();
+    assert_eq!((other.outcome, other.object.meta().namespace.as_str()), (ApplyOutcome::Created, "other"));
+
+    let info = KindInfo::new("example.com", "v1", "Widget", "widgets", true);
+    let listed = client.list_any(&info, &ListOptions::default()).await.unwrap();
+    assert_eq!(listed.items.len(), 1);
+    let key = client.key_of(&info, "w");
+    let merge = Patch::Merge(json!({"spec": {"size": 2}}));
+    let mut watch = client.watch_any(&info, &ListOptions::default(), listed.revision).await.unwrap();
+    client.patch_any(&key, &merge).await.unwrap();
+    client.namespace("other").patch_any(&client.namespace("other").key_of(&info, "w"), &merge).await.unwrap();
+    client.delete_any(key.clone(), &DeleteOptions::default()).await.unwrap();
+    let ObjectEvent::Modified(changed) = watch.next().await.unwrap().unwrap() else { panic!("not modified") };
+    assert_eq!(changed.as_unstructured().unwrap().get("/spec/size"), Some(&json!(2)));
+    let deleted = watch.next().await.unwrap().unwrap();
+    assert!(matches!(deleted, ObjectEvent::Deleted(_)), "nothing of the other namespace: {deleted:?}");
+    let two = |w: Option<&_>| {
+        w.and_then(AnyObjectExt::as_unstructured).is_some_and(|w| w.get("/spec/size") == Some(&json!(3)))
+    };
+    let waiting = client.wait_any(&key, two);
+    let again = json!({"apiVersion": "example.com/v1", "kind": "Widget", "metadata": {"name": "w"}, "spec": {"size": 3}});
+    let (found, applied) = tokio::join!(waiting, client.apply_value(again));
+    assert_eq!(found.unwrap().unwrap().meta().uid, applied.unwrap().object.meta().uid);
+}
+
+#[tokio::test]
+async fn a_definition_says_whether_its_kind_has_namespaces() {
+    let client = client().await;
+    let definition = |kind: &str, plural: &str, scope: &str| {
+        json!({"apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
+            "metadata": {"name": format!("{plural}.example.com")},
+            "spec": {"group": "example.com", "scope": scope, "names": {"kind": kind, "plural": plural}}})
+    };
+    let object =
+        |kind: &str| json!({"apiVersion": "example.com/v1", "kind": kind, "metadata": {"name": "a"}});
+    client.apply_value(definition("Datum", "data", "Cluster")).await.unwrap();
+    let datum = client.namespace("other").apply_value(object("Datum")).await.unwrap();
+    assert_eq!((datum.object.meta().namespace.as_str(), &*datum.object.info().plural), ("", "data"));
+    assert_eq!(datum.warnings[0].message, "kept, but Orchestra does not act on objects of kind Datum");
+    let patched = client.patch_any(&ObjectKey::of(&*datum.object), &Patch::Merge(json!({"spec": 1}))).await;
+    assert_eq!(patched.unwrap().meta().uid, datum.object.meta().uid);
+
+    let both = format!("{}\n---\n{}", object("Plan"), definition("Plan", "plans", "Cluster"));
+    let applied = client.apply_yaml(&both).await.unwrap();
+    assert_eq!(applied[0].object.meta().namespace, "", "the definition that is applied with it counts");
+    client.apply_value(definition("Room", "rooms", "Namespaced")).await.unwrap();
+    assert_eq!(client.apply_value(object("Room")).await.unwrap().object.meta().namespace, "default");
 }

@@ -9,14 +9,17 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
-use http_body_util::BodyExt;
 use http_body_util::combinators::UnsyncBoxBody;
+use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
 use tokio::time::{Instant, Sleep};
 
 use crate::connection::Connection;
-use crate::error::Cause;
+use crate::error::{Cause, NetError};
 use crate::upstream::Ticket;
+
+/// The longest body that is read in one piece, in bytes.
+pub const MAX_BODY: usize = 64 << 20;
 
 /// A body that a proxy or a client sends or receives: some bytes, or passed through frame by frame as it
 /// arrives.
@@ -102,6 +105,24 @@ impl ProxyBody {
             return Self::default();
         }
         Self(Kind::Boxed(body.map_err(Into::into).boxed_unsync()))
+    }
+
+    /// All of it, once it has come.
+    ///
+    /// # Errors
+    /// [`NetError::Body`] where it breaks off, or is longer than [`MAX_BODY`]: read that piece by piece, as an
+    /// [`http_body::Body`].
+    pub async fn bytes(self) -> Result<Bytes, NetError> {
+        let whole = Limited::new(self, MAX_BODY).collect().await;
+        Ok(whole.map_err(|source| NetError::Body { source })?.to_bytes())
+    }
+
+    /// All of it as text, once it has come; what is no UTF-8 is replaced.
+    ///
+    /// # Errors
+    /// As [`bytes`](Self::bytes).
+    pub async fn text(self) -> Result<String, NetError> {
+        Ok(String::from_utf8_lossy(&self.bytes().await?).into_owned())
     }
 
     pub(crate) fn request(incoming: Incoming) -> Self {

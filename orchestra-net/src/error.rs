@@ -69,6 +69,12 @@ pub enum NetError {
         /// The bound.
         limit: Duration,
     },
+    /// A body could not be read to its end.
+    #[error("the body could not be read to its end")]
+    Body {
+        /// Why.
+        source: Cause,
+    },
     /// The client did not send its request's body in time.
     #[error("the request's body did not come within {limit:?}")]
     SlowClient {
@@ -103,7 +109,7 @@ impl NetError {
             Self::SlowClient { .. } => http::StatusCode::REQUEST_TIMEOUT,
             Self::BadRequest(_) => http::StatusCode::BAD_REQUEST,
             Self::Unsupported(_) => http::StatusCode::NOT_IMPLEMENTED,
-            Self::Listen { .. } | Self::Upstream { .. } => http::StatusCode::BAD_GATEWAY,
+            Self::Listen { .. } | Self::Upstream { .. } | Self::Body { .. } => http::StatusCode::BAD_GATEWAY,
         }
     }
 }

@@ -22,7 +22,7 @@ mod plane;
 mod tcp;
 mod upstream;
 
-pub use body::ProxyBody;
+pub use body::{MAX_BODY, ProxyBody};
 #[cfg(feature = "dns")]
 pub use discovery::DnsServer;
 pub use discovery::{Answer, ClusterIps, NamedPort, Question, ServiceRecord, Target, Zone};

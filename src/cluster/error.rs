@@ -1,6 +1,8 @@
 //! What can go wrong with a cluster as a whole.
 
 use orchestra_core::client::ClientError;
+use orchestra_core::model::ObjectKey;
+use orchestra_core::node::NodeError;
 use orchestra_core::runtime::RuntimeError;
 use orchestra_core::store::StoreError;
 
@@ -37,6 +39,52 @@ pub enum ClusterError {
     /// A node of this name is there already.
     #[error("there is a node {0} already; give the new one another name")]
     DuplicateNode(String),
+    /// A pod is on no node yet.
+    #[error("{pod} is on no node yet{why}")]
+    NotBound {
+        /// The pod.
+        pod: ObjectKey,
+        /// `: ` and what the scheduler says, where it has said something.
+        why: String,
+    },
+    /// A pod is on a node that this process does not run.
+    #[error("{pod} is on node {node}, {why}")]
+    NodeElsewhere {
+        /// The pod.
+        pod: ObjectKey,
+        /// The node.
+        node: String,
+        /// Why the node can't be asked.
+        why: &'static str,
+    },
+    /// A pod has no such container, or several where none was named.
+    #[error("{pod} {why}; it has {containers}")]
+    WhichContainer {
+        /// The pod.
+        pod: ObjectKey,
+        /// What is wrong.
+        why: String,
+        /// The names of its containers, separated by commas.
+        containers: String,
+    },
+    /// The node of a pod could not do what it was asked for.
+    #[error("{pod}: failed to {operation}")]
+    Pod {
+        /// The pod.
+        pod: ObjectKey,
+        /// What was asked for.
+        operation: &'static str,
+        /// Why it failed.
+        source: NodeError,
+    },
+    /// A node could not be asked what its pods use.
+    #[error("node {node}: failed to measure its pods")]
+    Stats {
+        /// The node.
+        node: String,
+        /// Why it failed.
+        source: NodeError,
+    },
     /// Objects can't be read or written.
     #[error(transparent)]
     Client(#[from] ClientError),

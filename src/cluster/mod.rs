@@ -4,6 +4,7 @@ mod builder;
 mod error;
 mod node;
 mod nodes;
+mod pod;
 #[cfg(feature = "net")]
 mod traffic;
 
@@ -19,6 +20,7 @@ pub use builder::ClusterBuilder;
 pub use error::{BuildError, ClusterError};
 pub use node::NodeOptions;
 use nodes::Nodes;
+pub use pod::PodHandle;
 #[cfg(feature = "net")]
 pub use traffic::ProxyHandle;
 
@@ -121,8 +123,9 @@ impl Cluster {
 
     /// Waits until every node of this process has taken up what runs on it and is ready for pods.
     pub async fn ready(&self) {
-        for node in self.nodes.lock().await.running.values() {
-            node.agent.ready().await;
+        let nodes = self.nodes.lock().await.handles();
+        for node in nodes {
+            node.ready().await;
         }
     }
 

@@ -10,7 +10,7 @@ use orchestra_core::client::Client;
 use orchestra_core::controller::MetricsBoard;
 use orchestra_core::drain::Gates;
 use orchestra_core::engine::{Caches, Recorder, Tasks};
-use orchestra_core::node::{NodeAgent, Routes, measure_usage};
+use orchestra_core::node::{NodeAgent, NodeHandle, Routes, measure_usage};
 use orchestra_core::rng::Rng;
 
 use super::{ClusterError, NodeOptions};
@@ -103,6 +103,11 @@ impl Nodes {
         if let Err(error) = removing.await {
             tracing::warn!(%error, "directories of volumes were not removed");
         }
+    }
+
+    /// What the nodes that run are asked through, in the order of their names.
+    pub(super) fn handles(&self) -> Vec<NodeHandle> {
+        self.running.values().map(|node| node.agent.handle().clone()).collect()
     }
 
     /// Ends a node as if its host had lost power: its agent is gone, and so is all that ran there.

@@ -7,6 +7,7 @@ mod common;
 mod ending;
 mod grpc;
 mod interrupt;
+mod pods;
 mod ports;
 mod promises;
 
@@ -50,9 +51,8 @@ fn node(dir: &Path, name: &str) -> NodeOptions {
 }
 
 async fn text(cluster: &Cluster, service: &str) -> String {
-    use http_body_util::BodyExt;
     let answer = cluster.service(service, 8080).get("/").await.unwrap();
-    String::from_utf8(answer.into_body().collect().await.unwrap().to_bytes().to_vec()).unwrap()
+    answer.into_body().text().await.unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread")]

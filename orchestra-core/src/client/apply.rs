@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
+use super::definition::definitions_in;
 use super::merge::{json_patch, merge_patch, strategic_patch, three_way};
 use super::plan::unique;
 use super::{Applied, ApplyOutcome, Client, ClientError, Patch};
@@ -31,9 +32,10 @@ impl Client {
         let mut transaction = self.transaction();
         let mut warnings = Vec::new();
         let mut before = Vec::new();
+        let definitions = definitions_in(&manifests);
         for mut manifest in manifests {
             strip(&mut manifest);
-            let decoded = self.inner.scheme.decode(manifest.clone())?;
+            let decoded = self.decode(manifest.clone(), &definitions).await?;
             let mut key = ObjectKey::of(&*decoded.object);
             if !decoded.object.info().namespaced {
                 key.namespace = "".into();
@@ -75,7 +77,7 @@ impl Client {
                 errors.push(format!("the patch does not fit: {why}"));
                 return Err(ClientError::Invalid { key: key.clone(), errors });
             }
-            let mut object = self.inner.scheme.decode(value)?.object;
+            let mut object = self.inner.scheme.decode_changed(value, &*live)?.object;
             unique(&mut object).meta_mut().resource_version = live.meta().resource_version;
             tries += 1;
             match self.transaction().update_any(object).commit().await {
@@ -123,7 +125,7 @@ pub(super) fn merge(scheme: &Scheme, manifest: &Value, live: &dyn Object) -> Res
         current.remove("status");
     }
     let merged = three_way(last.as_ref().unwrap_or(&Value::Null), manifest, &current);
-    let mut object = scheme.decode(merged)?.object;
+    let mut object = scheme.decode_changed(merged, live)?.object;
     unique(&mut object).meta_mut().annotations.insert(LAST_APPLIED.to_owned(), manifest.to_string());
     Ok(object)
 }

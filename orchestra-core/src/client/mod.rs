@@ -6,6 +6,7 @@
 
 mod admission;
 mod apply;
+mod definition;
 mod error;
 mod merge;
 mod options;
@@ -169,8 +170,7 @@ impl Client {
     /// # Errors
     /// [`ClientError::NotFound`], or a failure of the store.
     pub async fn get<T: Resource>(&self, name: &str) -> Result<Arc<T>, ClientError> {
-        let key = self.key::<T>(name);
-        self.find_key(&key).await?.ok_or(ClientError::NotFound(key))
+        self.find(name).await?.ok_or_else(|| ClientError::NotFound(self.key::<T>(name)))
     }
 
     /// The `T` called `name`, where there is one.
@@ -178,11 +178,7 @@ impl Client {
     /// # Errors
     /// A failure of the store.
     pub async fn find<T: Resource>(&self, name: &str) -> Result<Option<Arc<T>>, ClientError> {
-        self.find_key(&self.key::<T>(name)).await
-    }
-
-    async fn find_key<T: Resource>(&self, key: &ObjectKey) -> Result<Option<Arc<T>>, ClientError> {
-        Ok(self.get_any(key).await?.and_then(AnyObjectExt::downcast))
+        Ok(self.get_any(&self.key::<T>(name)).await?.and_then(AnyObjectExt::downcast))
     }
 
     /// The object at `key`, of whatever kind, where there is one.
@@ -236,9 +232,32 @@ impl Client {
         options: &ListOptions,
         revision: Revision,
     ) -> Result<ObjectWatch<T>, ClientError> {
-        let scope = self.scope(GroupKind::of::<T>(), T::INFO.namespaced, options);
+        self.watch_as(&T::INFO, options, revision, AnyObjectExt::downcast).await
+    }
+
+    /// Follows the objects of a kind that `options` choose, as [`watch`](Self::watch) does.
+    ///
+    /// # Errors
+    /// As [`watch`](Self::watch).
+    pub async fn watch_any(
+        &self,
+        info: &KindInfo,
+        options: &ListOptions,
+        revision: Revision,
+    ) -> Result<ObjectWatch<dyn Object>, ClientError> {
+        self.watch_as(info, options, revision, Some).await
+    }
+
+    async fn watch_as<T: Object + ?Sized>(
+        &self,
+        info: &KindInfo,
+        options: &ListOptions,
+        revision: Revision,
+        typed: fn(AnyObject) -> Option<Arc<T>>,
+    ) -> Result<ObjectWatch<T>, ClientError> {
+        let scope = self.scope(info.group_kind(), info.namespaced, options);
         let watch = self.inner.store.watch(&scope, revision).await?;
-        Ok(ObjectWatch::new(watch, options.labels.clone()))
+        Ok(ObjectWatch::new(watch, options.labels.clone(), typed))
     }
 
     /// Waits until the `T` called `name` (`None`: there is none) satisfies `predicate`, and returns it.
@@ -251,12 +270,25 @@ impl Client {
         name: &str,
         mut predicate: impl FnMut(Option<&T>) -> bool + Send,
     ) -> Result<Option<Arc<T>>, ClientError> {
-        let key = self.key::<T>(name);
+        let typed = |object: Option<&AnyObject>| predicate(object.and_then(AnyObjectExt::as_resource));
+        Ok(self.wait_any(&self.key::<T>(name), typed).await?.and_then(AnyObjectExt::downcast))
+    }
+
+    /// Waits until the object at `key`, of whatever kind (`None`: there is none), satisfies `predicate`, and
+    /// returns it, as [`wait`](Self::wait) does.
+    ///
+    /// # Errors
+    /// A failure of the store.
+    pub async fn wait_any(
+        &self,
+        key: &ObjectKey,
+        mut predicate: impl FnMut(Option<&AnyObject>) -> bool + Send,
+    ) -> Result<Option<AnyObject>, ClientError> {
         let scope = Scope { kind: Some(key.kind.clone()), namespace: Some(Arc::clone(&key.namespace)) };
         loop {
             let revision = self.inner.store.revision(&scope).await?;
-            let object = self.find_key::<T>(&key).await?;
-            if predicate(object.as_deref()) {
+            let object = self.get_any(key).await?;
+            if predicate(object.as_ref()) {
                 return Ok(object);
             }
             let mut watch = match self.inner.store.watch(&scope, revision).await {
@@ -265,7 +297,7 @@ impl Client {
             };
             loop {
                 match watch.next().await {
-                    Some(Ok(event)) if !event.changes.iter().any(|c| c.key == key) => {}
+                    Some(Ok(event)) if !event.changes.iter().any(|c| c.key == *key) => {}
                     Some(Err(error)) if !matches!(error, StoreError::Compacted { .. }) => {
                         return Err(error.into());
                     }

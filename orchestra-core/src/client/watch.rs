@@ -3,13 +3,13 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use crate::model::{AnyObjectExt, LabelSelector, Resource, Revision};
+use crate::model::{AnyObject, LabelSelector, Object, Revision};
 use crate::store::{StoreError, Watch};
 
 /// A change of an object, as seen through a selector: one that begins to match is added, one that no longer
 /// does is deleted.
 #[derive(Clone, Debug)]
-pub enum ObjectEvent<T> {
+pub enum ObjectEvent<T: ?Sized> {
     /// The object is new to the watch.
     Added(Arc<T>),
     /// The object changed.
@@ -18,7 +18,7 @@ pub enum ObjectEvent<T> {
     Deleted(Arc<T>),
 }
 
-impl<T> ObjectEvent<T> {
+impl<T: ?Sized> ObjectEvent<T> {
     /// The object.
     #[must_use]
     pub fn object(&self) -> &Arc<T> {
@@ -30,16 +30,18 @@ impl<T> ObjectEvent<T> {
 
 /// A stream of changes of the objects of one kind.
 #[derive(Debug)]
-pub struct ObjectWatch<T> {
+pub struct ObjectWatch<T: ?Sized> {
     watch: Watch,
     labels: LabelSelector,
+    /// From an object of whatever kind to what is watched.
+    typed: fn(AnyObject) -> Option<Arc<T>>,
     revision: Revision,
     pending: VecDeque<ObjectEvent<T>>,
 }
 
-impl<T: Resource> ObjectWatch<T> {
-    pub(super) fn new(watch: Watch, labels: LabelSelector) -> Self {
-        Self { watch, labels, revision: Revision::ZERO, pending: VecDeque::new() }
+impl<T: Object + ?Sized> ObjectWatch<T> {
+    pub(super) fn new(watch: Watch, labels: LabelSelector, typed: fn(AnyObject) -> Option<Arc<T>>) -> Self {
+        Self { watch, labels, typed, revision: Revision::ZERO, pending: VecDeque::new() }
     }
 
     /// The next change; `None` when the store was closed. Cancel-safe.
@@ -54,11 +56,8 @@ impl<T: Resource> ObjectWatch<T> {
             };
             self.revision = event.revision;
             for change in event.changes.iter() {
-                let matching = |object: &Option<crate::model::AnyObject>| {
-                    object
-                        .clone()
-                        .filter(|o| self.labels.matches(&o.meta().labels))
-                        .and_then(AnyObjectExt::downcast)
+                let matching = |object: &Option<AnyObject>| {
+                    object.clone().filter(|o| self.labels.matches(&o.meta().labels)).and_then(self.typed)
                 };
                 let changed = match (matching(&change.previous), matching(&change.object)) {
                     (None, Some(new)) => ObjectEvent::Added(new),

@@ -10,7 +10,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use super::{FieldErrors, ObjectMeta};
+use super::{FieldErrors, ObjectMeta, Unstructured};
 
 /// Names a kind: its API group, version, kind and plural, and whether its objects live in a namespace.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -210,6 +210,8 @@ pub trait AnyObjectExt {
     fn downcast<T: Resource>(self) -> Option<Arc<T>>;
     /// A view of the object as a `T`, where it is one.
     fn as_resource<T: Resource>(&self) -> Option<&T>;
+    /// A view of the object where it is of a kind that isn't modelled.
+    fn as_unstructured(&self) -> Option<&Unstructured>;
 }
 
 impl AnyObjectExt for AnyObject {
@@ -221,6 +223,11 @@ impl AnyObjectExt for AnyObject {
     fn as_resource<T: Resource>(&self) -> Option<&T> {
         let any: &dyn Any = &**self;
         any.downcast_ref::<T>()
+    }
+
+    fn as_unstructured(&self) -> Option<&Unstructured> {
+        let any: &dyn Any = &**self;
+        any.downcast_ref::<Unstructured>()
     }
 }
 

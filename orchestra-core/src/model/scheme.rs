@@ -9,14 +9,16 @@ use serde_json::Value;
 use super::kinds::{MODELLED_SHORT_NAMES, UNMODELLED, guess_plural};
 use super::{
     AnyObject, ConfigMap, Deployment, EndpointSlice, Event, HorizontalPodAutoscaler, KindInfo, Lease,
-    ManifestError, ManifestProblem, Namespace, Node, Pod, PodDisruptionBudget, PriorityClass, ReplicaSet,
-    Resource, Secret, Service, Warning, decode,
+    ManifestError, ManifestProblem, Namespace, Node, Object, Pod, PodDisruptionBudget, PriorityClass,
+    ReplicaSet, Resource, Secret, Service, Warning, decode,
 };
 
 /// The kinds that a cluster knows, and how to read their manifests.
 ///
 /// [`Scheme::kubernetes`] has the modelled ones; an application adds its own with
-/// [`register`](Self::register). A manifest of any other kind is read as [`Unstructured`](super::Unstructured).
+/// [`register`](Self::register). A manifest of any other kind is read as [`Unstructured`](super::Unstructured),
+/// and taken to have namespaces where neither [`register_kind`](Self::register_kind) nor, for a client, a
+/// CustomResourceDefinition in the store says that it has none.
 #[derive(Clone, Debug, Default)]
 pub struct Scheme {
     kinds: Vec<Entry>,
@@ -165,16 +167,37 @@ impl Scheme {
         let (api_version, kind, name) = decode::identity(&manifest)?;
         let decoder = match self.entry(&api_version, &kind) {
             Some(Entry { decoder: Some(decoder), .. }) => decoder,
-            Some(Entry { info, decoder: None }) => {
-                let object =
-                    decode::unstructured(manifest, info.clone()).map_err(|e| e.about(&kind, &name))?;
-                let message = format!("kept, but Orchestra does not act on objects of kind {kind}");
-                return Ok(Decoded { object, warnings: vec![Warning { path: String::new(), message }] });
-            }
+            Some(Entry { info, decoder: None }) => return Self::decode_as(manifest, info.clone()),
             None => return self.decode_unknown(manifest, &api_version, &kind, &name),
         };
         decode::drop_nulls(&mut manifest);
         (decoder.checked)(manifest).map_err(|e| e.about(&kind, &name))
+    }
+
+    /// Reads a manifest of a kind of which it is known from elsewhere that it is the unmodelled one of `info`.
+    pub(crate) fn decode_as(manifest: Value, info: KindInfo) -> Result<Decoded, ManifestError> {
+        let (_, kind, name) = decode::identity(&manifest)?;
+        let object = decode::unstructured(manifest, info).map_err(|e| e.about(&kind, &name))?;
+        let message = format!("kept, but Orchestra does not act on objects of kind {kind}");
+        Ok(Decoded { object, warnings: vec![Warning { path: String::new(), message }] })
+    }
+
+    /// Reads the changed manifest of `live`. Of a kind that nobody registered it has the scope of `live`.
+    pub(crate) fn decode_changed(
+        &self,
+        manifest: Value,
+        live: &dyn Object,
+    ) -> Result<Decoded, ManifestError> {
+        let info = live.info();
+        match self.entry(&info.api_version(), &info.kind) {
+            Some(_) => self.decode(manifest),
+            None => Self::decode_as(manifest, info.clone()),
+        }
+    }
+
+    /// Whether manifests of this `apiVersion` and kind are of a kind that was registered.
+    pub(crate) fn is_registered(&self, api_version: &str, kind: &str) -> bool {
+        self.entry(api_version, kind).is_some()
     }
 
     fn decode_unknown(
@@ -184,7 +207,9 @@ impl Scheme {
         kind: &str,
         name: &str,
     ) -> Result<Decoded, ManifestError> {
-        let mut message = format!("kept, but Orchestra does not know the kind {kind} of {api_version}");
+        let mut message = format!(
+            "kept, but Orchestra does not know the kind {kind} of {api_version} and takes it to have namespaces"
+        );
         if let Some(entry) = self.kinds.iter().find(|e| e.info.kind == kind && e.decoder.is_some()) {
             let known = entry.info.api_version();
             let group = api_version.split_once('/').map_or("", |(group, _)| group);
@@ -196,7 +221,7 @@ impl Scheme {
             }
             message = format!("{message}; it knows the {kind} of {known}");
         }
-        let info = guess(&manifest, api_version, kind);
+        let info = guess(api_version, kind, true);
         let object = decode::unstructured(manifest, info).map_err(|e| e.about(kind, name))?;
         Ok(Decoded { object, warnings: vec![Warning { path: String::new(), message }] })
     }
@@ -207,8 +232,7 @@ impl Scheme {
     /// # Errors
     /// [`ManifestError`], where it is not an object of its kind.
     pub fn decode_stored(&self, object: Value) -> Result<AnyObject, ManifestError> {
-        let text = |field: &str| object.get(field).and_then(Value::as_str).unwrap_or_default();
-        let (api_version, kind) = (text("apiVersion"), text("kind"));
+        let (api_version, kind) = (text_at(&object, "/apiVersion"), text_at(&object, "/kind"));
         if let Some(Entry { decoder: Some(decoder), .. }) = self.entry(api_version, kind) {
             let kind = kind.to_owned();
             return (decoder.stored)(object)
@@ -217,7 +241,8 @@ impl Scheme {
         let (api_version, kind, name) = decode::identity(&object)?;
         let info = match self.entry(&api_version, &kind) {
             Some(entry) => entry.info.clone(),
-            None => guess(&object, &api_version, &kind),
+            // What has namespaces was given one when it was stored.
+            None => guess(&api_version, &kind, !text_at(&object, "/metadata/namespace").is_empty()),
         };
         decode::unstructured(object, info).map_err(|e| e.about(&kind, &name))
     }
@@ -249,16 +274,19 @@ fn is_version(info: &KindInfo, api_version: &str) -> bool {
     }
 }
 
-/// A kind that nobody registered: in a namespace where the manifest names one.
-fn guess(manifest: &Value, api_version: &str, kind: &str) -> KindInfo {
+/// The text at `path`, a JSON pointer; empty where there is none.
+fn text_at<'a>(value: &'a Value, path: &str) -> &'a str {
+    value.pointer(path).and_then(Value::as_str).unwrap_or_default()
+}
+
+/// A kind that nobody registered.
+fn guess(api_version: &str, kind: &str, namespaced: bool) -> KindInfo {
     let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
     KindInfo {
         group: group.to_owned().into(),
         version: version.to_owned().into(),
         kind: kind.to_owned().into(),
         plural: guess_plural(kind).into(),
-        namespaced: manifest["metadata"]
-            .get("namespace")
-            .is_some_and(|n| n.as_str().is_some_and(|n| !n.is_empty())),
+        namespaced,
     }
 }

@@ -1,9 +1,10 @@
 //! What an agent is asked for: logs, programs in containers, usage, addresses.
 
+use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use super::agent::NodeAgent;
+use super::agent::Shared;
 use super::error::NodeError;
 use crate::model::{Pod, Uid};
 use crate::runtime::{
@@ -31,7 +32,40 @@ pub struct PodStats {
     pub containers: Vec<ContainerStats>,
 }
 
-impl NodeAgent {
+impl PodStats {
+    /// A pod of which no container runs.
+    #[must_use]
+    pub fn new(pod: Arc<Pod>) -> Self {
+        Self { pod, containers: Vec::new() }
+    }
+}
+
+/// Asks the agent of a node. Clones are the same; they do not keep the agent running.
+#[derive(Clone)]
+pub struct NodeHandle {
+    pub(super) shared: Arc<Shared>,
+}
+
+impl fmt::Debug for NodeHandle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("NodeHandle").field(&self.shared.node).finish()
+    }
+}
+
+impl NodeHandle {
+    /// The node's name.
+    #[must_use]
+    pub fn node_name(&self) -> &str {
+        &self.shared.node
+    }
+
+    /// Waits until the agent has taken up what runs on its node, and the Node object says that it is ready.
+    pub async fn ready(&self) {
+        let mut ready = self.shared.ready.subscribe();
+        // The sender lives as long as this handle.
+        let _ended = ready.wait_for(|ready| *ready).await;
+    }
+
     fn sandbox(&self, pod: &Uid) -> Result<Arc<SandboxStatus>, NodeError> {
         let slots = self.shared.lock();
         let sandbox = slots.get(pod).and_then(|slot| slot.memory.sandbox().cloned());
@@ -109,7 +143,7 @@ impl NodeAgent {
             if let Some(last) = pods.last_mut().filter(|p| p.pod.metadata.uid == container.pod_uid) {
                 last.containers.push(container);
             } else if let Some(pod) = slots.get(&container.pod_uid).and_then(|slot| slot.pod.clone()) {
-                pods.push(PodStats { pod, containers: vec![container] });
+                pods.push(PodStats { containers: vec![container], ..PodStats::new(pod) });
             }
         }
         Ok(pods)

@@ -2,12 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::ops::Deref;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{Notify, watch};
 
+use super::access::NodeHandle;
 use super::action::{Action, Done, OpKey, Seen};
 use super::apply::{Judge, Note};
 use super::boot;
@@ -38,10 +40,17 @@ const STATUS_LAG: Duration = Duration::from_millis(100);
 const SHUTDOWN_SLACK: Duration = Duration::from_secs(30);
 
 /// Runs the pods that are bound to one node. Dropping it ends the agent and leaves the pods running, for the next
-/// agent of that node to adopt.
+/// agent of that node to adopt. It dereferences to its [`NodeHandle`], which others ask it through.
 #[derive(Debug)]
 pub struct NodeAgent {
-    pub(super) shared: Arc<Shared>,
+    handle: NodeHandle,
+}
+
+impl Deref for NodeAgent {
+    type Target = NodeHandle;
+    fn deref(&self) -> &NodeHandle {
+        &self.handle
+    }
 }
 
 /// What the agent's tasks share.
@@ -107,20 +116,13 @@ impl NodeAgent {
         let shared = Arc::new(shared);
         let agent = Arc::clone(&shared);
         shared.tasks.spawn("node-agent", async move { boot::run(agent).await });
-        Self { shared }
+        Self { handle: NodeHandle { shared } }
     }
 
-    /// The node's name.
+    /// What others ask the agent through, while it runs.
     #[must_use]
-    pub fn node_name(&self) -> &str {
-        &self.shared.node
-    }
-
-    /// Waits until the agent has taken up what runs on its node, and the Node object says that it is ready.
-    pub async fn ready(&self) {
-        let mut ready = self.shared.ready.subscribe();
-        // The sender lives as long as the agent.
-        let _ended = ready.wait_for(|ready| *ready).await;
+    pub fn handle(&self) -> &NodeHandle {
+        &self.handle
     }
 
     /// Ends the agent. With `stop_pods` its pods are drained and stopped first, each within its grace period, and

@@ -180,7 +180,7 @@ impl NodeAgentBuilder {
     }
 
     /// Starts the agent. To be called inside a tokio runtime. It registers its node, adopts what runs there, and
-    /// removes what runs there and should not; [`NodeAgent::ready`] tells when that is done.
+    /// removes what runs there and should not; [`ready`](super::NodeHandle::ready) tells when that is done.
     #[must_use]
     pub fn start(mut self) -> NodeAgent {
         let routes = self.routes.take().unwrap_or_else(|| Routes::new(&self.caches));

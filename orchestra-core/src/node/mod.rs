@@ -40,7 +40,7 @@ mod traced;
 mod usage;
 mod volumes;
 
-pub use access::{PodStats, PreviousRun};
+pub use access::{NodeHandle, PodStats, PreviousRun};
 pub use agent::NodeAgent;
 pub use backoff::{CRASH_BACKOFF_MAX, CRASH_BACKOFF_RESET, restart_delay};
 pub use builder::{NodeAgentBuilder, NodeOptions};

@@ -23,7 +23,10 @@ pub use state::{
     ContainerId, ContainerState, ContainerStats, ContainerStatus, Feature, ImageInfo, RuntimeEvent,
     RuntimeInfo, SandboxId, SandboxState, SandboxStatus,
 };
-pub use stream::{EventStream, ExecOptions, ExecSession, LogChunk, LogOptions, LogSource, LogStream};
+pub use stream::{
+    EventStream, ExecOptions, ExecOutput, ExecSession, LogChunk, LogOptions, LogSource, LogStream,
+    MAX_EXEC_OUTPUT,
+};
 
 /// Runs containers on one host.
 ///

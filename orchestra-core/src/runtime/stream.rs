@@ -1,5 +1,6 @@
 //! Logs, exec and events: what flows out of a runtime, and into a container.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::pin::Pin;
 
@@ -24,6 +25,29 @@ pub struct LogOptions {
     pub limit_bytes: Option<u64>,
 }
 
+impl LogOptions {
+    /// Goes on while the container runs, and ends when it has exited and all was read.
+    #[must_use]
+    pub fn follow(mut self) -> Self {
+        self.follow = true;
+        self
+    }
+
+    /// Only the last so many lines.
+    #[must_use]
+    pub fn tail(mut self, lines: usize) -> Self {
+        self.tail = Some(lines);
+        self
+    }
+
+    /// Only lines written at or after this time.
+    #[must_use]
+    pub fn since(mut self, time: Timestamp) -> Self {
+        self.since = Some(time);
+        self
+    }
+}
+
 /// Which of its outputs a container wrote to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum LogSource {
@@ -42,6 +66,14 @@ pub struct LogChunk {
     pub at: Timestamp,
     /// The bytes, as they were written.
     pub bytes: Bytes,
+}
+
+impl LogChunk {
+    /// The bytes as text; what is no UTF-8 is replaced.
+    #[must_use]
+    pub fn text(&self) -> Cow<'_, str> {
+        String::from_utf8_lossy(&self.bytes)
+    }
 }
 
 /// A container's log. Ends after the last line, or, followed, when the container has exited.
@@ -97,6 +129,45 @@ pub struct ExecOptions {
     pub tty: bool,
 }
 
+impl ExecOptions {
+    /// This program with these arguments, without input and terminal.
+    pub fn new<S: Into<String>>(command: impl IntoIterator<Item = S>) -> Self {
+        Self { command: command.into_iter().map(Into::into).collect(), ..Self::default() }
+    }
+
+    /// It reads standard input.
+    #[must_use]
+    pub fn stdin(mut self) -> Self {
+        self.stdin = true;
+        self
+    }
+
+    /// It has a terminal.
+    #[must_use]
+    pub fn tty(mut self) -> Self {
+        self.tty = true;
+        self
+    }
+}
+
+/// How much [`ExecSession::wait_with_output`] keeps of each output: enough for what people read, not for a copy of
+/// a disk.
+pub const MAX_EXEC_OUTPUT: usize = 16 << 20;
+
+/// What a program in a container wrote, and how it ended.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ExecOutput {
+    /// The exit code; 128 + signal where a signal ended it.
+    pub exit_code: i32,
+    /// What it wrote to standard output, or to its terminal.
+    pub stdout: Vec<u8>,
+    /// What it wrote to standard error.
+    pub stderr: Vec<u8>,
+    /// Whether something is missing here, because an output was longer than [`MAX_EXEC_OUTPUT`].
+    pub truncated: bool,
+}
+
 /// A running exec. Dropping it kills the program.
 pub struct ExecSession {
     /// What the program writes. Ends when it has exited and all was read.
@@ -107,6 +178,29 @@ pub struct ExecSession {
     pub resize: Option<mpsc::Sender<(u16, u16)>>,
     /// The exit code, once the program has exited.
     pub exit: BoxFuture<'static, Result<i32, RuntimeError>>,
+}
+
+impl ExecSession {
+    /// Ends its input, waits until it has exited, and gives what it wrote: the first [`MAX_EXEC_OUTPUT`] bytes of
+    /// each output.
+    ///
+    /// # Errors
+    /// Where it can't be told how it ended.
+    pub async fn wait_with_output(mut self) -> Result<ExecOutput, RuntimeError> {
+        drop(self.stdin.take());
+        let mut output = ExecOutput::default();
+        while let Some(chunk) = self.output.recv().await {
+            let kept = match chunk.source {
+                LogSource::Stdout => &mut output.stdout,
+                LogSource::Stderr => &mut output.stderr,
+            };
+            let room = MAX_EXEC_OUTPUT - kept.len();
+            output.truncated |= chunk.bytes.len() > room;
+            kept.extend_from_slice(&chunk.bytes[..chunk.bytes.len().min(room)]);
+        }
+        output.exit_code = self.exit.await?;
+        Ok(output)
+    }
 }
 
 impl fmt::Debug for ExecSession {

@@ -36,6 +36,8 @@ fn kind(error: &NetError) -> &'static str {
         NetError::SlowClient { .. } | NetError::BadRequest(_) | NetError::Unsupported(_) => {
             "orchestra; error=http_request_error"
         }
-        NetError::Listen { .. } | NetError::Upstream { .. } => "orchestra; error=connection_terminated",
+        NetError::Listen { .. } | NetError::Upstream { .. } | NetError::Body { .. } => {
+            "orchestra; error=connection_terminated"
+        }
     }
 }

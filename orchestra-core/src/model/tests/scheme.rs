@@ -47,10 +47,15 @@ fn a_kind_that_nobody_knows_is_kept() {
     assert_eq!((info.plural.as_ref(), info.namespaced), ("policies", true));
     assert_eq!(
         decoded.warnings[0].to_string(),
-        "kept, but Orchestra does not know the kind Policy of example.com/v2"
+        "kept, but Orchestra does not know the kind Policy of example.com/v2 and takes it to have namespaces"
     );
     assert_eq!(decoded.object.to_value(), manifest);
     assert_eq!(scheme.decode_stored(manifest.clone()).unwrap().to_value(), manifest);
+    let nowhere =
+        json!({"apiVersion": "example.com/v2", "kind": "Policy", "metadata": {"name": "a"}, "spec": 1});
+    assert!(scheme.decode(nowhere.clone()).unwrap().object.info().namespaced);
+    let stored = scheme.decode_stored(nowhere).unwrap();
+    assert!(!stored.info().namespaced, "it was stored without a namespace");
 
     // Kubernetes' own kinds have the right scope without a namespace in the manifest.
     let set =
