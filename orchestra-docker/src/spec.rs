@@ -1,7 +1,7 @@
 //! From what is asked for to what the engine is told. Pure.
 
 use std::collections::{BTreeMap, HashMap};
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 
 use bollard::models::{
@@ -16,6 +16,9 @@ pub(crate) const MESSAGE_PATH: &str = "/dev/termination-log";
 
 /// A host name has at most so many bytes; what is longer is cut off, as Kubernetes does.
 const HOSTNAME_LIMIT: usize = 63;
+
+/// The only port that `/etc/resolv.conf` knows.
+const DNS_PORT: u16 = 53;
 
 /// The least quota the engine takes: a hundredth of a core.
 const MIN_NANO_CPUS: i64 = 10_000_000;
@@ -53,7 +56,7 @@ pub(crate) fn sandbox(
     let host = HostConfig {
         network_mode: Some(if spec.host_network { "host".to_owned() } else { network.to_owned() }),
         port_bindings: (!spec.host_network).then_some(bindings),
-        dns: Some(spec.dns_servers.iter().map(IpAddr::to_string).collect()),
+        dns: Some(dns_servers(spec)),
         dns_search: Some(spec.dns_search.clone()),
         extra_hosts: Some(spec.host_aliases.iter().map(|(ip, name)| format!("{name}:{ip}")).collect()),
         ipc_mode: Some("shareable".to_owned()),
@@ -197,6 +200,14 @@ fn text<'a>(spec: &ContainerSpec, path: &'a Path) -> Result<&'a str, RuntimeErro
     })
 }
 
+/// The name servers that containers can be told of, which takes the usual port, and can reach: their loopback
+/// network is not the host's.
+fn dns_servers(spec: &SandboxSpec) -> Vec<String> {
+    let usable =
+        |server: &&SocketAddr| server.port() == DNS_PORT && (spec.host_network || !server.ip().is_loopback());
+    spec.dns_servers.iter().filter(usable).map(|server| server.ip().to_string()).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use orchestra_core::model::Uid;
@@ -262,6 +273,19 @@ mod tests {
             (mount.source.as_deref(), mount.target.as_deref()),
             (Some("/out:/etc:ro"), Some("/in:rw"))
         );
+    }
+
+    #[test]
+    fn name_servers_are_told_of_where_containers_reach_them() {
+        let mut spec = SandboxSpec::new("shop", "web-1", Uid::from("uid"));
+        let servers = ["127.0.0.1:53", "198.18.0.1:5353", "198.18.0.1:53"];
+        spec.dns_servers = servers.map(|server| server.parse().unwrap()).to_vec();
+        let dns = |spec: &SandboxSpec| {
+            sandbox(spec, "pause", "bridge", HashMap::new()).host_config.unwrap().dns.unwrap()
+        };
+        assert_eq!(dns(&spec), ["198.18.0.1"]);
+        spec.host_network = true;
+        assert_eq!(dns(&spec), ["127.0.0.1", "198.18.0.1"]);
     }
 
     #[test]

@@ -25,6 +25,11 @@ pub(crate) const EXEC_MARKER: &str = "ORCHESTRA_EXEC";
 /// and variables.
 const ROOT: &str = "CONTAINER_ROOT";
 
+/// Where the cluster's name server is, as `127.0.0.1:5353`: a process has the host's `/etc/resolv.conf`, which can't
+/// name it. And the domains that short names are looked up in, separated by spaces.
+const DNS: &str = "ORCHESTRA_DNS";
+const DNS_SEARCH: &str = "ORCHESTRA_DNS_SEARCH";
+
 /// The file to which a program writes what it has to say when it ends.
 pub(crate) const TERMINATION_LOG: &str = "TERMINATION_LOG";
 
@@ -128,6 +133,10 @@ fn environment(context: &Context<'_>, image: &ProcessImage, spec: &ContainerSpec
         (TERMINATION_LOG, &context.dir.join(TERMINATION_FILE).to_string_lossy()),
     ] {
         env.push((name.to_owned(), value.to_owned()));
+    }
+    if let Some(server) = sandbox.dns_servers.first() {
+        env.push((DNS.to_owned(), server.to_string()));
+        env.push((DNS_SEARCH.to_owned(), sandbox.dns_search.join(" ")));
     }
     env.extend(image.env.iter().cloned());
     env.extend(spec.env.iter().cloned());

@@ -1,6 +1,6 @@
 //! What is kept on disk about sandboxes and containers.
 
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -46,6 +46,10 @@ pub(crate) struct SandboxRecord {
     pub(crate) host_network: bool,
     pub(crate) ports: Vec<PortRecord>,
     pub(crate) limits: Limits,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) dns_servers: Vec<SocketAddr>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) dns_search: Vec<String>,
     pub(crate) at: Timestamp,
 }
 

@@ -79,6 +79,8 @@ fn record(core: &Core, spec: &SandboxSpec, id: &Arc<str>, ip: Ipv4Addr) -> Sandb
         host_network: spec.host_network,
         ports: ports.collect(),
         limits: Limits::from(&spec.limits),
+        dns_servers: spec.dns_servers.clone(),
+        dns_search: spec.dns_search.clone(),
         at: core.now(),
     }
 }

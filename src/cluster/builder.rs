@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+#[cfg(feature = "dns")]
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -45,6 +47,8 @@ pub struct ClusterBuilder {
     node_lifecycle: NodeLifecycleOptions,
     #[cfg(feature = "net")]
     data_plane: orchestra_net::DataPlaneOptions,
+    #[cfg(feature = "dns")]
+    dns: Option<SocketAddr>,
 }
 
 enum StoreChoice {
@@ -86,6 +90,8 @@ impl ClusterBuilder {
             node_lifecycle: NodeLifecycleOptions::default(),
             #[cfg(feature = "net")]
             data_plane: orchestra_net::DataPlaneOptions::default(),
+            #[cfg(feature = "dns")]
+            dns: None,
         }
     }
 
@@ -216,6 +222,21 @@ impl ClusterBuilder {
         self
     }
 
+    /// Serves the names of the cluster's services and pods at `address`, over UDP and TCP, until the cluster has ended;
+    /// port 0 takes a free one, which [`Cluster::dns_address`] tells. Nothing is served otherwise. The names are those of
+    /// Kubernetes, below the data plane's [`domain`](orchestra_net::DataPlaneOptions::domain): `cart.shop.svc.cluster.local`.
+    /// Questions about other names are refused and never passed on.
+    ///
+    /// Pods whose `dnsPolicy` is not `Default` or `None` are told as far as their runtime can. Processes have the host's
+    /// `/etc/resolv.conf`, and find the address in `ORCHESTRA_DNS` and what to search in `ORCHESTRA_DNS_SEARCH`, for
+    /// resolvers that can be given them. Containers of Docker resolve by this server, and by it alone, where it listens on
+    /// port 53 of an address that is no loopback one; otherwise they know the engine's names only.
+    #[cfg(feature = "dns")]
+    pub fn dns(mut self, address: impl Into<SocketAddr>) -> Self {
+        self.dns = Some(address.into());
+        self
+    }
+
     /// Stamps objects by `clock`: the system's otherwise.
     pub fn clock(mut self, clock: SharedClock) -> Self {
         self.clock = clock;
@@ -249,13 +270,7 @@ impl ClusterBuilder {
         let gates = Gates::new();
         let mut admission = self.admission;
         #[cfg(feature = "net")]
-        let addresses = orchestra_net::ClusterIps::new(self.rng.next());
-        #[cfg(feature = "net")]
-        let addresses = Arc::new(addresses.with_network(self.data_plane.service_network));
-        #[cfg(feature = "net")]
-        if self.data_plane.listen {
-            admission.push(Arc::<orchestra_net::ClusterIps>::clone(&addresses));
-        }
+        let addresses = service_addresses(&self.data_plane, &self.rng, &mut admission);
         admission.shrink_to_fit();
         let client = Client::new(Arc::clone(&store), scheme, Arc::clone(&self.clock), self.rng.clone())
             .with_admission(admission);
@@ -271,13 +286,14 @@ impl ClusterBuilder {
             self.data_plane,
             &base,
         );
+        #[cfg(feature = "dns")]
+        let dns = super::dns::serve(self.dns, &data_plane, &base).await?;
         let options = AutoscalerOptions::default().with_period(self.autoscale_every);
-        let scaling =
-            Scaling { autoscaler: self.autoscaler, metrics: Arc::new(self.metrics.clone()), options };
+        let metrics = Arc::new(self.metrics.clone());
         let options = ControlPlaneOptions {
             schedulers: self.schedulers,
             rollouts: self.rollouts,
-            scaling,
+            scaling: Scaling { autoscaler: self.autoscaler, metrics, options },
             node_lifecycle: self.node_lifecycle,
         };
         orchestra_core::controller::start(options, &client, &caches, &recorder, &self.rng, &control);
@@ -292,6 +308,8 @@ impl ClusterBuilder {
             grace: self.node_lifecycle.grace,
             tasks: base.clone(),
             routes: None,
+            #[cfg(feature = "dns")]
+            dns: dns.as_ref().map(|server| super::dns::told(server, &data_plane)),
             running: BTreeMap::new(),
             lost: BTreeMap::new(),
             own_dirs: Vec::new(),
@@ -304,6 +322,8 @@ impl ClusterBuilder {
             self.metrics,
             #[cfg(feature = "net")]
             data_plane,
+            #[cfg(feature = "dns")]
+            dns,
         );
         for node in self.nodes {
             // Their names were looked at before.
@@ -311,6 +331,21 @@ impl ClusterBuilder {
         }
         Ok(cluster)
     }
+}
+
+/// Who gives services their addresses, which it does as an admission where those are listened on.
+#[cfg(feature = "net")]
+fn service_addresses(
+    options: &orchestra_net::DataPlaneOptions,
+    rng: &Rng,
+    admission: &mut Vec<Arc<dyn Admission>>,
+) -> Arc<orchestra_net::ClusterIps> {
+    let addresses = orchestra_net::ClusterIps::new(rng.next()).with_network(options.service_network);
+    let addresses = Arc::new(addresses);
+    if options.listen {
+        admission.push(Arc::<orchestra_net::ClusterIps>::clone(&addresses));
+    }
+    addresses
 }
 
 /// Opens the store on disk, off the runtime's threads: reading back a large log takes a while.

@@ -19,6 +19,10 @@ pub enum BuildError {
     /// What every cluster has can't be written.
     #[error("the cluster's own objects can't be written")]
     Bootstrap(#[from] ClientError),
+    /// The cluster's names can't be served where they were asked for.
+    #[cfg(feature = "dns")]
+    #[error("the cluster's DNS can't be served")]
+    Dns(#[from] orchestra_net::NetError),
     /// A node can't be started.
     #[error("node {node} can't be started")]
     Node {

@@ -1,6 +1,8 @@
 //! A cluster in this process.
 
 mod builder;
+#[cfg(feature = "dns")]
+mod dns;
 mod error;
 mod node;
 mod nodes;
@@ -55,6 +57,8 @@ pub struct Cluster {
     metrics: MetricsBoard,
     #[cfg(feature = "net")]
     data_plane: orchestra_net::DataPlane,
+    #[cfg(feature = "dns")]
+    dns: Option<orchestra_net::DnsServer>,
 }
 
 impl fmt::Debug for Cluster {
@@ -83,6 +87,7 @@ impl Cluster {
         nodes: Nodes,
         metrics: MetricsBoard,
         #[cfg(feature = "net")] data_plane: orchestra_net::DataPlane,
+        #[cfg(feature = "dns")] dns: Option<orchestra_net::DnsServer>,
     ) -> Self {
         Self {
             client,
@@ -92,6 +97,8 @@ impl Cluster {
             metrics,
             #[cfg(feature = "net")]
             data_plane,
+            #[cfg(feature = "dns")]
+            dns,
         }
     }
 

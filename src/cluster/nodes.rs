@@ -31,6 +31,9 @@ pub(super) struct Nodes {
     pub(super) grace: Duration,
     pub(super) tasks: Tasks,
     pub(super) routes: Option<Routes>,
+    /// Where the cluster's names are served, and their domain.
+    #[cfg(feature = "dns")]
+    pub(super) dns: Option<(std::net::SocketAddr, String)>,
     pub(super) running: BTreeMap<String, Running>,
     /// Nodes that were crashed, to be started again.
     pub(super) lost: BTreeMap<String, NodeOptions>,
@@ -75,8 +78,13 @@ impl Nodes {
                 .gates(&self.gates)
                 .recorder(&self.recorder)
                 .routes(routes)
-                .tasks(&tasks)
-                .start();
+                .tasks(&tasks);
+        #[cfg(feature = "dns")]
+        let agent = match &self.dns {
+            Some((server, domain)) => agent.dns(vec![*server], domain.as_str()),
+            None => agent,
+        };
+        let agent = agent.start();
         measure_usage(
             Arc::clone(&node.runtime),
             &self.caches,

@@ -4,6 +4,7 @@
 
 mod bad_input;
 mod common;
+mod dns;
 mod ending;
 mod grpc;
 mod interrupt;

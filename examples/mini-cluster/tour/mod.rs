@@ -5,7 +5,7 @@ mod phases;
 mod report;
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -36,7 +36,7 @@ const PHASE_LIMIT: Duration = Duration::from_secs(120);
 /// Starts a cluster of three nodes. What they leave behind is in `dir`.
 pub(crate) async fn start(engine: &Engine, dir: &Path) -> anyhow::Result<Cluster> {
     let builder = Cluster::builder().node_grace(NODE_GRACE).autoscaler(HorizontalAutoscaler, AUTOSCALE_EVERY);
-    let mut builder = engine.configure(builder);
+    let mut builder = engine.configure(builder.dns((Ipv4Addr::LOCALHOST, 0)));
     for name in NODES {
         builder = engine.node(builder, name, dir)?;
     }
@@ -86,6 +86,10 @@ pub(crate) async fn run(
     let held = phases.len() == phases::ALL.len() && phases.iter().all(|p| p.ok) && counts.failed() == 0;
     if !once {
         println!("\nthe shop stays up at http://{}/ until Ctrl-C", tour.page);
+        if let Some(dns) = cluster.dns_address() {
+            let (ip, port) = (dns.ip(), dns.port());
+            println!("its names are served at {dns}: dig @{ip} -p {port} frontend.shop.svc.cluster.local");
+        }
         std::future::pending::<()>().await;
     }
     drop(proxy);

@@ -1,6 +1,6 @@
 //! Configuring and starting an agent.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -173,8 +173,8 @@ impl NodeAgentBuilder {
         self
     }
 
-    /// Sets the name servers of pods and the domain they search in.
-    pub fn dns(mut self, servers: Vec<IpAddr>, domain: impl Into<String>) -> Self {
+    /// Sets the name servers of pods whose `dnsPolicy` asks for the cluster's, and the domain they search in.
+    pub fn dns(mut self, servers: Vec<SocketAddr>, domain: impl Into<String>) -> Self {
         self.options.dns = Dns { servers, domain: domain.into() };
         self
     }

@@ -1,6 +1,6 @@
 //! From a pod to what a runtime is asked to run. Pure.
 
-use std::net::IpAddr;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use super::env::expand;
@@ -10,7 +10,7 @@ use crate::runtime::{ContainerLimits, ContainerSpec, Mount, PortMapping, Sandbox
 /// How pods of a node resolve names.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Dns {
-    pub(crate) servers: Vec<IpAddr>,
+    pub(crate) servers: Vec<SocketAddr>,
     pub(crate) domain: String,
 }
 
@@ -132,7 +132,7 @@ mod tests {
             (spec.limits.cpu_milli, spec.limits.memory, spec.attempt),
             (Some(1500), Some(64 << 20), 3)
         );
-        let dns = Dns { servers: vec!["10.0.0.2".parse().unwrap()], domain: "cluster.local".into() };
+        let dns = Dns { servers: vec!["10.0.0.2:53".parse().unwrap()], domain: "cluster.local".into() };
         assert_eq!(sandbox_spec(&pod, 0, &dns).dns_search[0], "shop.svc.cluster.local");
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -29,8 +29,9 @@ pub struct SandboxSpec {
     pub ports: Vec<PortMapping>,
     /// Whether the pod lives in the host's network.
     pub host_network: bool,
-    /// Name servers for the pod; the host's where empty.
-    pub dns_servers: Vec<IpAddr>,
+    /// Name servers for the pod; the host's where empty. A runtime leaves out those that its pods can't be told of or
+    /// can't reach.
+    pub dns_servers: Vec<SocketAddr>,
     /// Search domains for the pod.
     pub dns_search: Vec<String>,
     /// `/etc/hosts` entries beside the pod's own.
