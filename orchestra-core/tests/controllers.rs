@@ -24,7 +24,7 @@ use orchestra_core::model::{
 };
 use orchestra_core::rng::Rng;
 use orchestra_core::scheduler::{Batch, Explanation, Scheduler};
-use orchestra_core::store::{MemoryStore, Store};
+use orchestra_core::store::{MemoryStore, Scope, Store};
 
 struct World {
     client: Client,
@@ -194,6 +194,88 @@ async fn a_deleted_namespace_is_emptied_and_takes_nothing_new() {
     assert!(matches!(refused, ClientError::Denied { .. }), "{refused}");
     assert!(world.client.find::<Namespace>("shop").await.unwrap().is_some());
     shop.modify::<ConfigMap>("slow", |map| map.metadata.finalizers.clear()).await.unwrap();
+    world.until::<Namespace>("shop", |namespace| namespace.is_none()).await;
+    world.tasks.shutdown().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn namespaces_that_are_held_say_by_what_and_keep_no_other_from_going() {
+    const HELD: usize = 40;
+    let world = World::new().await;
+    NamespaceController::start(&world.client, &world.caches, &world.rng, &world.tasks);
+    let delete = async |name: &str| {
+        world.client.delete::<Namespace>(name, &DeleteOptions::default()).await.unwrap();
+    };
+    for i in 0..HELD {
+        let name = format!("held-{i}");
+        world.client.create(Namespace::new(&name)).await.unwrap();
+        let client = world.client.namespace(name.as_str());
+        for (map, finalizers) in [("a", 1), ("b", 2), ("free", 0)] {
+            let mut map = ConfigMap::new(map);
+            map.metadata.finalizers = ["example.org/slow", "example.org/slower"][..finalizers]
+                .iter()
+                .map(ToString::to_string)
+                .collect();
+            client.create(map).await.unwrap();
+        }
+        delete(&name).await;
+    }
+    let message = |namespace: Option<&Namespace>, type_: &str| {
+        let condition = Condition::find(&namespace?.status.conditions, type_)?;
+        condition.is_true().then(|| condition.message.clone())
+    };
+    for i in 0..HELD {
+        let told = |n: Option<&Namespace>| {
+            message(n, "NamespaceContentRemaining").as_deref() == Some("there are 2 ConfigMap left")
+        };
+        world.until::<Namespace>(&format!("held-{i}"), told).await;
+    }
+    let first = world.client.get::<Namespace>("held-0").await.unwrap();
+    let finalizers = message(Some(&first), "NamespaceFinalizersRemaining").unwrap();
+    assert!(finalizers.ends_with("2 example.org/slow, 1 example.org/slower"), "{finalizers}");
+    assert_eq!(message(Some(&first), "NamespaceDeletionContentFailure"), None);
+
+    world.client.create(Namespace::new("free")).await.unwrap();
+    delete("free").await;
+    world.until::<Namespace>("free", |namespace| namespace.is_none()).await;
+    // What is held costs nothing: not even the net under lost events writes anything.
+    let before = world.client.store().revision(&Scope::default()).await.unwrap();
+    tokio::time::sleep(Duration::from_secs(3600)).await;
+    assert_eq!(world.client.store().revision(&Scope::default()).await.unwrap(), before);
+
+    let shop = world.client.namespace("held-7");
+    shop.modify::<ConfigMap>("b", |map| map.metadata.finalizers.clear()).await.unwrap();
+    let fewer = |n: Option<&Namespace>| {
+        message(n, "NamespaceContentRemaining").as_deref() == Some("there are 1 ConfigMap left")
+    };
+    world.until::<Namespace>("held-7", fewer).await;
+    shop.modify::<ConfigMap>("a", |map| map.metadata.finalizers.clear()).await.unwrap();
+    world.until::<Namespace>("held-7", |namespace| namespace.is_none()).await;
+    world.tasks.shutdown().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_empty_namespace_that_somebody_else_holds_says_that_nothing_is_left() {
+    let world = World::new().await;
+    NamespaceController::start(&world.client, &world.caches, &world.rng, &world.tasks);
+    let mut namespace = Namespace::new("shop");
+    namespace.metadata.finalizers = vec!["example.org/bill".into()];
+    world.client.create(namespace).await.unwrap();
+    let shop = world.client.namespace("shop");
+    let mut map = ConfigMap::new("map");
+    map.metadata.finalizers = vec!["example.org/slow".into()];
+    shop.create(map).await.unwrap();
+    world.client.delete::<Namespace>("shop", &DeleteOptions::default()).await.unwrap();
+    let remains = |holds| {
+        move |namespace: Option<&Namespace>| {
+            let conditions = namespace.map(|n| n.status.conditions.as_slice()).unwrap_or_default();
+            Condition::find(conditions, "NamespaceContentRemaining").is_some_and(|c| c.is_true() == holds)
+        }
+    };
+    world.until::<Namespace>("shop", remains(true)).await;
+    shop.modify::<ConfigMap>("map", |map| map.metadata.finalizers.clear()).await.unwrap();
+    world.until::<Namespace>("shop", remains(false)).await;
+    world.client.modify::<Namespace>("shop", |n| n.metadata.finalizers.clear()).await.unwrap();
     world.until::<Namespace>("shop", |namespace| namespace.is_none()).await;
     world.tasks.shutdown().await;
 }

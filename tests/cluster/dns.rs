@@ -86,7 +86,8 @@ async fn a_cluster_serves_its_names_until_it_has_ended_and_tells_its_pods() {
     let cluster = builder.start().await.unwrap();
     let server = cluster.dns_address().unwrap();
     cluster.apply(Deployment::new("web").image("one:1").replicas(2).named_port("http", 8080)).await.unwrap();
-    let service = cluster.apply(Service::new("web").named_port("http", 80).target_port(8080)).await.unwrap().object;
+    let service =
+        cluster.apply(Service::new("web").named_port("http", 80).target_port(8080)).await.unwrap().object;
     let peers = Service::new("peers").selector([("app", "web")]).named_port("http", 8080).headless();
     cluster.apply(peers).await.unwrap();
 

@@ -6,7 +6,7 @@ use super::absent::is_default;
 use super::meta_rules::record;
 use super::names::check_label_key;
 use super::object::Rules;
-use super::{Extra, FieldErrors, ObjectMeta, TypeMeta};
+use super::{Condition, Extra, FieldErrors, ObjectMeta, TypeMeta};
 use crate::object;
 
 /// A room for names: objects in it are deleted with it.
@@ -50,6 +50,10 @@ pub struct NamespaceStatus {
     /// Whether objects may be created in it.
     #[serde(skip_serializing_if = "is_default")]
     pub phase: NamespacePhase,
+    /// What holds it while it is being emptied: `NamespaceContentRemaining`, `NamespaceFinalizersRemaining`,
+    /// `NamespaceDeletionContentFailure`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub conditions: Vec<Condition>,
     /// Fields not acted on.
     #[serde(flatten)]
     pub extra: Extra,
@@ -77,9 +81,19 @@ impl Namespace {
 
     /// Has the namespace controller agree before it disappears, as every stored namespace has.
     pub(crate) fn hold(&mut self) {
-        if !self.spec.finalizers.iter().any(|f| f == Self::FINALIZER) {
+        if !self.is_held() {
             self.spec.finalizers.push(Self::FINALIZER.to_owned());
         }
+    }
+
+    /// Whether the namespace controller has yet to agree.
+    pub(crate) fn is_held(&self) -> bool {
+        self.spec.finalizers.iter().any(|f| f == Self::FINALIZER)
+    }
+
+    /// Has the namespace controller agree.
+    pub(crate) fn let_go(&mut self) {
+        self.spec.finalizers.retain(|f| f != Self::FINALIZER);
     }
 
     /// Adds a label.
