@@ -5,6 +5,7 @@
 //! program itself until it sleeps.
 #![allow(clippy::unwrap_used, clippy::print_stdout, clippy::cast_precision_loss, reason = "a benchmark")]
 
+mod inherited;
 mod report;
 
 use std::process::{Child, Command, Stdio};
@@ -87,6 +88,7 @@ async fn pods(runtime: &Arc<dyn Runtime>, round: usize, concurrency: usize) -> R
 }
 
 fn main() {
+    inherited::close_on_exec();
     let tokio = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     let root = std::env::temp_dir().join(format!("orchestra-bench-process-{}", std::process::id()));
     let image = ProcessImage::new(PROGRAM).arg("1000000");
