@@ -6,11 +6,12 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
+use super::selected::{Selected, Selects};
 use crate::client::{Client, ClientError, DeleteOptions};
 use crate::engine::{Cache, Caches, Controller, Next, ReconcileError, Reconciler, Tasks};
 use crate::model::{
-    Condition, IntOrPercent, ObjectKey, Pod, PodDisruptionBudget, PodDisruptionBudgetStatus, Timestamp,
-    UnhealthyPodEvictionPolicy,
+    Condition, IntOrPercent, Labels, ObjectKey, Pod, PodDisruptionBudget, PodDisruptionBudgetStatus,
+    Timestamp, UnhealthyPodEvictionPolicy,
 };
 use crate::rng::Rng;
 
@@ -21,25 +22,44 @@ const EVICTION_PENDING: Duration = Duration::from_secs(120);
 #[derive(Debug)]
 pub struct DisruptionController {
     budgets: Arc<Cache<PodDisruptionBudget>>,
-    pods: Arc<Cache<Pod>>,
+    selected: Selected<PodDisruptionBudget>,
+}
+
+impl Selects for PodDisruptionBudget {
+    fn has(&self, pod: &Pod) -> bool {
+        self.covers(pod)
+    }
+
+    fn selects_like(&self, other: &Self) -> bool {
+        self.spec.selector == other.spec.selector
+    }
 }
 
 impl DisruptionController {
     /// Starts the controller in `tasks`.
     pub fn start(client: &Client, caches: &Caches, rng: &Rng, tasks: &Tasks) {
         let budgets = caches.of::<PodDisruptionBudget>();
-        let reconciler = Self { budgets: Arc::clone(&budgets), pods: caches.of() };
-        Controller::new("disruption", client, caches, rng)
-            .on::<PodDisruptionBudget>()
-            .maps::<Pod>(move |change, add| {
-                for budget in budgets.in_namespace(&change.key.namespace) {
-                    if [change.old, change.new].into_iter().flatten().any(|pod| budget.covers(pod)) {
-                        add(ObjectKey::of(&*budget));
-                    }
+        let selected = Selected::new(caches);
+        let reconciler = Self { budgets: Arc::clone(&budgets), selected: selected.clone() };
+        let controller = Controller::new("disruption", client, caches, rng).on::<PodDisruptionBudget>();
+        let queue = controller.queue();
+        caches.of::<Pod>().on_change(move |change| {
+            if change.old.map(|pod| counts_as(pod)) == change.new.map(|pod| counts_as(pod)) {
+                return;
+            }
+            for budget in budgets.in_namespace(&change.key.namespace) {
+                if [change.old, change.new].into_iter().flatten().any(|pod| budget.covers(pod)) {
+                    selected.look(&queue, ObjectKey::of(&*budget));
                 }
-            })
-            .start(reconciler, tasks);
+            }
+        });
+        controller.start(reconciler, tasks);
     }
+}
+
+/// All that a budget looks at of a pod.
+fn counts_as(pod: &Pod) -> (&Labels, bool, bool, bool) {
+    (&pod.metadata.labels, pod.is_ready(), pod.metadata.is_deleting(), pod.is_terminal())
 }
 
 fn is_healthy(pod: &Pod) -> bool {
@@ -50,10 +70,8 @@ fn is_healthy(pod: &Pod) -> bool {
 impl Reconciler for DisruptionController {
     async fn reconcile(&self, key: &ObjectKey, client: &Client) -> Result<Next, ReconcileError> {
         let Some(budget) = self.budgets.get(key) else { return Ok(Next::OnChange) };
-        let pods = self.pods.in_namespace(&key.namespace);
-        let pods: Vec<&Pod> = pods.iter().map(|p| &**p).filter(|p| budget.covers(p)).collect();
         let now = client.clock().now();
-        let status = status(&budget, &pods, now);
+        let status = status(&budget, &self.selected.pods(key), now);
         let pending = !status.disrupted_pods.is_empty();
         if status != budget.status {
             client.update_status(PodDisruptionBudget { status, ..(*budget).clone() }).await?;
@@ -63,14 +81,16 @@ impl Reconciler for DisruptionController {
 }
 
 /// What may go, from the pods as they are. PURE.
-fn status(budget: &PodDisruptionBudget, pods: &[&Pod], now: Timestamp) -> PodDisruptionBudgetStatus {
+fn status(budget: &PodDisruptionBudget, pods: &[Arc<Pod>], now: Timestamp) -> PodDisruptionBudgetStatus {
+    // They come ordered by name.
+    let find = |name: &String| pods.binary_search_by(|pod| pod.metadata.name.cmp(name)).ok();
     let going = |(name, since): (&String, &Timestamp)| {
-        let waits = pods.iter().any(|p| p.metadata.name == *name && !p.metadata.is_deleting());
+        let waits = find(name).is_some_and(|found| !pods[found].metadata.is_deleting());
         (waits && now.since(*since) < EVICTION_PENDING).then(|| (name.clone(), *since))
     };
     let disrupted: BTreeMap<String, Timestamp> =
         budget.status.disrupted_pods.iter().filter_map(going).collect();
-    let counted = |pod: &&&Pod| is_healthy(pod) && !disrupted.contains_key(&pod.metadata.name);
+    let counted = |pod: &&Arc<Pod>| is_healthy(pod) && !disrupted.contains_key(&pod.metadata.name);
     let healthy = count(pods.iter().filter(counted).count());
     let expected = count(pods.iter().filter(|p| !p.is_terminal()).count());
     let desired = match (budget.spec.min_available, budget.spec.max_unavailable) {
@@ -176,8 +196,7 @@ mod tests {
 
     #[test]
     fn a_budget_counts_healthy_pods_and_rounds_up() {
-        let pods: Vec<Pod> = (0..7).map(|i| pod(&format!("web-{i}"), i != 0)).collect();
-        let pods: Vec<&Pod> = pods.iter().collect();
+        let pods: Vec<_> = (0..7).map(|i| Arc::new(pod(&format!("web-{i}"), i != 0))).collect();
         let allowed =
             |budget: PodDisruptionBudget| status(&budget, &pods, Timestamp::EPOCH).disruptions_allowed;
         assert_eq!(allowed(PodDisruptionBudget::new("web").min_available(4)), 2);
@@ -188,16 +207,15 @@ mod tests {
 
     #[test]
     fn an_eviction_that_is_on_its_way_is_not_counted_twice() {
-        let pods: Vec<Pod> = (0..3).map(|i| pod(&format!("web-{i}"), true)).collect();
-        let refs: Vec<&Pod> = pods.iter().collect();
+        let pods: Vec<_> = (0..3).map(|i| Arc::new(pod(&format!("web-{i}"), true))).collect();
         let mut budget = PodDisruptionBudget::new("web").min_available(2);
-        budget.status = status(&budget, &refs, Timestamp::EPOCH);
+        budget.status = status(&budget, &pods, Timestamp::EPOCH);
         assert_eq!(budget.status.disruptions_allowed, 1);
         let spent = spend(&budget, &pods[0], Timestamp::EPOCH).unwrap().unwrap();
         assert!(spend(&spent, &pods[1], Timestamp::EPOCH).is_err());
-        let again = status(&spent, &refs, Timestamp::EPOCH);
+        let again = status(&spent, &pods, Timestamp::EPOCH);
         assert_eq!(again.disruptions_allowed, 0, "the pod is still there, but granted");
-        let later = status(&spent, &refs, Timestamp::EPOCH + EVICTION_PENDING);
+        let later = status(&spent, &pods, Timestamp::EPOCH + EVICTION_PENDING);
         assert_eq!(later.disruptions_allowed, 1, "it never went: the grant lapses");
     }
 }

@@ -3,14 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
 use async_trait::async_trait;
 
+use super::selected::{Selected, Selects};
 use crate::client::{Client, DeleteOptions};
-use crate::engine::{
-    Cache, CacheChange, Caches, Controller, Index, Next, Queue, ReconcileError, Reconciler, Tasks,
-};
+use crate::engine::{Cache, CacheChange, Caches, Controller, Index, Next, ReconcileError, Reconciler, Tasks};
 use crate::model::{
     Endpoint, EndpointConditions, EndpointPort, EndpointSlice, Object, ObjectKey, ObjectReference,
     OwnerReference, Pod, PortRef, Service, ServicePort,
@@ -23,11 +21,6 @@ pub const TRAFFIC_LABEL: &str = "orchestra.dev/traffic";
 /// How many endpoints one slice holds: Kubernetes' default. A change rewrites one slice, not all endpoints.
 const SLICE_SIZE: usize = 100;
 
-/// How long a service waits for more changes of its pods, for each slice it has, and from how many slices on. All pods are
-/// looked at together, so that what one of them costs does not grow with their number.
-const WAIT_PER_SLICE: Duration = Duration::from_millis(1);
-const WAITS_FROM: u32 = 2;
-
 /// Keeps the EndpointSlices of each Service equal to the pods it selects.
 ///
 /// A pod is listed from the moment it has an address until its object is gone; `ready` says whether it may
@@ -35,7 +28,7 @@ const WAITS_FROM: u32 = 2;
 #[derive(Debug)]
 pub struct EndpointsController {
     services: Arc<Cache<Service>>,
-    pods: Arc<Cache<Pod>>,
+    selected: Selected<Service>,
     slices: Index<EndpointSlice, (String, String)>,
 }
 
@@ -43,32 +36,34 @@ impl EndpointsController {
     /// Starts the controller in `tasks`.
     pub fn start(client: &Client, caches: &Caches, rng: &Rng, tasks: &Tasks) {
         let services = caches.of::<Service>();
+        let selected = Selected::new(caches);
         let slices = caches.of::<EndpointSlice>().index(|slice| service_of(slice).into_iter().collect());
-        let reconciler = Self { services: Arc::clone(&services), pods: caches.of(), slices: slices.clone() };
+        let reconciler = Self { services: Arc::clone(&services), selected: selected.clone(), slices };
         let controller = Controller::new("endpoints", client, caches, rng).on::<Service>();
-        let (queue, known) = (controller.queue(), slices.clone());
+        let (queue, by_slice) = (controller.queue(), selected.clone());
         caches.of::<EndpointSlice>().on_change(move |change| {
             // Mostly what this controller wrote itself, so not more urgent than a pod.
             for (namespace, name) in
                 [change.old, change.new].into_iter().flatten().filter_map(|s| service_of(s))
             {
-                soon(&queue, &known, ObjectKey::new::<Service>(namespace, name));
+                by_slice.look(&queue, ObjectKey::new::<Service>(namespace, name));
             }
         });
         let queue = controller.queue();
         caches.of::<Pod>().on_change(move |change| {
-            selecting(&services, change, &mut |key| soon(&queue, &slices, key));
+            selecting(&services, change, &mut |key| selected.look(&queue, key));
         });
         controller.start(reconciler, tasks);
     }
 }
 
-/// Has a service looked at: at once, or with other changes of its pods where it has many.
-fn soon(queue: &Queue<ObjectKey>, slices: &Index<EndpointSlice, (String, String)>, service: ObjectKey) {
-    let slices = slices.count(&(service.namespace.to_string(), service.name.to_string()));
-    match u32::try_from(slices).unwrap_or(u32::MAX) {
-        few if few < WAITS_FROM => queue.add(service),
-        many => queue.add_after(service, WAIT_PER_SLICE.saturating_mul(many)),
+impl Selects for Service {
+    fn has(&self, pod: &Pod) -> bool {
+        selects(self, pod)
+    }
+
+    fn selects_like(&self, other: &Self) -> bool {
+        self.spec.selector == other.spec.selector
     }
 }
 
@@ -110,8 +105,7 @@ impl Reconciler for EndpointsController {
         if service.spec.selector.is_empty() {
             return Ok(Next::OnChange);
         }
-        let pods = self.pods.in_namespace(&key.namespace);
-        let mut wanted = endpoints(&service, pods.iter().filter(|pod| selects(&service, pod)));
+        let mut wanted = endpoints(&service, &self.selected.pods(key));
         let live = self.slices.get(&(key.namespace.to_string(), key.name.to_string()));
         let client = client.namespace(Arc::clone(&key.namespace));
         let mut transaction = client.transaction();
@@ -149,7 +143,7 @@ impl Reconciler for EndpointsController {
 /// The endpoints a service shall have, by the ports they resolve to and then by their pod.
 type Wanted = BTreeMap<Vec<(String, Option<u16>)>, (Vec<EndpointPort>, BTreeMap<String, Endpoint>)>;
 
-fn endpoints<'p>(service: &Service, pods: impl Iterator<Item = &'p Arc<Pod>>) -> Wanted {
+fn endpoints(service: &Service, pods: &[Arc<Pod>]) -> Wanted {
     let mut wanted = Wanted::new();
     for pod in pods {
         let Some(ip) = pod.status.pod_ip.filter(|_| !pod.is_terminal()) else { continue };

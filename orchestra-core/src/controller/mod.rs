@@ -10,6 +10,7 @@ mod namespace;
 mod node_lifecycle;
 mod replica_set;
 mod scheduling;
+mod selected;
 #[cfg(test)]
 mod testing;
 mod workload;
