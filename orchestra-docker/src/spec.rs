@@ -53,11 +53,13 @@ pub(crate) fn sandbox(
     let hostname: String =
         if spec.hostname.is_empty() { spec.pod_name.to_string() } else { spec.hostname.clone() };
     let hostname = hostname.chars().take(HOSTNAME_LIMIT).collect::<String>();
+    let dns = dns_servers(spec);
     let host = HostConfig {
         network_mode: Some(if spec.host_network { "host".to_owned() } else { network.to_owned() }),
         port_bindings: (!spec.host_network).then_some(bindings),
-        dns: Some(dns_servers(spec)),
-        dns_search: Some(spec.dns_search.clone()),
+        // The engine's name servers know nothing below the cluster's domain.
+        dns_search: Some(if dns.is_empty() { Vec::new() } else { spec.dns_search.clone() }),
+        dns: Some(dns),
         extra_hosts: Some(spec.host_aliases.iter().map(|(ip, name)| format!("{name}:{ip}")).collect()),
         ipc_mode: Some("shareable".to_owned()),
         cap_drop: Some(vec!["ALL".to_owned()]),
@@ -280,12 +282,16 @@ mod tests {
         let mut spec = SandboxSpec::new("shop", "web-1", Uid::from("uid"));
         let servers = ["127.0.0.1:53", "198.18.0.1:5353", "198.18.0.1:53"];
         spec.dns_servers = servers.map(|server| server.parse().unwrap()).to_vec();
+        spec.dns_search = vec!["svc.cluster.local".to_owned()];
         let dns = |spec: &SandboxSpec| {
-            sandbox(spec, "pause", "bridge", HashMap::new()).host_config.unwrap().dns.unwrap()
+            let host = sandbox(spec, "pause", "bridge", HashMap::new()).host_config.unwrap();
+            (host.dns.unwrap(), host.dns_search.unwrap().len())
         };
-        assert_eq!(dns(&spec), ["198.18.0.1"]);
+        assert_eq!(dns(&spec), (vec!["198.18.0.1".to_owned()], 1));
+        spec.dns_servers.pop();
+        assert_eq!(dns(&spec), (vec![], 0));
         spec.host_network = true;
-        assert_eq!(dns(&spec), ["127.0.0.1", "198.18.0.1"]);
+        assert_eq!(dns(&spec), (vec!["127.0.0.1".to_owned()], 1));
     }
 
     #[test]
