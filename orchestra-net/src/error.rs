@@ -24,7 +24,9 @@ pub enum NetError {
         source: std::io::Error,
     },
     /// No endpoint became ready in time.
-    #[error("{service} has no ready endpoint, and none came within {waited:?}: look at the pods it selects")]
+    #[error(
+        "{service} has no ready endpoint, and none came within {waited:.1?}: look at the pods it selects"
+    )]
     NoEndpoint {
         /// The service.
         service: Arc<str>,
@@ -111,5 +113,17 @@ impl NetError {
             Self::Unsupported(_) => http::StatusCode::NOT_IMPLEMENTED,
             Self::Listen { .. } | Self::Upstream { .. } | Self::Body { .. } => http::StatusCode::BAD_GATEWAY,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wait_is_told_as_people_tell_it() {
+        let error =
+            NetError::NoEndpoint { service: "shop/cart".into(), waited: Duration::from_nanos(5_001_368_755) };
+        assert!(error.to_string().contains("none came within 5.0s"), "{error}");
     }
 }

@@ -128,6 +128,9 @@ impl fmt::Display for Explanation {
             return Ok(());
         }
         let colon = if note.is_empty() { "" } else { ": " };
+        if *nodes == 0 {
+            return write!(f, "{colon}no nodes are registered yet");
+        }
         write!(f, "{colon}0/{nodes} nodes")?;
         for (i, reason) in reasons.iter().enumerate() {
             write!(f, "{}{} {}", if i == 0 { ": " } else { ", " }, reason.nodes, reason.text)?;
@@ -232,6 +235,6 @@ mod tests {
         assert_eq!(explanation.to_string(), "0/5 nodes: 3 insufficient cpu, 2 have taint x=y:NoSchedule");
         assert!(explanation.with_note("gang a").to_string().starts_with("gang a: 0/5 nodes: 3 ins"));
         assert_eq!(Explanation::from("is gated").to_string(), "is gated");
-        assert_eq!(Reasons::default().explain(0, &[]).to_string(), "0/0 nodes");
+        assert_eq!(Reasons::default().explain(0, &[]).to_string(), "no nodes are registered yet");
     }
 }

@@ -47,7 +47,7 @@ pub enum StoreError {
     #[error("commit refused: {0}")]
     Invalid(String),
     /// There is no room. Nothing happened; reads go on.
-    #[error("the store has no room left: {0}; free space on its disk, writes are tried again by themselves")]
+    #[error("the store has no room left; free space on its disk, writes are tried again by themselves")]
     NoSpace(#[source] Box<dyn Error + Send + Sync>),
     /// The operation failed and had no effect.
     #[error("the store failed to {operation}")]

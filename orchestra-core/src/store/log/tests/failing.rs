@@ -17,6 +17,8 @@ async fn a_full_disk_refuses_writes_and_takes_them_when_there_is_room() {
         disk.faults().room = Some(room);
         let error = put(&store, "b", "2").await.unwrap_err();
         assert!(matches!(error, StoreError::NoSpace(_)) && error.is_transient(), "{error}");
+        let cause = std::error::Error::source(&error).unwrap().to_string();
+        assert!(!error.to_string().contains(&cause), "{error}: said once, as the cause");
         assert_eq!(value(&store, "a").await.unwrap(), "1", "reads go on");
         assert!(value(&store, "b").await.is_none());
     }
