@@ -7,6 +7,7 @@
 #![allow(clippy::disallowed_methods, reason = "the shop's services and the load are programs of their own")]
 
 mod engine;
+mod http;
 mod shop;
 mod tour;
 
@@ -74,11 +75,13 @@ fn run(args: Args) -> anyhow::Result<bool> {
         }
         None => {}
     }
+    let mut report = args.report.as_deref().map(tour::Report::create).transpose()?;
+    allow_sockets()?;
     let runtime = tokio::runtime::Runtime::new()?;
     let dir = std::env::temp_dir().join(format!("mini-cluster-{}", std::process::id()));
     let held = runtime.block_on(async {
         let engine = Engine::open(args.runtime, &tour::NODES).await?;
-        let held = give(&engine, &args, &dir).await;
+        let held = give(&engine, &args, &dir, report.as_mut()).await;
         let closed = engine.close().await.context("removing what is left");
         held.and_then(|held| closed.map(|()| held))
     });
@@ -87,6 +90,15 @@ fn run(args: Args) -> anyhow::Result<bool> {
         std::fs::remove_dir_all(&dir).with_context(|| format!("removing {}", dir.display()))?;
     }
     Ok(held)
+}
+
+/// Raises this process's limit of open files to what it may have: usual are 1,024, and the load, the shop's proxy and
+/// those between its services are all in this process.
+fn allow_sockets() -> anyhow::Result<()> {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let maximum = getrlimit(Resource::Nofile).maximum;
+    let raised = Rlimit { current: maximum, maximum };
+    setrlimit(Resource::Nofile, raised).context("raising the limit of open files")
 }
 
 /// Waits until somebody wants this program to end: by Ctrl-C, by `kill`, or by closing its terminal.
@@ -103,12 +115,17 @@ async fn interrupted() -> anyhow::Result<()> {
 }
 
 /// Starts the cluster, gives the tour, and stops it.
-async fn give(engine: &Engine, args: &Args, dir: &Path) -> anyhow::Result<bool> {
+async fn give(
+    engine: &Engine,
+    args: &Args,
+    dir: &Path,
+    report: Option<&mut tour::Report>,
+) -> anyhow::Result<bool> {
     let cluster = tour::start(engine, dir).await.context("starting the cluster")?;
     let result = tokio::select! {
         biased;
         interrupted = interrupted() => interrupted.map(|()| None),
-        toured = tour::run(&cluster, engine, args.listen, args.report.as_deref(), args.once) => toured.map(Some),
+        toured = tour::run(&cluster, engine, args.listen, report, args.once) => toured.map(Some),
     };
     println!("stopping the cluster");
     cluster.stop().await;

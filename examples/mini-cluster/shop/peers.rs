@@ -1,21 +1,19 @@
 //! Calling the other services, found through the environment.
 
-use anyhow::{Context, ensure};
-use http_body_util::{BodyExt, Full};
+use anyhow::Context;
+use hyper::Method;
 use hyper::body::Bytes;
-use hyper::{Method, Request};
-use hyper_util::client::legacy::Client;
-use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::rt::TokioExecutor;
 use serde_json::Value;
+
+use crate::http::Http;
 
 /// The other services of the shop.
 #[derive(Clone)]
-pub(crate) struct Peers(Client<HttpConnector, Full<Bytes>>);
+pub(crate) struct Peers(Http);
 
 impl Peers {
     pub(crate) fn new() -> Self {
-        Self(Client::builder(TokioExecutor::new()).build_http())
+        Self(Http::new())
     }
 
     /// Where a service is: as Kubernetes tells its pods.
@@ -32,26 +30,15 @@ impl Peers {
     }
 
     pub(crate) async fn get(&self, service: &str, path: &str) -> anyhow::Result<Value> {
-        self.call(service, Method::GET, path, Value::Null).await
-    }
-
-    pub(crate) async fn put(&self, service: &str, path: &str, body: Value) -> anyhow::Result<Value> {
-        self.call(service, Method::PUT, path, body).await
-    }
-
-    async fn call(&self, service: &str, method: Method, path: &str, body: Value) -> anyhow::Result<Value> {
         let uri = format!("{}{path}", Self::base(service)?);
-        let body = if body.is_null() { Bytes::new() } else { Bytes::from(body.to_string()) };
-        let request = Request::builder().method(method).uri(&uri).body(Full::new(body))?;
-        let response = self.0.request(request).await.with_context(|| format!("{service} at {uri}"))?;
-        let status = response.status();
-        let bytes =
-            response.into_body().collect().await.with_context(|| format!("{service} at {uri}"))?.to_bytes();
-        ensure!(
-            status.is_success(),
-            "{service} answered {status}: {}",
-            String::from_utf8_lossy(&bytes).trim()
-        );
-        serde_json::from_slice(&bytes).with_context(|| format!("{service} did not answer with JSON"))
+        self.0.get_json(&uri).await.with_context(|| format!("asking {service}"))
+    }
+
+    pub(crate) async fn put(&self, service: &str, path: &str, body: &Value) -> anyhow::Result<Value> {
+        let uri = format!("{}{path}", Self::base(service)?);
+        let body = Bytes::from(body.to_string());
+        let answer =
+            self.0.send(Method::PUT, &uri, body).await.with_context(|| format!("telling {service}"))?;
+        serde_json::from_slice(&answer).with_context(|| format!("{service} did not answer with JSON"))
     }
 }

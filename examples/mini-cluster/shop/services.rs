@@ -1,12 +1,12 @@
 //! What each service does.
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use anyhow::{Context, bail};
 use futures_util::future::BoxFuture;
 use hyper::{Method, StatusCode};
+use rustix::time::{ClockId, clock_gettime};
 use serde_json::{Value, json};
 
 use super::Me;
@@ -17,8 +17,14 @@ use super::server::{Answer, Call, Handler};
 pub(crate) const NAMES: [&str; 6] =
     ["frontend", "catalogue", "cart", "checkout", "payment", "recommendation"];
 
-/// How many rounds of hashing one unit of work is: some tens of microseconds.
+/// How many rounds of hashing are done between two looks at the clock: some tens of microseconds.
 const WORK_ROUNDS: u64 = 20_000;
+
+/// The most milliseconds of work that one request may ask for.
+const MAX_WORK: u64 = 1_000;
+
+/// What the customer has put into the cart. It is in the customer's hands, so that no service has to remember it.
+const CART: &str = "/carts/tea,cup";
 
 pub(crate) fn handler(me: Arc<Me>) -> anyhow::Result<Handler> {
     let peers = Peers::new();
@@ -28,10 +34,7 @@ pub(crate) fn handler(me: Arc<Me>) -> anyhow::Result<Handler> {
             let products = Arc::new(products()?);
             Arc::new(move |call| Box::pin(catalogue(Arc::clone(&products), call)))
         }
-        "cart" => {
-            let carts = Arc::<Mutex<BTreeMap<String, Value>>>::default();
-            Arc::new(move |call| Box::pin(cart(Arc::clone(&carts), call)))
-        }
+        "cart" => with(peers, |peers, call| Box::pin(cart(peers, call))),
         "checkout" => with(peers, |peers, call| Box::pin(checkout(peers, call))),
         "payment" => {
             let key = std::env::var("PAYMENT_KEY").context("PAYMENT_KEY comes from the Secret `payment`")?;
@@ -67,21 +70,22 @@ async fn frontend(peers: Peers, me: Arc<Me>, call: Call) -> anyhow::Result<Answe
             let (products, hint, cart) = tokio::try_join!(
                 peers.get("catalogue", "/products"),
                 peers.get("recommendation", "/for/you"),
-                peers.get("cart", "/carts/you"),
+                peers.get("cart", CART),
             )?;
             let items = products.as_array().into_iter().flatten();
             let rows: String =
                 items.map(|p| format!("<li>{} <b>{}</b></li>", text(&p["name"]), p["price"])).collect();
             Ok(Answer::Page(format!(
-                "<!doctype html><title>Shop</title><h1>Shop {}</h1><ul>{rows}</ul><p>For you: {}</p><p>In your cart: {}</p>\n",
+                "<!doctype html><title>Shop</title><h1>Shop {}</h1><ul>{rows}</ul><p>For you: {}</p><p>In your cart: {} for {}</p>\n",
                 me.version,
                 text(&hint["name"]),
                 cart["items"].as_array().map_or(0, Vec::len),
+                cart["total"],
             )))
         }
         (&Method::PUT, path) if path.starts_with("/orders/") => {
             let order = path.trim_start_matches("/orders/");
-            Ok(Answer::Json(peers.put("checkout", &format!("/orders/{order}"), call.body).await?))
+            Ok(Answer::Json(peers.put("checkout", &format!("/orders/{order}"), &call.body).await?))
         }
         _ => Ok(not_found(&call)),
     }
@@ -98,13 +102,17 @@ async fn catalogue(products: Arc<Value>, call: Call) -> anyhow::Result<Answer> {
     })
 }
 
-async fn cart(carts: Arc<Mutex<BTreeMap<String, Value>>>, call: Call) -> anyhow::Result<Answer> {
-    let Some(owner) = call.path.strip_prefix("/carts/") else { return Ok(not_found(&call)) };
-    let mut carts = carts.lock().map_err(|_poisoned| anyhow::anyhow!("the carts are broken"))?;
-    if call.method == Method::PUT {
-        carts.insert(owner.to_owned(), call.body.clone());
-    }
-    Ok(Answer::Json(carts.get(owner).cloned().unwrap_or_else(|| json!({ "items": [] }))))
+/// `/carts/tea,cup` says what these cost. Nothing is kept here: any replica answers for any customer.
+async fn cart(peers: Peers, call: Call) -> anyhow::Result<Answer> {
+    let Some(items) = call.path.strip_prefix("/carts/") else { return Ok(not_found(&call)) };
+    let products = peers.get("catalogue", "/products").await?;
+    let all = products.as_array().map_or(&[][..], Vec::as_slice);
+    let items = items
+        .split(',')
+        .map(|id| all.iter().find(|p| p["id"] == id).with_context(|| format!("no {id} is sold")));
+    let items = items.collect::<anyhow::Result<Vec<_>>>()?;
+    let total: u64 = items.iter().filter_map(|item| item["price"].as_u64()).sum();
+    Ok(Answer::Json(json!({ "items": items, "total": total })))
 }
 
 /// An order has a number that the customer's side chose: placing it twice is placing it once.
@@ -112,8 +120,9 @@ async fn checkout(peers: Peers, call: Call) -> anyhow::Result<Answer> {
     let Some(order) = call.path.strip_prefix("/orders/").filter(|_| call.method == Method::PUT) else {
         return Ok(not_found(&call));
     };
-    let cart = peers.get("cart", "/carts/you").await?;
-    let paid = peers.put("payment", &format!("/payments/{order}"), json!({ "amount": 42 })).await?;
+    let cart = peers.get("cart", CART).await?;
+    let paid =
+        peers.put("payment", &format!("/payments/{order}"), &json!({ "amount": cart["total"] })).await?;
     Ok(Answer::Json(json!({ "order": order, "items": cart["items"], "paid": paid["paid"] })))
 }
 
@@ -125,21 +134,29 @@ async fn payment(key: String, call: Call) -> anyhow::Result<Answer> {
     Ok(Answer::Json(json!({ "paid": call.body["amount"] })))
 }
 
-/// `/for/you` is a quick look-up; `/work/N` takes N units of work, to give the autoscaler something to see.
+/// `/for/you` is a quick look-up; `/work/N` takes N milliseconds of a processor's time, to give the autoscaler
+/// something to see.
 async fn recommendation(peers: Peers, call: Call) -> anyhow::Result<Answer> {
-    if let Some(units) = call.path.strip_prefix("/work/") {
-        let units: u64 = units.parse().context("units of work")?;
-        return Ok(Answer::Json(json!({ "result": work(units.min(1_000)) })));
+    if let Some(millis) = call.path.strip_prefix("/work/") {
+        let millis: u64 = millis.parse().context("milliseconds of work")?;
+        return Ok(Answer::Json(json!({ "result": work(millis.min(MAX_WORK)) })));
     }
     let products = peers.get("catalogue", "/products").await?;
     let all = products.as_array().map_or(&[][..], Vec::as_slice);
     Ok(Answer::Json(all.last().cloned().unwrap_or(Value::Null)))
 }
 
-fn work(units: u64) -> u64 {
-    let mut hash: u64 = 0xcbf2_9ce4_8422_2325;
-    for i in 0..units * WORK_ROUNDS {
-        hash = std::hint::black_box((hash ^ i).wrapping_mul(0x0100_0000_01b3));
+/// Works until this thread has had so much of a processor, however long that takes on a busy machine.
+fn work(millis: u64) -> u64 {
+    let had = || {
+        let time = clock_gettime(ClockId::ThreadCPUTime);
+        time.tv_sec.unsigned_abs() * 1_000 + time.tv_nsec.unsigned_abs() / 1_000_000
+    };
+    let (until, mut hash) = (had() + millis, 0xcbf2_9ce4_8422_2325_u64);
+    while had() < until {
+        for i in 0..WORK_ROUNDS {
+            hash = std::hint::black_box((hash ^ i).wrapping_mul(0x0100_0000_01b3));
+        }
     }
     hash
 }

@@ -1,6 +1,8 @@
 //! The tour: what happens to the shop, phase by phase, and what must hold meanwhile.
 
+mod autoscale;
 mod load;
+mod log;
 mod phases;
 mod report;
 
@@ -15,8 +17,13 @@ use orchestra::prelude::*;
 use tokio::time::Instant;
 
 use crate::engine::Engine;
-use load::{Counts, Load};
+use crate::http::Http;
+use load::Load;
+use log::Log;
+use phases::PhaseFn;
 use report::{Phase, Progress};
+
+pub(crate) use report::Report;
 
 /// The shop's manifests.
 const MANIFESTS: &str = include_str!("../shop.yaml");
@@ -51,7 +58,9 @@ pub(crate) struct Tour<'c> {
     /// The client of the namespace `shop`.
     pub shop: Client,
     /// Where the shop is served.
-    pub page: SocketAddr,
+    pub page: String,
+    pub http: Http,
+    pub log: Arc<Log>,
 }
 
 /// Gives the tour. Returns whether every phase held. Stays until it is dropped, unless `once`.
@@ -59,33 +68,35 @@ pub(crate) async fn run(
     cluster: &Cluster,
     engine: &Engine,
     listen: SocketAddr,
-    report: Option<&Path>,
+    report: Option<&mut Report>,
     once: bool,
 ) -> anyhow::Result<bool> {
     let proxy = cluster.serve_http(listen, "shop", "frontend", 8080).await?;
-    let tour = Tour { cluster, engine, shop: cluster.namespace("shop"), page: proxy.address() };
-    println!("the shop will be at http://{}/", tour.page);
+    let page = format!("http://{}/", proxy.address());
+    let (shop, http, log) = (cluster.namespace("shop"), Http::new(), Arc::<Log>::default());
+    let tour = Tour { cluster, engine, shop, page, http, log };
+    println!("the shop will be at {}", tour.page);
     // The load begins before there is a shop: its first requests wait for the first pods.
-    let load = Load::start(tour.page);
+    let load = Load::start(tour.http.clone(), tour.page.clone(), Arc::clone(&tour.log));
     let mut phases = Vec::new();
     for (number, (name, phase)) in phases::ALL.into_iter().enumerate() {
-        let counts = Arc::clone(&load.counts);
-        let done = show(number + 1, name, &counts, |progress| phase(&tour, progress)).await;
-        let held = done.ok;
+        let done = show(&tour, number, name, phase).await;
+        let ok = done.ok(&tour.log);
         phases.push(done);
-        if !held {
+        if !ok {
             // What follows builds on it.
             break;
         }
     }
-    let counts = load.stop().await;
-    report::print(&phases, &counts);
-    if let Some(path) = report {
-        report::write(path, &phases, &counts)?;
+    load.stop().await?;
+    // Requests that were in flight at the end of their phase count too.
+    let held = phases.len() == phases::ALL.len() && phases.iter().all(|phase| phase.ok(&tour.log));
+    report::print(&phases, &tour.log);
+    if let Some(report) = report {
+        report.write(&phases, &tour.log)?;
     }
-    let held = phases.len() == phases::ALL.len() && phases.iter().all(|p| p.ok) && counts.failed() == 0;
     if !once {
-        println!("\nthe shop stays up at http://{}/ until Ctrl-C", tour.page);
+        println!("\nthe shop stays up at {} until Ctrl-C", tour.page);
         if let Some(dns) = cluster.dns_address() {
             let (ip, port) = (dns.ip(), dns.port());
             println!("its names are served at {dns}: dig @{ip} -p {port} frontend.shop.svc.cluster.local");
@@ -96,34 +107,19 @@ pub(crate) async fn run(
     Ok(held)
 }
 
-async fn show<'a, F>(number: usize, name: &'static str, counts: &Counts, phase: F) -> Phase
-where
-    F: FnOnce(Progress) -> phases::Running<'a>,
-{
-    let (requests, failed, started) = (counts.total(), counts.failed(), Instant::now());
-    let (done, progress) = match tokio::time::timeout(PHASE_LIMIT, phase(Progress::begin(number, name))).await
-    {
-        Ok((Ok(result), progress)) => ((true, result), Some(progress)),
-        Ok((Err(error), progress)) => ((false, format!("{error:#}")), Some(progress)),
-        Err(_) => ((false, format!("not done within {PHASE_LIMIT:?}")), None),
+/// Shows a phase while it goes on, and how it ended.
+async fn show(tour: &Tour<'_>, number: usize, name: &'static str, phase: PhaseFn) -> Phase {
+    let progress = Progress::begin(number, name);
+    tour.log.enter(number);
+    let started = Instant::now();
+    let done = tokio::time::timeout(PHASE_LIMIT, phase(tour, &progress)).await;
+    let (held, result) = match done {
+        Ok(Ok(result)) => (true, result),
+        Ok(Err(error)) => (false, format!("{error:#}")),
+        Err(_) => (false, format!("not done within {PHASE_LIMIT:?}")),
     };
-    let (held, mut result) = done;
-    let failed = counts.failed() - failed;
-    if failed > 0 {
-        result = format!("{result}; {failed} requests failed");
-    }
-    let phase = Phase {
-        name,
-        ok: held && failed == 0,
-        took: started.elapsed(),
-        requests: counts.total() - requests,
-        failed,
-        result,
-    };
-    match progress {
-        Some(progress) => progress.end(number, &phase),
-        None => println!("{number}. {name}: FAILED: {}", phase.result),
-    }
+    let phase = Phase { number, name, held, took: started.elapsed(), result };
+    progress.end(&phase, &tour.log);
     phase
 }
 

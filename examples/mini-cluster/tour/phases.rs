@@ -3,56 +3,41 @@
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
-use anyhow::{Context, bail, ensure};
+use anyhow::{Context, ensure};
 use futures_util::future::BoxFuture;
 use orchestra::model::EndpointSlice;
 use orchestra::prelude::*;
-use tokio::task::JoinSet;
+use serde_json::Value;
 use tokio::time::Instant;
 
-use super::load::get_json;
 use super::report::Progress;
-use super::{NODES, Tour, pods};
+use super::{NODES, Tour, autoscale, pods};
 use crate::shop;
 
-/// A phase, while it runs; it gives back what it showed its progress with.
-pub(crate) type Running<'a> = BoxFuture<'a, (anyhow::Result<String>, Progress)>;
-
-type PhaseFn = for<'a> fn(&'a Tour<'a>, Progress) -> Running<'a>;
-
-macro_rules! phase {
-    ($body:ident) => {
-        |tour, mut progress| {
-            Box::pin(async move {
-                let result = $body(tour, &mut progress).await;
-                (result, progress)
-            })
-        }
-    };
-}
+/// A phase; it says how far it is, and at last what was shown.
+pub(crate) type PhaseFn = for<'a> fn(&'a Tour<'a>, &'a Progress) -> BoxFuture<'a, anyhow::Result<String>>;
 
 /// The phases, in order.
 pub(crate) const ALL: [(&str, PhaseFn); 8] = [
-    ("deploy", phase!(deploy)),
-    ("heal a killed process", phase!(heal)),
-    ("scale 2 to 6", phase!(scale_up)),
-    ("scale 6 to 2", phase!(scale_down)),
-    ("roll out version 2", phase!(rollout)),
-    ("bad version, rolled back", phase!(bad_rollout)),
-    ("lose a node", phase!(lose_node)),
-    ("autoscale", phase!(autoscale)),
+    ("deploy", |tour, progress| Box::pin(deploy(tour, progress))),
+    ("heal a killed process", |tour, progress| Box::pin(heal(tour, progress))),
+    ("scale 2 to 6", |tour, progress| Box::pin(scale_up(tour, progress))),
+    ("scale 6 to 2", |tour, progress| Box::pin(scale_down(tour, progress))),
+    ("roll out version 2", |tour, progress| Box::pin(rollout(tour, progress))),
+    ("bad version, rolled back", |tour, progress| Box::pin(bad_rollout(tour, progress))),
+    ("lose a node", |tour, progress| Box::pin(lose_node(tour, progress))),
+    ("autoscale", |tour, progress| Box::pin(autoscale::run(tour, progress))),
 ];
 
 /// The service that is scaled, rolled out and killed.
 const STAR: &str = "catalogue";
 
 /// Waits until the Deployment is as `holds` says; `says` is shown meanwhile.
-async fn until(
+pub(super) async fn until(
     shop: &Client,
     name: &str,
-    progress: &mut Progress,
+    progress: &Progress,
     mut holds: impl FnMut(&Deployment) -> bool + Send,
 ) -> anyhow::Result<Arc<Deployment>> {
     let found = shop
@@ -60,8 +45,8 @@ async fn until(
             let Some(d) = deployment else { return false };
             let s = &d.status;
             progress.say(format!(
-                "{name}: {} wanted, {} pods, {} of this version, {} available",
-                d.spec.replicas, s.replicas, s.updated_replicas, s.available_replicas
+                "{name}: {} of {} available, {} pods, {} of this version",
+                s.available_replicas, d.spec.replicas, s.replicas, s.updated_replicas
             ));
             holds(d)
         })
@@ -70,7 +55,7 @@ async fn until(
 }
 
 /// Whether all of a Deployment's pods are of its version, and available.
-fn is_settled(d: &Deployment) -> bool {
+pub(super) fn is_settled(d: &Deployment) -> bool {
     let (s, wanted) = (&d.status, d.spec.replicas);
     s.observed_generation >= d.metadata.generation
         && s.updated_replicas == wanted
@@ -78,28 +63,28 @@ fn is_settled(d: &Deployment) -> bool {
         && s.replicas == wanted
 }
 
-async fn deploy(tour: &Tour<'_>, progress: &mut Progress) -> anyhow::Result<String> {
+async fn deploy(tour: &Tour<'_>, progress: &Progress) -> anyhow::Result<String> {
     let images = format!("image: {}/", tour.engine.repository());
     let applied = tour.cluster.apply_yaml(&super::MANIFESTS.replace("image: shop/", &images)).await?;
     progress.say(format!("{} objects applied", applied.len()));
     for name in shop::NAMES {
         until(&tour.shop, name, progress, is_settled).await?;
     }
-    let version = get_json(tour.page, "/version").await?;
-    Ok(format!("{} objects, 6 services; {} answers", applied.len(), version["pod"]))
+    let version = tour.http.get_json(&format!("{}version", tour.page)).await?;
+    let pod = version["pod"].as_str().context("the front end does not say its pod")?;
+    Ok(format!("{} objects, 6 services; {pod} answers", applied.len()))
 }
 
-/// The pod's process. It says itself which one it is.
-async fn pid_of(pod: &Pod) -> anyhow::Result<u64> {
+/// What a pod's service says of itself.
+async fn version_of(tour: &Tour<'_>, pod: &Pod) -> anyhow::Result<Value> {
     let ip = pod.status.pod_ip.context("the pod has no address")?;
-    let version = get_json(SocketAddr::from((ip, 8080)), "/version").await?;
-    version["pid"].as_u64().context("the service does not say its process")
+    tour.http.get_json(&format!("http://{}/version", SocketAddr::from((ip, 8080)))).await
 }
 
-async fn heal(tour: &Tour<'_>, progress: &mut Progress) -> anyhow::Result<String> {
+async fn heal(tour: &Tour<'_>, progress: &Progress) -> anyhow::Result<String> {
     let all = pods(&tour.shop, STAR).await?;
     let (name, pod) = all.first_key_value().context("there are no pods")?;
-    let pid = pid_of(pod).await?;
+    let pid = version_of(tour, pod).await?["pid"].as_u64().context("the service does not say its process")?;
     progress.say(format!("kill -9 {pid}, the process of {name}"));
     let restarted = |pod: Option<&Pod>| {
         pod.is_some_and(|pod| {
@@ -116,7 +101,7 @@ async fn heal(tour: &Tour<'_>, progress: &mut Progress) -> anyhow::Result<String
     Ok(format!("{name} was ready again {} ms after the kill", took.as_millis()))
 }
 
-async fn scale(tour: &Tour<'_>, progress: &mut Progress, replicas: u32) -> anyhow::Result<String> {
+async fn scale(tour: &Tour<'_>, progress: &Progress, replicas: u32) -> anyhow::Result<String> {
     tour.shop.scale::<Deployment>(STAR, replicas).await?;
     until(&tour.shop, STAR, progress, is_settled).await?;
     // Those that go have gone when their objects are: after they were drained and have ended.
@@ -129,11 +114,11 @@ async fn scale(tour: &Tour<'_>, progress: &mut Progress, replicas: u32) -> anyho
     Ok(format!("{replicas} pods of {STAR} are available"))
 }
 
-async fn scale_up(tour: &Tour<'_>, progress: &mut Progress) -> anyhow::Result<String> {
+async fn scale_up(tour: &Tour<'_>, progress: &Progress) -> anyhow::Result<String> {
     scale(tour, progress, 6).await
 }
 
-async fn scale_down(tour: &Tour<'_>, progress: &mut Progress) -> anyhow::Result<String> {
+async fn scale_down(tour: &Tour<'_>, progress: &Progress) -> anyhow::Result<String> {
     scale(tour, progress, 2).await
 }
 
@@ -157,14 +142,13 @@ async fn set_version(tour: &Tour<'_>, version: &str) -> anyhow::Result<()> {
 async fn versions(tour: &Tour<'_>) -> anyhow::Result<BTreeSet<String>> {
     let mut versions = BTreeSet::new();
     for pod in pods(&tour.shop, STAR).await?.values().filter(|pod| pod.is_ready() && !pod.is_terminating()) {
-        let ip = pod.status.pod_ip.context("the pod has no address")?;
-        let version = get_json(SocketAddr::from((ip, 8080)), "/version").await?;
+        let version = version_of(tour, pod).await?;
         versions.insert(version["version"].as_str().unwrap_or_default().to_owned());
     }
     Ok(versions)
 }
 
-async fn rollout(tour: &Tour<'_>, progress: &mut Progress) -> anyhow::Result<String> {
+async fn rollout(tour: &Tour<'_>, progress: &Progress) -> anyhow::Result<String> {
     set_version(tour, "2").await?;
     until(&tour.shop, STAR, progress, is_settled).await?;
     let versions = versions(tour).await?;
@@ -172,7 +156,7 @@ async fn rollout(tour: &Tour<'_>, progress: &mut Progress) -> anyhow::Result<Str
     Ok(format!("every pod of {STAR} is of version 2"))
 }
 
-async fn bad_rollout(tour: &Tour<'_>, progress: &mut Progress) -> anyhow::Result<String> {
+async fn bad_rollout(tour: &Tour<'_>, progress: &Progress) -> anyhow::Result<String> {
     let good = image(tour, "2");
     let asked = |d: &mut Deployment| {
         d.metadata.annotations.insert("orchestra.dev/rollback-on-failure".into(), "true".into());
@@ -192,7 +176,7 @@ async fn bad_rollout(tour: &Tour<'_>, progress: &mut Progress) -> anyhow::Result
     Ok(format!("version `broken` never served; version 2 is back, {least} pods were available throughout"))
 }
 
-async fn lose_node(tour: &Tour<'_>, progress: &mut Progress) -> anyhow::Result<String> {
+async fn lose_node(tour: &Tour<'_>, progress: &Progress) -> anyhow::Result<String> {
     let lost = NODES[2];
     let all = tour.shop.list::<Pod>(&ListOptions::default()).await?.items;
     let there = all.iter().filter(|pod| pod.node_name.as_deref() == Some(lost)).count();
@@ -220,30 +204,4 @@ async fn lose_node(tour: &Tour<'_>, progress: &mut Progress) -> anyhow::Result<S
         until(&tour.shop, name, progress, is_settled).await?;
     }
     Ok(format!("{there} pods of {lost} run elsewhere"))
-}
-
-async fn autoscale(tour: &Tour<'_>, progress: &mut Progress) -> anyhow::Result<String> {
-    let name = "recommendation";
-    let service = tour.shop.get::<Service>(name).await?;
-    let ip: std::net::IpAddr = service.spec.cluster_ip.parse().context("the service has no address")?;
-    let address = SocketAddr::from((ip, 8080));
-    let mut work = JoinSet::new();
-    for _ in 0..4 {
-        work.spawn(async move {
-            loop {
-                if get_json(address, "/work/100").await.is_err() {
-                    tokio::time::sleep(Duration::from_millis(100)).await;
-                }
-            }
-        });
-    }
-    let up = until(&tour.shop, name, progress, |d| d.spec.replicas >= 2 && d.status.available_replicas >= 2)
-        .await?;
-    let most = up.spec.replicas;
-    work.shutdown().await;
-    let down = until(&tour.shop, name, progress, |d| d.spec.replicas == 1 && is_settled(d)).await?;
-    if down.spec.replicas >= most {
-        bail!("it stayed at {most} replicas");
-    }
-    Ok(format!("{name} went from 1 to {most} replicas and back to {}", down.spec.replicas))
 }
