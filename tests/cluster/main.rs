@@ -4,6 +4,7 @@
 
 mod bad_input;
 mod common;
+mod crashing;
 mod dns;
 mod ending;
 mod grpc;
@@ -46,6 +47,8 @@ fn node(dir: &Path, name: &str) -> NodeOptions {
         .image("two:1", server("two"))
         .image("sleep:1", ProcessImage::new("/bin/sleep").arg("1000"))
         .image("false:1", ProcessImage::new("/bin/false"))
+        .image("ends-in:0.3", ProcessImage::new("/bin/sh").args(["-c", "sleep 0.3; exit 1"]))
+        .image("ends-in:2", ProcessImage::new("/bin/sh").args(["-c", "sleep 2; exit 1"]))
         .build()
         .unwrap();
     NodeOptions::new(name, runtime).data_dir(dir.join(name).join("volumes"))

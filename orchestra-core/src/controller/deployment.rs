@@ -155,7 +155,8 @@ impl DeploymentController {
             self.go_back(client, &live, situation, revision, name).await?;
             return Ok(Next::OnChange);
         }
-        let wait = step.wake_at.map(|at| at.since(situation.now));
+        let again = [step.wake_at, situation.settles()].into_iter().flatten().min();
+        let wait = again.map(|at| at.since(situation.now));
         Ok(wait.map_or(Next::OnChange, Next::After))
     }
 

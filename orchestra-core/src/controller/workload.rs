@@ -15,7 +15,7 @@ use crate::model::{
     Resource, Uid,
 };
 use rosters::Rosters;
-pub(super) use standing::{Readiness, Standing, is_held_back, restarts};
+pub(super) use standing::{Readiness, Standing, is_held_back, restarts, settles_after};
 
 /// Slices by the uid of a pod that they list as ready, and the service that they list it for.
 type ListedPods = Index<EndpointSlice, (Uid, String)>;

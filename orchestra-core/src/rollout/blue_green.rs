@@ -69,7 +69,7 @@ impl BlueGreen {
     /// Before the switch: the new version fills up and is tried out.
     fn try_out(&self, view: &RolloutView<'_>, now: Timestamp) -> RolloutStep {
         let held = |step: RolloutStep| keep_traffic(view, step).hold_back(&view.new).sized(&beside(view));
-        if view.new.size != view.replicas || view.new.available < view.replicas {
+        if view.new.size != view.replicas || view.new.settled() < view.replicas {
             return held(self.failure.judge(view, now)).remember("");
         }
         let full = Memory::read(view.memory).full.unwrap_or(now);
@@ -101,7 +101,7 @@ impl BlueGreen {
         let mut sizes = Sizes::of(view).up_to(room(view));
         sizes.shrink_new(view.replicas);
         sizes.grow_new(view.replicas);
-        let healthy = !view.new.held_back && view.new.available >= view.floor();
+        let healthy = view.new.serving() >= view.floor() && !view.new.held_back;
         let step = if !healthy {
             self.failure.judge(view, now)
         } else if now < until {

@@ -18,7 +18,7 @@ pub(super) const SHORTEST_WAIT: Duration = Duration::from_millis(100);
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum CanaryStep {
-    /// This share of the pods, in percent, is of the new version; passed when they are available.
+    /// This share of the pods, in percent, is of the new version; passed when they are available and settled.
     Weight(u32),
     /// Waits this long.
     Pause(Duration),
@@ -141,7 +141,7 @@ impl Canary {
         match self.steps.get(at)? {
             CanaryStep::Weight(_) => {
                 let old = view.old.iter().fold(0u32, |sum, old| sum.saturating_add(old.size));
-                let reached = view.new.size == target && view.new.available >= target && old <= rest;
+                let reached = view.new.size == target && view.new.settled() >= target && old <= rest;
                 (!reached).then(|| self.judge_from(view, since, now))
             }
             CanaryStep::Pause(wait) if now >= since + *wait => None,

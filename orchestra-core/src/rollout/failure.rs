@@ -47,13 +47,14 @@ impl FailurePolicy {
             return progressing;
         }
         match view.deadline().filter(|_| !view.done) {
-            Some(deadline) if deadline <= now => self.failed(
+            Some(deadline) if deadline > now => progressing.wake_at(deadline),
+            // New pods that settle are about to take it on.
+            Some(_) if view.new.settling == 0 => self.failed(
                 view,
                 "ProgressDeadlineExceeded",
                 format!("ReplicaSet {} has timed out progressing: {}", view.new.name, standing(view)),
             ),
-            Some(deadline) => progressing.wake_at(deadline),
-            None => progressing,
+            _ => progressing,
         }
     }
 

@@ -37,7 +37,7 @@ pub use recreate::Recreate;
 pub use rolling_update::RollingUpdate;
 pub use sizes::Sizes;
 pub use step::{Phase, RolloutStep};
-pub use view::{ReplicaSetView, RolloutView};
+pub use view::{ReplicaSetView, RolloutView, SETTLE};
 
 use crate::model::Timestamp;
 
@@ -54,9 +54,9 @@ use crate::model::Timestamp;
 /// - **Ends.** With pods that become available it reaches [`Phase::Complete`]; with pods that never do it says
 ///   [`Phase::Failed`] after the view's progress deadline.
 ///
-/// It need not defend availability: the replica set controller deletes an available pod only while more than
-/// [`Budget::unavailable`] allows are left, whatever the rollout says. One that plans with [`Sizes`] never gets
-/// there.
+/// It need not defend availability: the replica set controller deletes an available pod only while as many as
+/// [`Budget::unavailable`] wants are left, whatever the rollout says, and counts pods of other versions only once they
+/// are [settled](ReplicaSetView::settled). One that plans with [`Sizes`] never gets there.
 ///
 /// Tested by `orchestra_testkit::rollout_contract`.
 ///

@@ -10,9 +10,12 @@ use crate::model::Timestamp;
 /// middle of a rollout changes nothing about that. Pods that are unavailable go first. A version whose pods don't
 /// become available therefore stops by itself, with the old pods still there.
 ///
-/// A pod without a readiness probe counts as available while its program lives, however shortly. As in Kubernetes, a
-/// version that crashes soon after its start is stopped in time only where it has a readiness probe or the deployment
-/// says `minReadySeconds`.
+/// A program without a readiness probe counts as ready while it lives, however shortly. So that a version that crashes
+/// soon after its start can't take the place of one that works, old pods are given up only for new ones that were ready
+/// for `minReadySeconds`, or, where that is 0 and a container has no readiness probe, for [`SETTLE`](super::SETTLE): a
+/// version whose programs end sooner costs no pod beyond `maxUnavailable`. One whose programs end later, or pass their
+/// probe first, is found out too late. `minReadySeconds: 1` goes on sooner than [`SETTLE`](super::SETTLE); a readiness
+/// probe, as soon as it passes.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct RollingUpdate {
     failure: FailurePolicy,

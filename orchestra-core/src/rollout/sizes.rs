@@ -6,7 +6,7 @@ use super::{ReplicaSetView, RolloutView};
 ///
 /// Starts with the sizes there are. Each change keeps two promises, as far as the sizes there are keep them:
 /// - pods that exist or may come to exist are never more than [`RolloutView::ceiling`];
-/// - pods that are available now, get traffic and stay are never fewer than [`RolloutView::floor`].
+/// - pods that [serve](ReplicaSetView::serving) now and stay are never fewer than [`RolloutView::floor`].
 #[derive(Clone, Debug)]
 pub struct Sizes<'v> {
     view: &'v RolloutView<'v>,
@@ -54,7 +54,7 @@ impl<'v> Sizes<'v> {
         self.ceiling.saturating_sub(occupied)
     }
 
-    /// How many available pods that get traffic stay: a replica set gives up its unavailable pods first.
+    /// How many [serving](ReplicaSetView::serving) pods stay: a replica set gives up its other pods first.
     #[must_use]
     pub fn kept(&self) -> u32 {
         self.iter().fold(0, |sum, (set, n)| sum.saturating_add(n.min(set.serving())))
@@ -67,7 +67,7 @@ impl<'v> Sizes<'v> {
         self.new = self.new.max(target.min(self.new.saturating_add(room)));
     }
 
-    /// Shrinks the new version towards `target`, as far as enough pods stay available.
+    /// Shrinks the new version towards `target`, as far as enough pods stay that serve.
     pub fn shrink_new(&mut self, target: u32) {
         let serving = self.view.new.serving();
         let elsewhere = self.kept().saturating_sub(self.new.min(serving));
@@ -85,24 +85,22 @@ impl<'v> Sizes<'v> {
         }
     }
 
-    /// Shrinks the old versions towards `target` together, as far as enough pods stay available: unavailable pods
-    /// first, then the oldest version first.
+    /// Shrinks the old versions towards `target` together, as far as enough pods stay that serve: unavailable pods go
+    /// first, then those that are not settled, of each the oldest version's first.
     ///
     /// Old pods that are unavailable only just now may recover, so of these too no more go than the new version
-    /// makes up for: old pods and available new ones together stay at least the floor.
+    /// makes up for: old pods and serving new ones together stay at least the floor.
     pub fn shrink_old(&mut self, target: u32) {
         let lowest = target.max(self.view.floor().saturating_sub(self.new.min(self.view.new.serving())));
         let mut spare = self.old_size().saturating_sub(lowest);
-        for (set, n) in self.view.old.iter().zip(&mut self.old) {
-            let take = n.saturating_sub(set.serving()).min(spare);
-            *n -= take;
-            spare -= take;
-        }
-        // Here only available pods are left, or nothing is to spare.
-        for n in &mut self.old {
-            let take = (*n).min(spare);
-            *n -= take;
-            spare -= take;
+        let passes: [fn(&ReplicaSetView<'_>) -> u32; 3] =
+            [|set| if set.held_back { 0 } else { set.available }, |set| set.serving(), |_| 0];
+        for stays in passes {
+            for (set, n) in self.view.old.iter().zip(&mut self.old) {
+                let take = n.saturating_sub(stays(set)).min(spare);
+                *n -= take;
+                spare -= take;
+            }
         }
     }
 
@@ -228,6 +226,17 @@ mod tests {
         let mut sizes = Sizes::of(&view);
         sizes.shrink_old(0);
         assert_eq!(sizes.old_size(), 8);
+    }
+
+    #[test]
+    fn old_pods_are_not_given_up_for_new_ones_that_may_be_short_lived() {
+        let mut view = view(10, 3, 2);
+        view.new = ReplicaSetView::new("web-2", 2).running(5);
+        view.new.settling = 4;
+        view.old.push(ReplicaSetView::new("web-1", 1).running(8));
+        let mut sizes = Sizes::of(&view);
+        sizes.shrink_old(0);
+        assert_eq!(sizes.old_size(), 7, "one of the new ones can be counted on");
     }
 
     #[test]

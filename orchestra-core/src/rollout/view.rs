@@ -5,6 +5,14 @@ use std::time::Duration;
 use super::Budget;
 use crate::model::{Labels, Timestamp};
 
+/// How long a pod must have been ready until a rollout counts on it, where nothing else says: where a container of the
+/// pod has no readiness probe and the deployment has no `minReadySeconds`. As long as Docker Swarm watches an updated
+/// task.
+///
+/// A program without a probe counts as ready as soon as it runs. This is how much time it has to show that it stays;
+/// the pod is available, and gets traffic, all the while.
+pub const SETTLE: Duration = Duration::from_secs(5);
+
 /// One replica set of a deployment: one version, and its pods.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
@@ -25,6 +33,9 @@ pub struct ReplicaSetView<'a> {
     pub ready: u32,
     /// How many of `pods` have been ready for long enough, and are known to the balancers.
     pub available: u32,
+    /// How many of `available` may still prove to be short-lived: ready for less than [`SETTLE`], where that counts.
+    /// None where no other version has pods.
+    pub settling: u32,
     /// How many pods are ending.
     pub terminating: u32,
     /// How many of `pods` have a container that keeps crashing.
@@ -52,10 +63,16 @@ impl<'a> ReplicaSetView<'a> {
         Self { size: n, pods: n, ready: n, available: n, ..self }
     }
 
-    /// How many of its pods are available and get traffic.
+    /// How many of its pods are available and can be counted on.
+    #[must_use]
+    pub fn settled(&self) -> u32 {
+        self.available.saturating_sub(self.settling)
+    }
+
+    /// How many of its pods are [settled](Self::settled) and get traffic: those that others can be given up for.
     #[must_use]
     pub fn serving(&self) -> u32 {
-        if self.held_back { 0 } else { self.available }
+        if self.held_back { 0 } else { self.settled() }
     }
 
     /// How many pods it has or is about to have.

@@ -28,6 +28,8 @@ pub enum Event {
     Synced(String, i64),
     /// A pod became ready.
     Ready(String),
+    /// A pod has been ready for long enough to be counted on.
+    Settled(String),
     /// A pod that was ready is so no more.
     Failed(String),
     /// A pod that was ending is gone.
@@ -41,6 +43,9 @@ pub enum Event {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Pod {
     Starting,
+    /// Available, and not settled yet.
+    Young,
+    /// Available and settled.
     Ready,
     Unready,
     Ending,
@@ -53,6 +58,8 @@ struct Set {
     revision: u64,
     /// Whether its pods can become ready.
     good: bool,
+    /// Whether its pods end soon after they became ready.
+    crashes: bool,
     exists: bool,
     size: u32,
     sized_for: Option<u32>,
@@ -70,7 +77,15 @@ impl Set {
         u32::try_from(self.pods.len()).unwrap_or(u32::MAX) - self.count(Pod::Ending)
     }
 
+    fn available(&self) -> u32 {
+        self.count(Pod::Young) + self.count(Pod::Ready)
+    }
+
     fn serving(&self) -> u32 {
+        if self.held_back { 0 } else { self.available() }
+    }
+
+    fn settled(&self) -> u32 {
         if self.held_back { 0 } else { self.count(Pod::Ready) }
     }
 
@@ -80,8 +95,9 @@ impl Set {
         view.hash = &self.name;
         view.size = self.size;
         view.pods = self.alive();
-        view.ready = self.count(Pod::Ready);
+        view.ready = self.available();
         view.available = view.ready;
+        view.settling = self.count(Pod::Young);
         view.terminating = self.count(Pod::Ending);
         view.sized_for = self.sized_for;
         view.held_back = self.held_back;
@@ -103,6 +119,8 @@ pub struct Fleet<'r> {
     faults: bool,
     /// Replica sets keep the floor by themselves, as the real ones do.
     guarded: bool,
+    /// Pods that became ready take a while until they can be counted on.
+    settling: bool,
     undo: bool,
     paused: bool,
     undone: bool,
@@ -141,6 +159,7 @@ impl<'r> Fleet<'r> {
             unavailable,
             faults: false,
             guarded: false,
+            settling: false,
             undo: true,
             paused: false,
             undone: false,
@@ -170,6 +189,12 @@ impl<'r> Fleet<'r> {
     #[must_use]
     pub fn without_faults(self) -> Self {
         Self { faults: false, ..self }
+    }
+
+    /// From now on pods that became ready take a while until they can be counted on, as those without readiness probes do.
+    #[must_use]
+    pub fn with_settling(self) -> Self {
+        Self { settling: true, ..self }
     }
 
     /// The deployment does not ask for failed rollouts to be undone, and wishes to go back are not followed.
@@ -242,12 +267,22 @@ impl<'r> Fleet<'r> {
 
     /// A person changes the template. The pods of a version that is not `good` never become ready.
     pub fn new_version(&mut self, good: bool) {
+        self.deploy(good, false);
+    }
+
+    /// A person changes the template to one whose pods become ready and end soon after, again and again.
+    pub fn crashing_version(&mut self) {
+        self.deploy(false, true);
+    }
+
+    fn deploy(&mut self, good: bool, crashes: bool) {
         let version = self.sets.len() as u64 + 1;
         self.sets.push(Set {
             name: format!("web-{version}"),
             version,
             revision: 0,
             good,
+            crashes,
             exists: false,
             size: 0,
             sized_for: None,
@@ -257,7 +292,7 @@ impl<'r> Fleet<'r> {
         });
         self.undone = false;
         self.turn_to(self.sets.len() - 1);
-        self.user(format!("deploys version {version}, good: {good}"));
+        self.user(format!("deploys version {version}, good: {good}, crashes: {crashes}"));
     }
 
     /// A person goes back to an older version, whichever; its number is answered.
@@ -359,7 +394,8 @@ impl<'r> Fleet<'r> {
         }
     }
 
-    /// A plan names only sets that exist, and gives up no pods that are needed.
+    /// A plan names only sets that exist, and gives up no pods that are needed; those that may be short-lived don't
+    /// stand in for them.
     fn check_plan(&self, step: &RolloutStep) {
         let known = |name: &String| self.sets.iter().any(|set| set.name == *name);
         assert!(
@@ -375,14 +411,17 @@ impl<'r> Fleet<'r> {
         let (before, after) = (kept(false), kept(true));
         assert!(
             !self.promises.floor || after >= before.min(self.floor()),
-            "of {before} available pods {after} stay, {} must: {step:?}\n{self}",
+            "of {before} settled pods {after} stay, {} must: {step:?}\n{self}",
             self.floor()
         );
     }
 
     /// Makes or deletes one pod of a set, or answers that there is nothing to do.
     fn sync(&mut self, index: usize) -> bool {
-        let spare = self.serving() > self.floor() || !self.promises.floor;
+        // Pods of another version count once they are settled.
+        let others: u32 = self.sets.iter().map(Set::settled).sum();
+        let counted = others - self.sets[index].settled() + self.sets[index].serving();
+        let spare = counted > self.floor() || !self.promises.floor;
         let before = (self.serving(), self.alive());
         let set = &mut self.sets[index];
         let alive = set.alive();
@@ -393,7 +432,8 @@ impl<'r> Fleet<'r> {
             let find = |state: Pod| set.pods.iter().position(|pod| *pod == state);
             let pod = find(Pod::Unready).or_else(|| find(Pod::Starting));
             let guarded = self.guarded && !spare && !set.held_back;
-            let Some(pod) = pod.or_else(|| if guarded { None } else { find(Pod::Ready) }) else {
+            let available = || find(Pod::Young).or_else(|| find(Pod::Ready));
+            let Some(pod) = pod.or_else(|| if guarded { None } else { available() }) else {
                 return false;
             };
             set.pods[pod] = Pod::Ending;
@@ -430,26 +470,34 @@ impl<'r> Fleet<'r> {
         let set = &mut self.sets[index];
         let mut moves: Vec<usize> = (0..set.pods.len()).collect();
         moves.retain(|i| match set.pods[*i] {
-            Pod::Starting | Pod::Unready => set.good,
-            Pod::Ending => true,
+            Pod::Starting | Pod::Unready => set.good || set.crashes,
+            Pod::Young | Pod::Ending => true,
             Pod::Ready => false,
         });
         let pick = usize::try_from(self.rng.below(moves.len() as u64)).unwrap_or_default();
         let Some(pod) = moves.get(pick).copied() else { return false };
         let name = set.name.clone();
-        if set.pods[pod] == Pod::Ending {
-            set.pods.swap_remove(pod);
-            self.log(Event::Gone(name));
-        } else {
-            set.pods[pod] = Pod::Ready;
-            self.log(Event::Ready(name));
-        }
+        let (settles, crashes) = (self.settling, set.crashes);
+        let (next, event) = match set.pods[pod] {
+            Pod::Ending => {
+                set.pods.swap_remove(pod);
+                self.log(Event::Gone(name));
+                return true;
+            }
+            Pod::Young if crashes => (Pod::Unready, Event::Failed(name)),
+            Pod::Young => (Pod::Ready, Event::Settled(name)),
+            _ if settles || crashes => (Pod::Young, Event::Ready(name)),
+            _ => (Pod::Ready, Event::Ready(name)),
+        };
+        set.pods[pod] = next;
+        self.log(event);
         true
     }
 
     fn break_pod(&mut self, index: usize) -> bool {
         let set = &mut self.sets[index];
-        let Some(pod) = set.pods.iter().position(|pod| *pod == Pod::Ready) else { return false };
+        let available = |pod: &Pod| matches!(pod, Pod::Young | Pod::Ready);
+        let Some(pod) = set.pods.iter().position(available) else { return false };
         set.pods[pod] = Pod::Unready;
         let name = set.name.clone();
         self.log(Event::Failed(name));
@@ -501,8 +549,8 @@ impl<'r> Fleet<'r> {
             let kept = guarded && !set.held_back && set.alive() == set.count(Pod::Ready);
             let synced = set.alive() == set.size || (kept && set.alive() > set.size);
             let stuck = |pod: &Pod| match pod {
-                Pod::Starting | Pod::Unready => !set.good,
-                Pod::Ending => false,
+                Pod::Starting | Pod::Unready => !set.good && !set.crashes,
+                Pod::Young | Pod::Ending => false,
                 Pod::Ready => true,
             };
             synced && set.pods.iter().all(stuck)

@@ -2,7 +2,7 @@
 //!
 //! The suite runs the rollout in a small model of a deployment ([`Fleet`]): replica sets that follow their sizes in
 //! random order, pods that become ready in random order, new revisions and undoing in the middle, versions that never
-//! become ready, pods that fail, scaling. After every event it checks the numbers.
+//! become ready or crash soon after, pods that fail, scaling. After every event it checks the numbers.
 //!
 //! ```
 //! use orchestra_core::rollout::{RollingUpdate, Recreate};
@@ -27,6 +27,9 @@ const SEEDS: u64 = 60;
 
 /// How many revisions an undo goes back over: more than nine, so that comparing them as text shows.
 const REVISIONS: usize = 13;
+
+/// For how many events a version that crashes is watched: a dozen pods each come up and crash several times.
+const CRASHING: u32 = 300;
 
 /// What a rollout promises beyond the common contract.
 #[derive(Clone, Copy, Debug)]
@@ -78,6 +81,7 @@ pub fn run_with(rollout: &dyn Rollout, promises: Promises) {
         keeps_its_bounds_and_ends(rollout, promises, seed);
         survives_faults_and_scaling(rollout, promises, seed);
         a_dead_version_fails_and_costs_nothing(rollout, promises, seed);
+        a_crashing_version_costs_nothing(rollout, promises, seed);
     }
     goes_back_over_many_revisions(rollout, promises);
 }
@@ -146,6 +150,24 @@ fn a_dead_version_fails_and_costs_nothing(rollout: &dyn Rollout, promises: Promi
         !promises.floor || fleet.serving() >= fleet.floor(),
         "seed {seed}: a bad version cost old pods\n{fleet}"
     );
+    fleet.new_version(true);
+    fleet.settle(Phase::Complete);
+}
+
+/// A version whose pods become ready and crash, before they can be counted on, takes no old pods with it, however many
+/// of them are ready at once; and a good one then goes through.
+fn a_crashing_version_costs_nothing(rollout: &dyn Rollout, promises: Promises, seed: u64) {
+    let rng = Rng::seeded(seed ^ 0xc7a5);
+    let mut fleet = random_fleet(rollout, promises, &rng).with_settling().without_undo();
+    fleet.settle(Phase::Complete);
+    fleet.crashing_version();
+    for _ in 0..CRASHING {
+        fleet.play(1);
+        assert!(
+            !promises.floor || fleet.serving() >= fleet.floor(),
+            "seed {seed}: a version that crashes cost old pods\n{fleet}"
+        );
+    }
     fleet.new_version(true);
     fleet.settle(Phase::Complete);
 }

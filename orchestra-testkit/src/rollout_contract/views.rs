@@ -83,6 +83,7 @@ fn set<'a>(name: &'a str, revision: u64, rng: &Rng) -> ReplicaSetView<'a> {
     set.pods = number(rng);
     set.ready = number(rng).min(set.pods);
     set.available = number(rng).min(set.ready);
+    set.settling = number(rng).min(set.available);
     set.terminating = number(rng);
     set.crashing = number(rng).min(set.pods);
     set.restarts = number(rng);

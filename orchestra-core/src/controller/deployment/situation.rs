@@ -7,7 +7,7 @@ use super::template::{HASH_LABEL, hash, same};
 use super::undo::revision_of;
 use crate::controller::endpoints::TRAFFIC_LABEL;
 use crate::controller::replica_set::budget_of;
-use crate::controller::workload::{Standing, WorkloadIndexes};
+use crate::controller::workload::{Standing, WorkloadIndexes, settles_after};
 use crate::model::{Condition, Deployment, ObjectKey, ReplicaSet, Timestamp};
 use crate::rollout::{Counts, ReplicaSetView, RolloutView};
 
@@ -27,6 +27,10 @@ pub const ROLLBACK_ON_FAILURE: &str = "orchestra.dev/rollback-on-failure";
 pub(super) struct Version {
     pub(super) set: Arc<ReplicaSet>,
     pub(super) standing: Standing,
+    /// How many of the available pods are not settled yet.
+    settling: u32,
+    /// When time alone next settles one.
+    settles: Option<Timestamp>,
 }
 
 impl Version {
@@ -39,6 +43,7 @@ impl Version {
         view.pods = standing.alive;
         view.ready = standing.ready;
         view.available = standing.available;
+        view.settling = self.settling;
         view.terminating = standing.terminating;
         view.crashing = standing.crashing;
         view.restarts = standing.restarts;
@@ -46,6 +51,13 @@ impl Version {
         view.held_back = self.is_held_back();
         view.completed = annotation(COMPLETED).is_some();
         view
+    }
+
+    /// Which of the pods are settled matters only beside those of another version.
+    fn look_closer(&mut self, indexes: &WorkloadIndexes, now: Timestamp) {
+        let settled = indexes.rosters.standing(&self.set.metadata.uid, settles_after(&self.set), now);
+        self.settling = self.standing.available.saturating_sub(settled.available);
+        self.settles = settled.next;
     }
 
     pub(super) fn is_held_back(&self) -> bool {
@@ -88,8 +100,14 @@ impl Situation {
         let min_ready = Duration::from_secs(spec.min_ready_seconds.into());
         let mut versions: Vec<Version> = sets
             .into_iter()
-            .map(|set| Version { standing: indexes.rosters.standing(&set.metadata.uid, min_ready, now), set })
+            .map(|set| {
+                let standing = indexes.rosters.standing(&set.metadata.uid, min_ready, now);
+                Version { set, standing, settling: 0, settles: None }
+            })
             .collect();
+        if versions.iter().filter(|v| v.standing.alive > 0).count() > 1 {
+            versions.iter_mut().for_each(|version| version.look_closer(indexes, now));
+        }
         versions.sort_by_cached_key(|v| (revision_of(&v.set), v.set.metadata.name.clone()));
         let matching = |v: &Version| same(&v.set.spec.template, &spec.template);
         // Of two equal ones, which only a person can make, the older one stays.
@@ -144,6 +162,11 @@ impl Situation {
             self.progressed_at = self.now;
         }
         self.counts = counts;
+    }
+
+    /// When time alone next settles a pod.
+    pub(super) fn settles(&self) -> Option<Timestamp> {
+        self.versions.iter().filter_map(|version| version.settles).min()
     }
 
     /// What the rollout is shown.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::client::Transaction;
-use crate::controller::workload::{Readiness, WorkloadIndexes, is_held_back};
+use crate::controller::workload::{Readiness, WorkloadIndexes, is_held_back, settles_after};
 use crate::model::{Deployment, ObjectKey, Pod, ReplicaSet, StrategyType, Timestamp};
 use crate::rollout::Budget;
 
@@ -24,13 +24,15 @@ pub(in crate::controller) fn budget_of(deployment: &Deployment) -> Budget {
 ///
 /// A rollout chooses sizes by what it sees; until the pods of a smaller size go, others may have failed. So deleting
 /// an available pod is bound to the pods that are to stay: the commit happens only if they are still as they were
-/// seen.
+/// seen. Pods of the same version stand in for it once they are available, those of another once they are settled, too.
 #[derive(Clone, Debug)]
 pub(super) struct Guard {
     deployment: Arc<Deployment>,
     floor: usize,
-    /// The available pods of all versions, those that have been so longest first.
+    /// The pods that count, of all versions, those that have been ready longest first.
     serving: Vec<Arc<Pod>>,
+    /// When time alone next makes a pod count.
+    pub(super) next: Option<Timestamp>,
 }
 
 impl Guard {
@@ -43,19 +45,22 @@ impl Guard {
     ) -> Option<Self> {
         let deployment = indexes.deployment_of(set)?;
         let floor = budget_of(&deployment).floor(deployment.spec.replicas);
-        let mut serving = Vec::new();
-        for set in indexes.sets_of.get(&deployment.metadata.uid) {
-            indexes.rosters.read(&set.metadata.uid, |roster| {
+        let (mut serving, mut next) = (Vec::new(), None);
+        for other in indexes.sets_of.get(&deployment.metadata.uid) {
+            let same = other.metadata.uid == set.metadata.uid;
+            let ready_for = if same { min_ready } else { settles_after(&other) };
+            indexes.rosters.read(&other.metadata.uid, |roster| {
                 let available =
-                    roster.alive(min_ready, now).filter(|(_, stands)| *stands == Readiness::Available);
+                    roster.alive(ready_for, now).filter(|(_, stands)| *stands == Readiness::Available);
                 serving.extend(available.map(|(pod, _)| pod).filter(|pod| !is_held_back(pod)).cloned());
+                next = [next, roster.standing(ready_for, now).next].into_iter().flatten().min();
             });
         }
         serving.sort_by_cached_key(|pod: &Arc<Pod>| (pod.ready_since(), pod.metadata.name.clone()));
-        Some(Self { deployment, floor: usize::try_from(floor).unwrap_or(usize::MAX), serving })
+        Some(Self { deployment, floor: usize::try_from(floor).unwrap_or(usize::MAX), serving, next })
     }
 
-    /// How many available pods may go now.
+    /// How many of the pods that count may go now.
     pub(super) fn spare(&self) -> usize {
         self.serving.len().saturating_sub(self.floor)
     }

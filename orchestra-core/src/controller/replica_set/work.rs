@@ -173,6 +173,8 @@ impl<'w> Work<'w> {
             }
             if ranked.serves() {
                 if spare == 0 {
+                    let next = guard.as_ref().and_then(|guard| guard.next).map(|at| at.since(self.now));
+                    self.wait = [self.wait, next].into_iter().flatten().min();
                     continue;
                 }
                 spare -= 1;

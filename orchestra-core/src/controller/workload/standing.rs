@@ -1,7 +1,10 @@
 //! How pods stand: one by one, and in numbers.
 
+use std::time::Duration;
+
 use crate::controller::endpoints::TRAFFIC_LABEL;
-use crate::model::{Pod, Timestamp};
+use crate::model::{Pod, ReplicaSet, Timestamp};
+use crate::rollout::SETTLE;
 
 /// Whether a pod can serve, and is known to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -29,6 +32,13 @@ pub(in crate::controller) struct Standing {
     pub(in crate::controller) restarts: u32,
     /// When time alone next makes a pod available.
     pub(in crate::controller) next: Option<Timestamp>,
+}
+
+/// How long a pod of `set` must have been ready until pods of other versions may be given up for it.
+pub(in crate::controller) fn settles_after(set: &ReplicaSet) -> Duration {
+    let min_ready = Duration::from_secs(set.spec.min_ready_seconds.into());
+    let probed = set.spec.template.spec.containers.iter().all(|c| c.readiness_probe.is_some());
+    if min_ready.is_zero() && !probed { SETTLE } else { min_ready }
 }
 
 /// Whether the pod is kept out of traffic.

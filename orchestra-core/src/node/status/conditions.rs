@@ -1,7 +1,7 @@
 //! The conditions of a pod.
 
 use super::unready;
-use crate::model::{Condition, Pod, PodPhase, PodStatus};
+use crate::model::{Condition, ConditionStatus, Pod, PodPhase, PodStatus};
 use crate::node::memory::{Role, roles};
 use crate::node::plan::{Ending, View};
 
@@ -42,6 +42,15 @@ pub(super) fn write(status: &mut PodStatus, view: &View<'_>, pod: &Pod, ending: 
         Condition::new("Ready", ready, at).reason(reason).message(message)
     };
     pod_ready.set_in(&mut status.conditions);
+}
+
+/// A container ended and was started again: the pod was not ready in between, also where nobody wrote that down.
+pub(super) fn interrupt(status: &mut PodStatus) {
+    for condition in status.conditions.iter_mut().filter(|condition| condition.is_true()) {
+        if matches!(condition.type_.as_str(), "Ready" | "ContainersReady") {
+            condition.status = ConditionStatus::Unknown;
+        }
+    }
 }
 
 fn initialized(view: &View<'_>, pod: &Pod) -> (&'static str, bool, &'static str, String) {

@@ -27,6 +27,9 @@ pub(crate) fn status(view: &View<'_>, pod: &Pod, ending: Option<&Ending>, facts:
     status.pod_ips = status.pod_ip.map(Into::into).into_iter().collect();
     status.qos_class.get_or_insert_with(|| pod.spec.qos_class());
     containers::write(&mut status, view, pod, ending, facts);
+    if restarts(&status) != restarts(&pod.status) {
+        conditions::interrupt(&mut status);
+    }
     if !pod.is_terminal() {
         status.phase = phase(view.memory, pod, ending).max_by_age(pod.status.phase);
         if let (PodPhase::Failed, Some(Ending::Failed { reason, message, .. })) = (status.phase, ending) {
@@ -35,6 +38,11 @@ pub(crate) fn status(view: &View<'_>, pod: &Pod, ending: Option<&Ending>, facts:
     }
     conditions::write(&mut status, view, pod, ending);
     status
+}
+
+fn restarts(status: &PodStatus) -> u32 {
+    let all = status.init_container_statuses.iter().chain(&status.container_statuses);
+    all.fold(0, |sum, container| sum.saturating_add(container.restart_count))
 }
 
 trait Age {

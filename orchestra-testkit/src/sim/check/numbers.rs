@@ -1,6 +1,9 @@
 //! Kubernetes' rounding, written once more: what is checked must not check itself.
 
-use orchestra_core::model::{Deployment, IntOrPercent, StrategyType};
+use std::time::Duration;
+
+use orchestra_core::model::{Deployment, IntOrPercent, Pod, StrategyType};
+use orchestra_core::rollout::SETTLE;
 
 /// A share of `total`, rounded up.
 pub(super) fn up(share: IntOrPercent, total: u32) -> u32 {
@@ -29,4 +32,12 @@ pub(super) fn floor(deployment: &Deployment) -> u32 {
     // Where both numbers come to nothing, one pod may be unavailable, or nothing would ever move.
     let unavailable = if unavailable == 0 && up(rolling.max_surge, replicas) == 0 { 1 } else { unavailable };
     replicas.saturating_sub(unavailable)
+}
+
+/// How long a pod must have been ready until pods of other versions may be given up for it.
+pub(super) fn settles_after(deployment: &Deployment, pod: &Pod) -> Duration {
+    match deployment.spec.min_ready_seconds {
+        0 if pod.spec.containers.iter().any(|c| c.readiness_probe.is_none()) => SETTLE,
+        seconds => Duration::from_secs(seconds.into()),
+    }
 }

@@ -11,7 +11,8 @@ use crate::sim::process::Actor;
 use crate::sim::view::View;
 
 /// Checks S26: whatever happens, no controller deletes an available pod that is needed; and where nothing goes wrong,
-/// as many as promised are available all the time, by what really runs.
+/// as many as promised are available all the time, by what really runs. Pods of a version whose programs may still end
+/// soon after their start don't count as those of another version.
 #[derive(Debug, Default)]
 pub(super) struct Availability {
     /// Deployments that have as many available pods as promised, and must keep them; with the promise.
@@ -37,8 +38,11 @@ impl Check for Availability {
         if let Event::Ground { pod, what: Ground::Exited { cause: ExitCause::Itself, .. }, .. } = event
             && let Some(pod) = view.objects.pod(pod)
             && let Some(deployment) = view.objects.deployment_of(&pod.metadata)
+            && pod
+                .ready_since()
+                .is_some_and(|since| view.now >= since + numbers::settles_after(deployment, pod))
         {
-            // A version that crashes is not the rollout's doing either.
+            // A version that crashes so late is not the rollout's doing either.
             self.reached.remove(&deployment.metadata.uid);
         }
     }
@@ -70,6 +74,12 @@ fn available<'a>(deployment: &'a Deployment, view: &'a View<'_>) -> impl Iterato
         .filter(move |pod| view.objects.is_available(pod, min_ready, view.now))
 }
 
+/// Those of them that pods of other versions may be given up for.
+fn settled<'a>(deployment: &'a Deployment, view: &'a View<'_>) -> impl Iterator<Item = &'a Arc<Pod>> {
+    let since = |pod: &Pod| pod.ready_since().map(|since| since + numbers::settles_after(deployment, pod));
+    available(deployment, view).filter(move |pod| since(pod).is_some_and(|at| view.now >= at))
+}
+
 impl Availability {
     fn deleted(&mut self, seen: &Committed, view: &View<'_>, found: &mut Found) {
         for pod in victims(seen) {
@@ -82,7 +92,9 @@ impl Availability {
             if !view.objects.is_available(pod, deployment.spec.min_ready_seconds, view.now) {
                 continue;
             }
-            let left = available(deployment, view).count();
+            let same = |other: &&Arc<Pod>| other.metadata.controller() == pod.metadata.controller();
+            let others = settled(deployment, view).filter(|other| !same(other)).count();
+            let left = available(deployment, view).filter(same).count() + others;
             let floor = numbers::floor(deployment);
             if left < usize::try_from(floor).unwrap_or(usize::MAX) {
                 found.add(
@@ -105,8 +117,9 @@ impl Availability {
             let (uid, floor) = (&deployment.metadata.uid, numbers::floor(deployment));
             let count = available(deployment, view).count();
             let really = available(deployment, view).filter(|pod| view.truth.serves(pod)).count();
+            let settled = settled(deployment, view).filter(|pod| view.truth.serves(pod)).count();
             let promised = usize::try_from(floor).unwrap_or(usize::MAX);
-            if really.min(count) >= promised {
+            if settled >= promised {
                 self.reached.insert(uid.clone(), floor);
             } else if self.reached.get(uid).is_some_and(|reached| *reached < floor) {
                 // More are wanted than before: they take their time.
