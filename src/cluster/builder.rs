@@ -52,6 +52,8 @@ pub struct ClusterBuilder {
 }
 
 enum StoreChoice {
+    /// A memory store that nobody else has.
+    Own,
     Given(Arc<dyn Store>),
     Dir(PathBuf),
 }
@@ -59,6 +61,7 @@ enum StoreChoice {
 impl StoreChoice {
     async fn open(self, scheme: &Scheme) -> Result<Arc<dyn Store>, StoreError> {
         match self {
+            Self::Own => Ok(Arc::new(MemoryStore::new())),
             Self::Given(store) => Ok(store),
             Self::Dir(dir) => open(dir, scheme).await,
         }
@@ -76,7 +79,7 @@ impl ClusterBuilder {
         let mut schedulers = Schedulers::new();
         schedulers.insert(DEFAULT_SCHEDULER.to_owned(), Box::new(Pipeline::kubernetes()));
         Self {
-            store: StoreChoice::Given(Arc::new(MemoryStore::new())),
+            store: StoreChoice::Own,
             scheme: Scheme::kubernetes(),
             clock: Arc::new(SystemClock),
             rng: Rng::from_os(),
@@ -95,7 +98,8 @@ impl ClusterBuilder {
         }
     }
 
-    /// Keeps the objects in `store`; a memory store otherwise.
+    /// Keeps the objects in `store`; in a memory store of the cluster's own otherwise. It may outlive the cluster, so the
+    /// pods do, too, where the cluster is dropped and not [stopped](Cluster::stop).
     pub fn store(mut self, store: impl Store) -> Self {
         self.store = StoreChoice::Given(Arc::new(store));
         self
@@ -265,6 +269,7 @@ impl ClusterBuilder {
     pub async fn start(self) -> Result<Cluster, BuildError> {
         self.check()?;
         let scheme = Arc::new(self.scheme);
+        let leaves_pods = !matches!(self.store, StoreChoice::Own);
         let store = self.store.open(&scheme).await?;
         let (base, control) = (Tasks::new(), Tasks::new());
         let gates = Gates::new();
@@ -310,6 +315,7 @@ impl ClusterBuilder {
             routes: None,
             #[cfg(feature = "dns")]
             dns: dns.as_ref().map(|server| super::dns::told(server, &data_plane)),
+            leaves_pods,
             running: BTreeMap::new(),
             lost: BTreeMap::new(),
             own_dirs: Vec::new(),

@@ -12,6 +12,7 @@ mod traffic;
 
 use std::fmt;
 use std::ops::Deref;
+use std::sync::Arc;
 
 use orchestra_core::client::Client;
 use orchestra_core::controller::MetricsBoard;
@@ -33,8 +34,14 @@ pub use traffic::ProxyHandle;
 ///
 /// # Ending
 ///
-/// [`stop`](Self::stop) ends the pods too. [`leave`](Self::leave), and dropping the cluster, end everything but
-/// the pods: on a [durable store](ClusterBuilder::data_dir) the next cluster finds them and takes them up.
+/// [`stop`](Self::stop) ends the pods too. [`leave`](Self::leave) ends everything but the pods: on a
+/// [durable store](ClusterBuilder::data_dir) the next cluster finds them and takes them up.
+///
+/// Dropping the cluster leaves the pods likewise where the application chose the store. Where it chose none, the
+/// objects are gone with the cluster and nobody could take the pods up: then they are killed, with all their
+/// processes, before the drop returns, without being drained first. That is so in a panic, at an early return, while a
+/// tokio runtime shuts down and after it. Only a process that is killed itself, aborts or calls
+/// [`exit`](std::process::exit) leaves them.
 ///
 /// ```no_run
 /// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
@@ -159,7 +166,8 @@ impl Cluster {
     /// Ends the cluster with all its pods: each is drained and stopped within its grace period. The objects
     /// stay in the store; a cluster that is started on it again runs them again.
     ///
-    /// It goes on to its end by itself where this future is dropped, as long as the tokio runtime lives.
+    /// It goes on to its end by itself where this future is dropped, as long as the tokio runtime lives. Where that
+    /// shuts down meanwhile, the pods that are left are killed.
     pub async fn stop(self) {
         #[allow(
             clippy::disallowed_methods,
@@ -173,30 +181,30 @@ impl Cluster {
         }
     }
 
-    async fn stop_all(self) {
-        // First those who would replace what is stopped.
-        self.control.shutdown().await;
-        let running = std::mem::take(&mut self.nodes.lock().await.running);
-        let mut ending = tokio::task::JoinSet::new();
-        for node in running.into_values() {
-            ending.spawn(node.end(true));
-        }
-        while ending.join_next().await.is_some() {}
-        self.nodes.lock().await.remove_own_dirs().await;
-        self.end().await;
+    async fn stop_all(mut self) {
+        self.nodes.get_mut().leaves_pods = false;
+        self.end(true).await;
     }
 
     /// Ends the cluster and leaves its pods running, for the next one on the same store and runtimes.
-    pub async fn leave(self) {
-        self.control.shutdown().await;
-        let running = std::mem::take(&mut self.nodes.lock().await.running);
-        for node in running.into_values() {
-            node.end(false).await;
-        }
-        self.end().await;
+    pub async fn leave(mut self) {
+        self.nodes.get_mut().leaves_pods = true;
+        self.end(false).await;
     }
 
-    async fn end(&self) {
+    async fn end(&mut self, stop_pods: bool) {
+        // First those who would replace what is stopped.
+        self.control.shutdown().await;
+        let running = &mut self.nodes.get_mut().running;
+        let mut ending = tokio::task::JoinSet::new();
+        for node in running.values().map(Arc::clone) {
+            ending.spawn(async move { node.end(stop_pods).await });
+        }
+        while ending.join_next().await.is_some() {}
+        running.clear();
+        if stop_pods {
+            self.nodes.get_mut().remove_own_dirs().await;
+        }
         self.base.shutdown().await;
         if let Err(error) = self.client.store().close().await {
             tracing::warn!(%error, "the store did not close well");
@@ -208,5 +216,9 @@ impl Drop for Cluster {
     fn drop(&mut self) {
         self.control.cancel();
         self.base.cancel();
+        let nodes = self.nodes.get_mut();
+        if !nodes.leaves_pods && !nodes.running.is_empty() {
+            nodes.wipe();
+        }
     }
 }

@@ -1,6 +1,7 @@
 //! The agents of the nodes in this process.
 
 use std::collections::BTreeMap;
+use std::error::Error;
 use std::io::ErrorKind;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -10,13 +11,22 @@ use orchestra_core::client::Client;
 use orchestra_core::controller::MetricsBoard;
 use orchestra_core::drain::Gates;
 use orchestra_core::engine::{Caches, Recorder, Tasks};
-use orchestra_core::node::{NodeAgent, NodeHandle, Routes, measure_usage};
+use orchestra_core::node::{HostVolumes, NodeAgent, NodeHandle, Routes, VolumeFiles, measure_usage};
 use orchestra_core::rng::Rng;
+use orchestra_core::runtime::RuntimeError;
+use tokio::task::JoinSet;
+use tokio::time::error::Elapsed;
 
 use super::{ClusterError, NodeOptions};
 
 /// Of a node's grace its agent renews the lease so many times: one renewal that fails, or two, are forgiven.
 const RENEWALS_IN_GRACE: u32 = 5;
+
+/// How long the agent of a dropped cluster may take to end: its tasks end at their next await, or never.
+const LAST_CALLS: Duration = Duration::from_millis(200);
+
+/// How long killing a node's pods may take: whoever drops a cluster waits for it.
+const WIPE_LIMIT: Duration = Duration::from_secs(10);
 
 /// What agents are made with, and those that run.
 #[derive(Debug)]
@@ -34,7 +44,9 @@ pub(super) struct Nodes {
     /// Where the cluster's names are served, and their domain.
     #[cfg(feature = "dns")]
     pub(super) dns: Option<(std::net::SocketAddr, String)>,
-    pub(super) running: BTreeMap<String, Running>,
+    /// Whether pods that run when the cluster is dropped are left running.
+    pub(super) leaves_pods: bool,
+    pub(super) running: BTreeMap<String, Arc<Running>>,
     /// Nodes that were crashed, to be started again.
     pub(super) lost: BTreeMap<String, NodeOptions>,
     /// The directories of volumes that no user named.
@@ -50,9 +62,36 @@ pub(super) struct Running {
 
 impl Running {
     /// Ends the node, with its pods or without, and waits until nothing of it is left that holds its runtime.
-    pub(super) async fn end(self, stop_pods: bool) {
+    pub(super) async fn end(&self, stop_pods: bool) {
         self.agent.shutdown(stop_pods).await;
         self.tasks.shutdown().await;
+    }
+
+    /// Kills all that runs there.
+    async fn kill(&self) -> Result<(), RuntimeError> {
+        let runtime = &self.options.runtime;
+        for sandbox in runtime.list().await? {
+            runtime.stop_sandbox(&sandbox.id).await?;
+        }
+        Ok(())
+    }
+
+    /// Ends the node and kills all that runs there, on whatever tokio runtime: the node's own may be gone or stand still.
+    async fn wipe(&self) -> Result<(), Box<dyn Error + Send + Sync>> {
+        self.kill().await?;
+        // What the agent is just doing may come to something yet.
+        let _stands_still = tokio::time::timeout(LAST_CALLS, self.end(false)).await;
+        self.kill().await?;
+        for sandbox in self.options.runtime.list().await? {
+            self.options.runtime.remove_sandbox(&sandbox.id).await?;
+        }
+        if let Some(root) = &self.options.data_dir {
+            let volumes = HostVolumes::new(root);
+            for pod in volumes.pods().await? {
+                volumes.remove(&pod).await?;
+            }
+        }
+        Ok(())
     }
 }
 
@@ -92,7 +131,8 @@ impl Nodes {
             self.usage_every,
             &tasks,
         );
-        self.running.insert(node.name.clone(), Running { agent, options: node, tasks });
+        let running = Running { agent, options: node, tasks };
+        self.running.insert(running.options.name.clone(), Arc::new(running));
     }
 
     /// Removes the directories that are this cluster's own, when nothing runs any more.
@@ -113,6 +153,33 @@ impl Nodes {
         }
     }
 
+    /// Kills all that runs on the nodes, and waits for it. For when nothing can be awaited: on a thread of its own.
+    pub(super) fn wipe(&mut self) {
+        let wiping = || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+            runtime.block_on(async {
+                let mut nodes = JoinSet::new();
+                for node in std::mem::take(&mut self.running).into_values() {
+                    nodes.spawn(
+                        async move { tell(&node, tokio::time::timeout(WIPE_LIMIT, node.wipe()).await) },
+                    );
+                }
+                nodes.join_all().await;
+                self.remove_own_dirs().await;
+            });
+            std::io::Result::Ok(())
+        };
+        let wiped = std::thread::scope(|scope| {
+            let thread = std::thread::Builder::new().name("orchestra-drop".to_owned());
+            thread.spawn_scoped(scope, wiping).map(std::thread::ScopedJoinHandle::join)
+        });
+        if !matches!(wiped, Ok(Ok(Ok(())))) {
+            tracing::error!(
+                "the pods of a dropped cluster may be left: there was no thread to kill them from"
+            );
+        }
+    }
+
     /// What the nodes that run are asked through, in the order of their names.
     pub(super) fn handles(&self) -> Vec<NodeHandle> {
         self.running.values().map(|node| node.agent.handle().clone()).collect()
@@ -122,12 +189,19 @@ impl Nodes {
     pub(super) async fn crash(&mut self, name: &str) -> Result<(), ClusterError> {
         let node = self.running.remove(name).ok_or_else(|| ClusterError::NoNode(name.to_owned()))?;
         node.tasks.cancel();
-        node.agent.shutdown(false).await;
-        node.tasks.shutdown().await;
-        for sandbox in node.options.runtime.list().await? {
-            node.options.runtime.stop_sandbox(&sandbox.id).await?;
-        }
-        self.lost.insert(name.to_owned(), node.options);
+        node.end(false).await;
+        node.kill().await?;
+        self.lost.insert(name.to_owned(), node.options.clone());
         Ok(())
+    }
+}
+
+/// Tells where pods of a dropped cluster may be left.
+fn tell(node: &Running, wiped: Result<Result<(), Box<dyn Error + Send + Sync>>, Elapsed>) {
+    let name = &node.options.name;
+    match wiped {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => tracing::error!(node = name, error, "pods of a dropped cluster may be left"),
+        Err(late) => tracing::error!(node = name, %late, "pods of a dropped cluster may be left"),
     }
 }

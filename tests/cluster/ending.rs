@@ -27,6 +27,122 @@ async fn stopping_goes_on_when_nobody_waits_for_it() {
     tokio::time::timeout(LIMIT, gone).await.expect("nothing runs any more");
 }
 
+/// A cluster of its own memory store with pods that run, and don't end by SIGTERM.
+async fn running(dir: &Dir) -> Cluster {
+    let cluster = Cluster::builder().node(node(&dir.0, "node")).start().await.unwrap();
+    let config = ConfigMap::new("config").entry("key", "value");
+    cluster.apply(config).await.unwrap();
+    let manifest = "{apiVersion: apps/v1, kind: Deployment, metadata: {name: deaf}, spec: {replicas: 3, \
+        selector: {matchLabels: {app: deaf}}, template: {metadata: {labels: {app: deaf}}, spec: {\
+        volumes: [{name: config, configMap: {name: config}}], \
+        containers: [{name: main, image: 'deaf:1', volumeMounts: [{name: config, mountPath: /config}]}]}}}}";
+    cluster.apply_yaml(manifest).await.unwrap();
+    until::<Deployment>(&cluster, "deaf", |d| d.is_some_and(|d| d.status.available_replicas == 3)).await;
+    assert!(processes(&dir.0, "").len() >= 3);
+    cluster
+}
+
+/// Nothing runs any more, and nothing is left of what pods had.
+fn assert_gone(dir: &Dir) {
+    let left = processes(&dir.0, "");
+    assert!(left.is_empty(), "orphans: {left:?}");
+    let volumes = dir.0.join("node").join("volumes").join("pods");
+    let left: Vec<_> = std::fs::read_dir(volumes).unwrap().collect();
+    assert!(left.is_empty(), "volumes: {left:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn dropping_it_kills_its_pods() {
+    let dir = Dir::new("dropped");
+    drop(running(&dir).await);
+    assert_gone(&dir);
+}
+
+/// The thread that would run the agent waits in the drop.
+#[tokio::test]
+async fn dropping_it_kills_its_pods_also_on_the_only_thread() {
+    let dir = Dir::new("only-thread");
+    drop(running(&dir).await);
+    assert_gone(&dir);
+}
+
+#[test]
+fn dropping_it_kills_its_pods_also_without_a_runtime() {
+    let dir = Dir::new("no-runtime");
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let cluster = runtime.block_on(running(&dir));
+    drop(runtime);
+    assert!(!processes(&dir.0, "").is_empty());
+    drop(cluster);
+    assert_gone(&dir);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_panic_kills_its_pods() {
+    let dir = Dir::new("panic");
+    let cluster = running(&dir).await;
+    let failed = tokio::task::spawn_blocking(move || {
+        let _cluster = cluster;
+        panic!("somewhere in the application");
+    });
+    assert!(failed.await.unwrap_err().is_panic());
+    assert_gone(&dir);
+}
+
+#[test]
+fn a_stop_that_is_cut_off_kills_the_pods_that_are_left() {
+    let dir = Dir::new("cut-off");
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let cluster = runtime.block_on(running(&dir));
+    runtime.block_on(async {
+        let impatient = tokio::time::timeout(Duration::from_millis(1), cluster.stop()).await;
+        assert!(impatient.is_err(), "they have thirty seconds");
+    });
+    drop(runtime);
+    assert_gone(&dir);
+}
+
+/// No test of its own: an application that returns early.
+#[tokio::test(flavor = "multi_thread")]
+async fn program() {
+    let Some(dir) = std::env::var_os("RETURNS_EARLY") else { return };
+    let _cluster = running(&Dir(dir.into())).await;
+}
+
+#[test]
+fn returning_from_main_kills_its_pods() {
+    let dir = Dir::new("returns");
+    let child = std::process::Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "ending::program"])
+        .env("RETURNS_EARLY", &dir.0)
+        .status();
+    assert!(child.unwrap().success());
+    let left = processes(&dir.0, "");
+    assert!(left.is_empty(), "orphans: {left:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn dropping_it_leaves_the_pods_that_a_store_remembers() {
+    let dir = Dir::new("remembered");
+    let start = || Cluster::builder().data_dir(dir.0.join("store")).node(node(&dir.0, "node")).start();
+    let cluster = start().await.unwrap();
+    cluster.apply(Deployment::new("sleep").image("sleep:1")).await.unwrap();
+    until::<Deployment>(&cluster, "sleep", |d| d.is_some_and(|d| d.status.available_replicas == 1)).await;
+    drop(cluster);
+    assert_eq!(processes(&dir.0, "/bin/sleep").len(), 1);
+    // The store is free again once the tasks of the first cluster have ended.
+    let again = async {
+        loop {
+            match start().await {
+                Ok(cluster) => break cluster,
+                Err(_) => tokio::time::sleep(Duration::from_millis(10)).await,
+            }
+        }
+    };
+    tokio::time::timeout(LIMIT, again).await.expect("the store is free").stop().await;
+    assert!(processes(&dir.0, "").is_empty());
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_node_has_its_name_alone() {
     let dir = Dir::new("names");

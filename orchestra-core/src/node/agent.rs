@@ -127,7 +127,7 @@ impl NodeAgent {
 
     /// Ends the agent. With `stop_pods` its pods are drained and stopped first, each within its grace period, and
     /// nothing of them is left on the node; without, they go on running, for the next agent to adopt.
-    pub async fn shutdown(self, stop_pods: bool) {
+    pub async fn shutdown(&self, stop_pods: bool) {
         if stop_pods {
             self.stop_pods().await;
         }
