@@ -40,6 +40,10 @@ impl Check for Phases {
                 }
                 self.runs.insert((key.0, key.1, *attempt), sandbox.clone());
             }
+            // Another one may get its number, where its host lost all that it had.
+            Event::Ground { what: Ground::SandboxDown { sandbox }, .. } => {
+                self.succeeded.retain(|_, known| known != sandbox);
+            }
             Event::Ground { pod, what: Ground::Exited { container, attempt, code: 0, .. }, .. } => {
                 let is_init = view.objects.pod(pod).is_some_and(|pod| {
                     pod.spec.init_containers.iter().any(|c| c.name == *container && !c.is_sidecar())
