@@ -137,6 +137,10 @@ impl NodeAgent {
     async fn stop_pods(&self) {
         let shared = &self.shared;
         shared.shutdown.store(true, Ordering::SeqCst);
+        // What an earlier agent left running can be stopped only once it is known.
+        if tokio::time::timeout(SHUTDOWN_SLACK, self.ready()).await.is_err() {
+            tracing::error!(node = %shared.node, "what runs there was not taken up in time, and may be left");
+        }
         let grace = {
             let slots = shared.lock();
             slots.keys().for_each(|uid| shared.queue.add(uid.clone()));
