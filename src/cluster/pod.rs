@@ -161,11 +161,8 @@ impl Cluster {
             pods.extend(node.stats().await.map_err(failed)?);
         }
         pods.sort_by(|a, b| {
-            a.pod
-                .metadata
-                .namespace
-                .cmp(&b.pod.metadata.namespace)
-                .then_with(|| a.pod.metadata.name.cmp(&b.pod.metadata.name))
+            let (a, b) = (&a.pod.metadata, &b.pod.metadata);
+            (&a.namespace, &a.name).cmp(&(&b.namespace, &b.name))
         });
         Ok(pods)
     }

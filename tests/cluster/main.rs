@@ -47,6 +47,7 @@ fn node(dir: &Path, name: &str) -> NodeOptions {
         .image("two:1", server("two"))
         .image("sleep:1", ProcessImage::new("/bin/sleep").arg("1000"))
         .image("false:1", ProcessImage::new("/bin/false"))
+        .image("sh:1", ProcessImage::new("/bin/sh"))
         .image("deaf:1", ProcessImage::new("/bin/sh").args(["-c", "trap '' TERM; sleep 1000 & wait; wait"]))
         .image("ends-in:0.3", ProcessImage::new("/bin/sh").args(["-c", "sleep 0.3; exit 1"]))
         .image("ends-in:2", ProcessImage::new("/bin/sh").args(["-c", "sleep 2; exit 1"]))

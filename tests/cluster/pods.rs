@@ -3,19 +3,12 @@
 use std::time::Duration;
 
 use orchestra::ClusterError;
-use orchestra::model::{PodSpec, Timestamp};
+use orchestra::model::{PodSpec, Timestamp, Volume};
 use orchestra::prelude::*;
 use orchestra::runtime::LogStream;
 
 use crate::common::{Dir, LIMIT, until};
-
-fn node(dir: &Dir, name: &str) -> NodeOptions {
-    let runtime = ProcessRuntime::builder(dir.0.join(name))
-        .image("sh:1", ProcessImage::new("/bin/sh"))
-        .build()
-        .unwrap();
-    NodeOptions::new(name, runtime).data_dir(dir.0.join(name).join("volumes"))
-}
+use crate::node;
 
 fn sh(name: &str, script: &str) -> Container {
     Container::new(name, "sh:1").args(["-c", script])
@@ -26,9 +19,8 @@ fn pair() -> Pod {
     let talker = sh("talker", "echo one; echo two >&2; echo three; exec sleep 1000");
     let twice = "if [ -e \"$CONTAINER_ROOT/shared/run\" ]; then echo second; exec sleep 1000; fi; \
         echo first; : > \"$CONTAINER_ROOT/shared/run\"; exit 1";
-    let volume = serde_json::from_value(serde_json::json!({"name": "shared", "emptyDir": {}})).unwrap();
     let spec = PodSpec::new(talker).with_container(sh("failing", twice).mount("shared", "/shared"));
-    Pod::new("pair").spec(spec.volume(volume).grace_period(1))
+    Pod::new("pair").spec(spec.volume(Volume::empty_dir("shared")).grace_period(1))
 }
 
 async fn lines(mut log: LogStream, count: usize) -> Vec<String> {
@@ -44,7 +36,7 @@ async fn lines(mut log: LogStream, count: usize) -> Vec<String> {
 #[tokio::test(flavor = "multi_thread")]
 async fn logs_are_read_whole_in_part_as_they_come_and_of_the_run_before() {
     let dir = Dir::new("pod-logs");
-    let cluster = Cluster::builder().node(node(&dir, "node")).start().await.unwrap();
+    let cluster = Cluster::builder().node(node(&dir.0, "node")).start().await.unwrap();
     cluster.create(pair()).await.unwrap();
     until::<Pod>(&cluster, "pair", |pod| {
         pod.is_some_and(|p| p.is_ready() && p.status.container_statuses.iter().any(|c| c.restart_count == 1))
@@ -76,7 +68,7 @@ async fn logs_are_read_whole_in_part_as_they_come_and_of_the_run_before() {
 #[tokio::test(flavor = "multi_thread")]
 async fn programs_run_in_pods_with_input_and_pods_are_measured() {
     let dir = Dir::new("pod-exec");
-    let nodes = Cluster::builder().node(node(&dir, "one")).node(node(&dir, "two"));
+    let nodes = Cluster::builder().node(node(&dir.0, "one")).node(node(&dir.0, "two"));
     let cluster = nodes.start().await.unwrap();
     for (name, node) in [("a", "one"), ("b", "two")] {
         cluster.create(Pod::new(name).container(sh("main", "exec sleep 1000")).node(node)).await.unwrap();
@@ -103,7 +95,7 @@ async fn programs_run_in_pods_with_input_and_pods_are_measured() {
 #[tokio::test(flavor = "multi_thread")]
 async fn who_cannot_be_asked_is_told_of_with_the_reason() {
     let dir = Dir::new("pod-errors");
-    let cluster = Cluster::builder().node(node(&dir, "node")).start().await.unwrap();
+    let cluster = Cluster::builder().node(node(&dir.0, "node")).start().await.unwrap();
     let log = |name: &'static str| {
         let pod = cluster.pod(name);
         async move { pod.logs(&LogOptions::default()).await.unwrap_err().to_string() }

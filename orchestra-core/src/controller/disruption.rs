@@ -38,21 +38,10 @@ impl Selects for PodDisruptionBudget {
 impl DisruptionController {
     /// Starts the controller in `tasks`.
     pub fn start(client: &Client, caches: &Caches, rng: &Rng, tasks: &Tasks) {
-        let budgets = caches.of::<PodDisruptionBudget>();
         let selected = Selected::new(caches);
-        let reconciler = Self { budgets: Arc::clone(&budgets), selected: selected.clone() };
+        let reconciler = Self { budgets: caches.of(), selected: selected.clone() };
         let controller = Controller::new("disruption", client, caches, rng).on::<PodDisruptionBudget>();
-        let queue = controller.queue();
-        caches.of::<Pod>().on_change(move |change| {
-            if change.old.map(|pod| counts_as(pod)) == change.new.map(|pod| counts_as(pod)) {
-                return;
-            }
-            for budget in budgets.in_namespace(&change.key.namespace) {
-                if [change.old, change.new].into_iter().flatten().any(|pod| budget.covers(pod)) {
-                    selected.look(&queue, ObjectKey::of(&*budget));
-                }
-            }
-        });
+        selected.look_on_change(controller.queue(), |old, new| counts_as(old) != counts_as(new));
         controller.start(reconciler, tasks);
     }
 }

@@ -8,7 +8,7 @@ use async_trait::async_trait;
 
 use super::selected::{Selected, Selects};
 use crate::client::{Client, DeleteOptions};
-use crate::engine::{Cache, CacheChange, Caches, Controller, Index, Next, ReconcileError, Reconciler, Tasks};
+use crate::engine::{Cache, Caches, Controller, Index, Next, ReconcileError, Reconciler, Tasks};
 use crate::model::{
     Endpoint, EndpointConditions, EndpointPort, EndpointSlice, Object, ObjectKey, ObjectReference,
     OwnerReference, Pod, PortRef, Service, ServicePort,
@@ -35,10 +35,9 @@ pub struct EndpointsController {
 impl EndpointsController {
     /// Starts the controller in `tasks`.
     pub fn start(client: &Client, caches: &Caches, rng: &Rng, tasks: &Tasks) {
-        let services = caches.of::<Service>();
         let selected = Selected::new(caches);
         let slices = caches.of::<EndpointSlice>().index(|slice| service_of(slice).into_iter().collect());
-        let reconciler = Self { services: Arc::clone(&services), selected: selected.clone(), slices };
+        let reconciler = Self { services: caches.of(), selected: selected.clone(), slices };
         let controller = Controller::new("endpoints", client, caches, rng).on::<Service>();
         let (queue, by_slice) = (controller.queue(), selected.clone());
         caches.of::<EndpointSlice>().on_change(move |change| {
@@ -49,10 +48,7 @@ impl EndpointsController {
                 by_slice.look(&queue, ObjectKey::new::<Service>(namespace, name));
             }
         });
-        let queue = controller.queue();
-        caches.of::<Pod>().on_change(move |change| {
-            selecting(&services, change, &mut |key| selected.look(&queue, key));
-        });
+        selected.look_on_change(controller.queue(), matters);
         controller.start(reconciler, tasks);
     }
 }
@@ -71,23 +67,13 @@ fn service_of(slice: &EndpointSlice) -> Option<(String, String)> {
     Some((slice.metadata.namespace.clone(), slice.service_name()?.to_owned()))
 }
 
-/// The services that select the pod as it was or is, where the change can matter to them.
-fn selecting(services: &Cache<Service>, change: &CacheChange<'_, Pod>, add: &mut dyn FnMut(ObjectKey)) {
-    if let (Some(old), Some(new)) = (change.old, change.new)
-        && old.metadata.labels == new.metadata.labels
-        && old.status.pod_ip == new.status.pod_ip
-        && old.is_ready() == new.is_ready()
-        && old.is_terminal() == new.is_terminal()
-        && old.metadata.is_deleting() == new.metadata.is_deleting()
-    {
-        return;
-    }
-    for service in services.in_namespace(&change.key.namespace) {
-        let selects = |pod: Option<&Arc<Pod>>| pod.is_some_and(|pod| selects(&service, pod));
-        if selects(change.old) || selects(change.new) {
-            add(ObjectKey::of(&*service));
-        }
-    }
+/// Whether the change of a pod can matter to the services that select it.
+fn matters(old: &Pod, new: &Pod) -> bool {
+    old.metadata.labels != new.metadata.labels
+        || old.status.pod_ip != new.status.pod_ip
+        || old.is_ready() != new.is_ready()
+        || old.is_terminal() != new.is_terminal()
+        || old.metadata.is_deleting() != new.metadata.is_deleting()
 }
 
 /// Whether `service` chooses its endpoints by labels, and chooses this pod.

@@ -89,6 +89,23 @@ impl<S: Selects> Selected<S> {
         self.lock().get(key).map(|pods| pods.values().cloned().collect()).unwrap_or_default()
     }
 
+    /// Has each object looked at that selects a pod, or did, when the pod comes, goes, or changes in a way that `matters`.
+    pub(super) fn look_on_change(&self, queue: Arc<Queue<ObjectKey>>, matters: fn(&Pod, &Pod) -> bool) {
+        let selected = self.clone();
+        self.pods.on_change(move |change| {
+            if let (Some(old), Some(new)) = (change.old, change.new)
+                && !matters(old, new)
+            {
+                return;
+            }
+            for selector in selected.selectors.in_namespace(&change.key.namespace) {
+                if [change.old, change.new].into_iter().flatten().any(|pod| selector.has(pod)) {
+                    selected.look(&queue, ObjectKey::of(&*selector));
+                }
+            }
+        });
+    }
+
     /// Has the object at `key` looked at: at once, or with other changes of its pods where it has many.
     pub(super) fn look(&self, queue: &Queue<ObjectKey>, key: ObjectKey) {
         let hundreds = self.lock().get(&key).map_or(0, BTreeMap::len).div_ceil(100);

@@ -143,7 +143,7 @@ impl NodeHandle {
             if let Some(last) = pods.last_mut().filter(|p| p.pod.metadata.uid == container.pod_uid) {
                 last.containers.push(container);
             } else if let Some(pod) = slots.get(&container.pod_uid).and_then(|slot| slot.pod.clone()) {
-                pods.push(PodStats { containers: vec![container], ..PodStats::new(pod) });
+                pods.push(PodStats { pod, containers: vec![container] });
             }
         }
         Ok(pods)

@@ -1,15 +1,16 @@
 //! A small model of a deployment: replica sets, pods, and what happens to them.
 
+mod set;
+
 use std::collections::VecDeque;
 use std::fmt;
 use std::time::Duration;
 
 use orchestra_core::model::{IntOrPercent, Labels, Timestamp};
 use orchestra_core::rng::Rng;
-use orchestra_core::rollout::{
-    Budget, Counts, PROMOTE, Phase, ReplicaSetView, Rollout, RolloutStep, RolloutView,
-};
+use orchestra_core::rollout::{Budget, Counts, PROMOTE, Phase, Rollout, RolloutStep, RolloutView};
 
+use self::set::{Pod, Set};
 use super::Promises;
 
 /// How many events one settling may take: a dozen pods in a handful of versions need a few hundred.
@@ -38,72 +39,6 @@ pub enum Event {
     User(String),
     /// Nothing happened until then.
     Waited(Timestamp),
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Pod {
-    Starting,
-    /// Available, and not settled yet.
-    Young,
-    /// Available and settled.
-    Ready,
-    Unready,
-    Ending,
-}
-
-#[derive(Clone, Debug)]
-struct Set {
-    name: String,
-    version: u64,
-    revision: u64,
-    /// Whether its pods can become ready.
-    good: bool,
-    /// Whether its pods end soon after they became ready.
-    crashes: bool,
-    exists: bool,
-    size: u32,
-    sized_for: Option<u32>,
-    held_back: bool,
-    completed: bool,
-    pods: Vec<Pod>,
-}
-
-impl Set {
-    fn count(&self, state: Pod) -> u32 {
-        u32::try_from(self.pods.iter().filter(|pod| **pod == state).count()).unwrap_or(u32::MAX)
-    }
-
-    fn alive(&self) -> u32 {
-        u32::try_from(self.pods.len()).unwrap_or(u32::MAX) - self.count(Pod::Ending)
-    }
-
-    fn available(&self) -> u32 {
-        self.count(Pod::Young) + self.count(Pod::Ready)
-    }
-
-    fn serving(&self) -> u32 {
-        if self.held_back { 0 } else { self.available() }
-    }
-
-    fn settled(&self) -> u32 {
-        if self.held_back { 0 } else { self.count(Pod::Ready) }
-    }
-
-    fn view(&self) -> ReplicaSetView<'_> {
-        let mut view = ReplicaSetView::new(&self.name, self.revision);
-        view.exists = self.exists;
-        view.hash = &self.name;
-        view.size = self.size;
-        view.pods = self.alive();
-        view.ready = self.available();
-        view.available = view.ready;
-        view.settling = self.count(Pod::Young);
-        view.terminating = self.count(Pod::Ending);
-        view.sized_for = self.sized_for;
-        view.held_back = self.held_back;
-        view.completed = self.completed;
-        view
-    }
 }
 
 /// A deployment whose parts move one random event at a time.
