@@ -36,6 +36,9 @@ pub(crate) struct Connection {
     /// `None` once it has ended.
     driver: Option<Driver>,
     ask_kernel: Arc<AtomicBool>,
+    /// Bounds the endpoint's silence. It stays set from request to request: where it is due too early, it is set again,
+    /// which is far cheaper than setting one for each.
+    silence: Pin<Box<Sleep>>,
     /// Whether it has carried a request before.
     pub(crate) reused: bool,
     pub(crate) idle_since: Instant,
@@ -62,7 +65,9 @@ impl Connection {
         let (sender, driver) =
             http1::Builder::new().max_buf_size(READ_BUFFER).handshake(TokioIo::new(socket)).await?;
         let driver = Some(driver);
-        Ok(Box::new(Self { sender, driver, ask_kernel, reused: false, idle_since: Instant::now() }))
+        let silence = Box::pin(tokio::time::sleep(limit));
+        let idle_since = Instant::now();
+        Ok(Box::new(Self { sender, driver, ask_kernel, silence, reused: false, idle_since }))
     }
 
     /// Lets it read and write what it can. Returns whether it still stands.
@@ -102,7 +107,11 @@ impl Connection {
         silence: Duration,
     ) -> Result<Response<Incoming>, SendError> {
         let mut progress = request.body().progress().map(|progress| (progress, 0));
-        let mut sleep = pin!(tokio::time::sleep(silence));
+        let mut deadline = Instant::now() + silence;
+        let timer = &mut self.silence;
+        if timer.deadline() > deadline {
+            timer.as_mut().reset(deadline);
+        }
         let mut answer = pin!(self.sender.try_send_request(request));
         poll_fn(|cx| {
             if let Some(driver) = &mut self.driver
@@ -116,7 +125,7 @@ impl Connection {
                     Some(request) => SendError::NotSent(Box::new(request), Box::new(error.into_error())),
                     None => SendError::Broken(Box::new(error.into_error())),
                 })),
-                Poll::Pending => silent(sleep.as_mut(), silence, &mut progress, cx).map(Err),
+                Poll::Pending => silent(timer.as_mut(), &mut deadline, silence, &mut progress, cx).map(Err),
             }
         })
         .await
@@ -161,20 +170,28 @@ pub(crate) async fn connect(address: std::net::SocketAddr, limit: Duration) -> i
     Ok(stream)
 }
 
-/// Ready when nothing has moved since the timer was set: neither an answer nor, by `progress`, the upload.
+/// Ready when nothing has moved until the deadline: neither an answer nor, by `progress`, the upload, which moves the
+/// deadline on.
 fn silent(
     mut sleep: Pin<&mut Sleep>,
+    deadline: &mut Instant,
     limit: Duration,
     progress: &mut Option<(Progress, u64)>,
     cx: &mut Context<'_>,
 ) -> Poll<SendError> {
     while sleep.as_mut().poll(cx).is_ready() {
+        // It may be set for a request before this one.
+        if sleep.deadline() < *deadline {
+            sleep.as_mut().reset(*deadline);
+            continue;
+        }
         match progress {
             Some((progress, seen)) if progress.frames() != *seen => *seen = progress.frames(),
             Some((progress, _)) if progress.starving() => return Poll::Ready(SendError::Starved),
             _ => return Poll::Ready(SendError::TimedOut),
         }
-        sleep.as_mut().reset(Instant::now() + limit);
+        *deadline = Instant::now() + limit;
+        sleep.as_mut().reset(*deadline);
     }
     Poll::Pending
 }

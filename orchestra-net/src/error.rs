@@ -23,6 +23,12 @@ pub enum NetError {
         /// Why.
         source: std::io::Error,
     },
+    /// The threads of a proxy could not be started.
+    #[error("the proxy's threads could not be started: the system refuses threads or file descriptors")]
+    Workers {
+        /// Why.
+        source: std::io::Error,
+    },
     /// No endpoint became ready in time.
     #[error(
         "{service} has no ready endpoint, and none came within {waited:.1?}: look at the pods it selects"
@@ -111,7 +117,9 @@ impl NetError {
             Self::SlowClient { .. } => http::StatusCode::REQUEST_TIMEOUT,
             Self::BadRequest(_) => http::StatusCode::BAD_REQUEST,
             Self::Unsupported(_) => http::StatusCode::NOT_IMPLEMENTED,
-            Self::Listen { .. } | Self::Upstream { .. } | Self::Body { .. } => http::StatusCode::BAD_GATEWAY,
+            Self::Listen { .. } | Self::Workers { .. } | Self::Upstream { .. } | Self::Body { .. } => {
+                http::StatusCode::BAD_GATEWAY
+            }
         }
     }
 }

@@ -4,6 +4,7 @@
 //! - [`DataPlane`] follows the Services and EndpointSlices of a cluster: it listens on their addresses, takes
 //!   part in drains, and hands out clients and routes.
 //! - [`HttpProxy`] and [`TcpProxy`] in front of an [`Upstream`], for endpoints from anywhere.
+//! - [`Workers`] under those proxies, where they carry much: one thread a core.
 //! - [`ServiceClient`] for requests from this process, with no proxy in between.
 //!
 //! An [`Upstream`] is the endpoints of one service port: a [`LoadBalancer`](orchestra_core::balance::LoadBalancer)
@@ -21,6 +22,7 @@ mod listener;
 mod plane;
 mod tcp;
 mod upstream;
+mod workers;
 
 pub use body::{MAX_BODY, ProxyBody};
 #[cfg(feature = "dns")]
@@ -34,3 +36,4 @@ pub use plane::{
 };
 pub use tcp::{TcpOptions, TcpProxy};
 pub use upstream::{EndpointState, EndpointStatus, HealthCheck, Probe, Ticket, Upstream, UpstreamOptions};
+pub use workers::Workers;

@@ -12,8 +12,9 @@ use tokio::net::TcpStream;
 use crate::connection::connect;
 use crate::error::NetError;
 use crate::http::hash;
-use crate::listener::{Listening, listen};
+use crate::listener::{Listening, listen, listen_on};
 use crate::upstream::{Ticket, Tries, Upstream};
+use crate::workers::Workers;
 
 /// How much is copied at once, each way: 64 KB cost half the CPU of 8 KB, and more gains nothing.
 const COPY_BUFFER: usize = 64 * 1024;
@@ -35,6 +36,14 @@ impl Default for TcpOptions {
     fn default() -> Self {
         // At 128 KB of buffers a connection: 512 MB at the worst.
         Self { shutdown_grace: Duration::from_secs(10), max_connections: 4096, hash_client_address: false }
+    }
+}
+
+impl TcpOptions {
+    /// Sets [`hash_client_address`](Self::hash_client_address).
+    #[must_use]
+    pub fn with_hash_client_address(self, hash_client_address: bool) -> Self {
+        Self { hash_client_address, ..self }
     }
 }
 
@@ -62,6 +71,17 @@ impl TcpProxy {
         let (proxy, options) = (self.clone(), self.options);
         let serve = move |stream, client, tasks| proxy.clone().serve(stream, client, tasks);
         listen(address, self.upstream.name().to_string(), options.max_connections, &self.tasks, serve).await
+    }
+
+    /// The same on every one of these threads, which then share the load of the address.
+    ///
+    /// # Errors
+    /// [`NetError::Listen`] where the address can't be had.
+    pub async fn bind_to(&self, workers: &Workers, address: SocketAddr) -> Result<Listening, NetError> {
+        let (proxy, options) = (self.clone(), self.options);
+        let serve = move |stream, client, tasks| proxy.clone().serve(stream, client, tasks);
+        let what = self.upstream.name().to_string();
+        listen_on(workers, address, what, options.max_connections, &self.tasks, serve).await
     }
 
     async fn serve(self, mut client: TcpStream, from: SocketAddr, tasks: Tasks) {

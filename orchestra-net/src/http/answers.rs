@@ -36,8 +36,9 @@ fn kind(error: &NetError) -> &'static str {
         NetError::SlowClient { .. } | NetError::BadRequest(_) | NetError::Unsupported(_) => {
             "orchestra; error=http_request_error"
         }
-        NetError::Listen { .. } | NetError::Upstream { .. } | NetError::Body { .. } => {
-            "orchestra; error=connection_terminated"
-        }
+        NetError::Listen { .. }
+        | NetError::Workers { .. }
+        | NetError::Upstream { .. }
+        | NetError::Body { .. } => "orchestra; error=connection_terminated",
     }
 }

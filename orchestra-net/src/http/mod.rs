@@ -10,6 +10,7 @@ mod proxy;
 mod routes;
 mod server;
 mod tap;
+mod timer;
 mod upgrade;
 
 pub use self::client::ServiceClient;

@@ -79,6 +79,12 @@ impl HttpOptions {
     pub fn with_trust_forwarded(self, trust_forwarded: bool) -> Self {
         Self { trust_forwarded, ..self }
     }
+
+    /// Sets [`hash_client_address`](Self::hash_client_address).
+    #[must_use]
+    pub fn with_hash_client_address(self, hash_client_address: bool) -> Self {
+        Self { hash_client_address, ..self }
+    }
 }
 
 /// Where a request came from. The proxy's listeners know; whoever calls it as a tower `Service` puts it

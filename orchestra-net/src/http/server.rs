@@ -6,14 +6,16 @@ use std::net::SocketAddr;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::rt::TokioIo;
 use orchestra_core::engine::Tasks;
 use tokio::net::TcpStream;
 
 use super::HttpProxy;
 use super::tap::{HEAD_LIMIT, Tap, Tapped};
+use super::timer::ConnectionTimer;
 use crate::error::NetError;
-use crate::listener::{Listening, listen};
+use crate::listener::{Listening, listen, listen_on};
+use crate::workers::Workers;
 
 /// How much is read ahead of a client at once. It must hold the largest head, and one that is larger.
 const READ_BUFFER: usize = 2 * HEAD_LIMIT;
@@ -30,6 +32,17 @@ impl HttpProxy {
         listen(address, "the HTTP proxy".to_owned(), options.max_connections, &self.inner.tasks, serve).await
     }
 
+    /// The same on every one of these threads, which then share the load of the address.
+    ///
+    /// # Errors
+    /// [`NetError::Listen`] where the address can't be had.
+    pub async fn bind_to(&self, workers: &Workers, address: SocketAddr) -> Result<Listening, NetError> {
+        let (proxy, options) = (self.clone(), self.inner.options);
+        let serve = move |stream, client, tasks| proxy.clone().serve(stream, client, tasks);
+        let (what, most) = ("the HTTP proxy".to_owned(), options.max_connections);
+        listen_on(workers, address, what, most, &self.inner.tasks, serve).await
+    }
+
     /// Serves one connection until it ends, or, told to end, until its last request is answered.
     async fn serve(self, stream: TcpStream, client: SocketAddr, tasks: Tasks) {
         let options = self.inner.options;
@@ -42,7 +55,7 @@ impl HttpProxy {
             })
         };
         let connection = http1::Builder::new()
-            .timer(TokioTimer::new())
+            .timer(ConnectionTimer::default())
             .header_read_timeout(options.header_timeout)
             .max_header_size(HEAD_LIMIT)
             .max_buf_size(READ_BUFFER)

@@ -1,7 +1,7 @@
 //! One endpoint, as a proxy sees it: connections that wait, requests in flight, failures in a row.
 
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use orchestra_core::balance::EndpointId;
@@ -9,9 +9,10 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use crate::connection::Connection;
+use crate::workers::{shard, shards};
 
-/// How many connections to one endpoint wait for the next request. More than that were needed only in a peak;
-/// one costs about 10 KB.
+/// How many connections to one endpoint wait for the next request, for each thread that serves. More than that were
+/// needed only in a peak; one costs about 10 KB.
 const IDLE_CONNECTIONS: usize = 256;
 
 /// A connection that waited longer than this is not used for a request that can't be repeated: the endpoint
@@ -21,13 +22,16 @@ const FRESH: Duration = Duration::from_secs(1);
 /// A connection that waited longer than this is closed. Below the 60 s and more that most servers have.
 const STALE: Duration = Duration::from_secs(30);
 
+#[allow(clippy::vec_box, reason = "a connection is a kilobyte that moves from request to request in its box")]
+type Idle = Mutex<Vec<Box<Connection>>>;
+
 /// An endpoint with its connections.
 #[derive(Debug)]
-#[allow(clippy::vec_box, reason = "a connection is a kilobyte that moves from request to request in its box")]
 pub(crate) struct Backend {
     pub(crate) id: EndpointId,
-    /// In the order they were given back.
-    idle: Mutex<Vec<Box<Connection>>>,
+    /// For each thread that serves, in the order they were given back: a connection is moved by the thread that made
+    /// it, so another one would have to be woken by that one for every byte.
+    idle: Box<[Idle]>,
     in_flight: AtomicUsize,
     quiet: Notify,
     /// It is leaving: no request enters, no connection is kept.
@@ -39,7 +43,7 @@ impl Backend {
     pub(crate) fn new(id: EndpointId) -> Self {
         Self {
             id,
-            idle: Mutex::default(),
+            idle: (0..shards()).map(|_| Idle::default()).collect(),
             in_flight: AtomicUsize::new(0),
             quiet: Notify::new(),
             closed: AtomicBool::new(false),
@@ -47,9 +51,16 @@ impl Backend {
         }
     }
 
-    #[allow(clippy::vec_box, reason = "as the field")]
-    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Box<Connection>>> {
-        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    /// The list of this thread.
+    #[allow(clippy::vec_box, reason = "as the list")]
+    fn lock(&self) -> MutexGuard<'_, Vec<Box<Connection>>> {
+        self.idle[shard()].lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The lists of all threads.
+    #[allow(clippy::vec_box, reason = "as the list")]
+    fn lists(&self) -> impl Iterator<Item = MutexGuard<'_, Vec<Box<Connection>>>> {
+        self.idle.iter().map(|idle| idle.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// A waiting connection that stands, the one that was used last. `repeatable`: whether the request that it
@@ -72,8 +83,8 @@ impl Backend {
         idle.pop()
     }
 
-    /// Keeps a connection for the next request, where there is room and the endpoint stays. Whether it is the
-    /// only one.
+    /// Keeps a connection for the next request of this thread, where there is room and the endpoint stays. Whether it
+    /// is the only one.
     pub(crate) fn keep(&self, connection: Box<Connection>) -> bool {
         let mut idle = self.lock();
         // Under the lock: whoever closes the endpoint empties the list after this, or is seen here.
@@ -85,26 +96,29 @@ impl Backend {
     }
 
     pub(crate) fn idle(&self) -> usize {
-        self.lock().len()
+        self.lists().map(|idle| idle.len()).sum()
     }
 
     /// Closes the connections that waited for long. Returns when the oldest of the others will have.
     pub(crate) fn close_stale(&self, now: Instant) -> Option<Instant> {
-        let mut idle = self.lock();
-        let stale = idle.partition_point(|connection| connection.idle_since + STALE <= now);
-        idle.drain(..stale);
-        idle.first().map(|connection| connection.idle_since + STALE)
+        let next = self.lists().filter_map(|mut idle| {
+            let stale = idle.partition_point(|connection| connection.idle_since + STALE <= now);
+            idle.drain(..stale);
+            idle.first().map(|connection| connection.idle_since + STALE)
+        });
+        next.min()
     }
 
     /// Lets no request in any more, and closes what waits.
     pub(crate) fn close(&self) {
         self.closed.store(true, Ordering::SeqCst);
-        self.lock().clear();
+        self.lists().for_each(|mut idle| idle.clear());
     }
 
     /// It is a member again.
     pub(crate) fn open(&self) {
         self.closed.store(false, Ordering::SeqCst);
+        self.quiet.notify_waiters();
     }
 
     pub(crate) fn is_closed(&self) -> bool {
@@ -135,13 +149,13 @@ impl Backend {
         self.in_flight.load(Ordering::SeqCst)
     }
 
-    /// Waits until nothing is in flight. To be called after [`close`](Self::close).
+    /// Waits until nothing is in flight, or it is a member again. To be called after [`close`](Self::close).
     pub(crate) async fn quiet(&self) {
         loop {
             let quiet = self.quiet.notified();
             tokio::pin!(quiet);
             quiet.as_mut().enable();
-            if self.in_flight() == 0 {
+            if self.in_flight() == 0 || !self.is_closed() {
                 return;
             }
             quiet.await;

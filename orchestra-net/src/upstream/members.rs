@@ -97,6 +97,42 @@ impl Members {
         changes
     }
 
+    /// Adds these, or changes their weights. Pods that were drained stay out.
+    pub(super) fn insert(
+        &self,
+        endpoints: impl IntoIterator<Item = Endpoint>,
+        mut tell: impl FnMut(&Endpoint),
+    ) {
+        let mut writer = self.lock();
+        let mut backends = Backends::clone(&self.backends.load());
+        let mut news = Vec::new();
+        for endpoint in endpoints.into_iter().filter(|e| !writer.drained.contains(&e.id.pod)) {
+            let new = || Arc::new(Backend::new(endpoint.id.clone()));
+            backends.entry(endpoint.id.clone()).or_insert_with(new).open();
+            news.push(endpoint);
+        }
+        self.backends.store(Arc::new(backends));
+        for endpoint in news {
+            tell(&endpoint);
+            writer.listed.insert(endpoint.id.clone(), endpoint);
+        }
+    }
+
+    /// Takes these out. Returns those that may still have requests.
+    pub(super) fn remove(&self, ids: &[EndpointId], mut tell: impl FnMut(&EndpointId)) -> Vec<Arc<Backend>> {
+        let mut writer = self.lock();
+        for id in ids.iter().filter(|id| writer.listed.contains_key(*id)) {
+            tell(id);
+        }
+        writer.listed.retain(|id, _| !ids.contains(id));
+        let mut backends = Backends::clone(&self.backends.load());
+        let leaving: Vec<_> = ids.iter().filter_map(|id| backends.get(id)).cloned().collect();
+        leaving.iter().for_each(|backend| backend.close());
+        backends.retain(|id, backend| writer.listed.contains_key(id) || backend.in_flight() > 0);
+        self.backends.store(Arc::new(backends));
+        leaving
+    }
+
     /// Takes a pod's endpoints out for good. Returns all that may still have requests, and those that are
     /// taken out now.
     pub(super) fn drain(

@@ -173,6 +173,24 @@ impl Upstream {
         }
     }
 
+    /// Adds endpoints to those that get requests, or changes the weights of those that are there.
+    pub fn insert(&self, endpoints: impl IntoIterator<Item = Endpoint>) {
+        self.members.insert(endpoints, |endpoint| self.balancer.load().insert(endpoint.clone()));
+        self.arrived.notify_waiters();
+    }
+
+    /// Takes endpoints out, and returns when nothing is in flight to them any more. They may be [inserted](Self::insert)
+    /// again; where that happens meanwhile, nothing is waited for any more. Idempotent; what was begun goes on when the
+    /// future is dropped.
+    pub async fn remove(&self, ids: &[EndpointId]) {
+        let leaving = self.members.remove(ids, |id| self.balancer.load().remove(id));
+        self.ejections.forget(ids);
+        self.publish_avoided();
+        for backend in leaving {
+            backend.quiet().await;
+        }
+    }
+
     /// Takes the pod's endpoints out, and returns when nothing is in flight to them any more. The pod stays
     /// out even where an update that is under way still lists it. Idempotent; what was begun goes on when the
     /// future is dropped.

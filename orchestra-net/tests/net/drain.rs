@@ -9,7 +9,9 @@ use bytes::Bytes;
 use http::{Method, Request, StatusCode};
 use http_body_util::Full;
 use orchestra_core::engine::Tasks;
-use orchestra_net::{EndpointState, UpstreamOptions};
+use orchestra_net::{
+    EndpointState, HttpOptions, HttpProxy, NetError, Routes, Upstream, UpstreamOptions, Workers,
+};
 
 use crate::backend::Backend;
 use crate::client::{Client, read};
@@ -104,6 +106,46 @@ async fn ten_swaps_under_load_lose_nothing_and_no_order_comes_twice() {
     assert_eq!(times.len(), sent, "every request came to a backend");
     let twice: Vec<_> = times.iter().filter(|(_, count)| **count != 1).collect();
     assert!(twice.is_empty(), "came more than once: {twice:?}");
+}
+
+#[tokio::test]
+async fn on_workers_endpoints_come_and_go_under_load_and_nothing_is_lost() {
+    let mut all = vec![Backend::start("0").await, Backend::start("1").await];
+    let upstream = Upstream::named("test");
+    upstream.insert(all.iter().map(Backend::endpoint));
+    let workers = Workers::start(2.try_into().unwrap()).unwrap();
+    let proxy = HttpProxy::new(Routes::to(Arc::clone(&upstream)), HttpOptions::default(), &Tasks::new());
+    let listening = proxy.bind_to(&workers, ([127, 0, 0, 1], 0).into()).await.unwrap();
+    let load = Load::start(listening.address(), 8, true);
+    for i in 0..10 {
+        load.more(50).await;
+        let new = Backend::start(&format!("{}", i + 2)).await;
+        upstream.insert([new.endpoint()]);
+        soon("the last request", upstream.remove(&[all[i].endpoint().id])).await;
+        all[i].kill().await;
+        all.push(new);
+    }
+    // One that left comes back: it is a member as any other.
+    let back = all[11].endpoint();
+    soon("the last request", upstream.remove(std::slice::from_ref(&back.id))).await;
+    upstream.insert([back]);
+    let before = all[11].entered();
+    until("it is used again", || all[11].entered() > before).await;
+    let (sent, failed) = load.stop().await;
+    assert!(failed.is_empty(), "{} of {sent} failed: {failed:#?}", failed.len());
+    let address = listening.address();
+    soon("the listening ends", listening.shutdown()).await;
+    assert!(tokio::net::TcpStream::connect(address).await.is_err(), "no worker listens any more");
+    soon("the workers end", workers.shutdown()).await;
+}
+
+#[tokio::test]
+async fn workers_do_not_share_an_address_with_strangers() {
+    let taken = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let proxy = HttpProxy::new(Routes::new(), HttpOptions::default(), &Tasks::new());
+    let workers = Workers::start(2.try_into().unwrap()).unwrap();
+    let refused = proxy.bind_to(&workers, taken.local_addr().unwrap()).await.unwrap_err();
+    assert!(matches!(refused, NetError::Listen { .. }), "{refused}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

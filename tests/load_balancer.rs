@@ -1,0 +1,224 @@
+//! The load balancer of the examples, as a program: its endpoints are changed while clients send.
+
+#![cfg(all(unix, feature = "net"))]
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread::{JoinHandle, spawn};
+use std::time::Duration;
+
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// The program. Dropping it kills it.
+struct Balancer {
+    child: Child,
+    listen: SocketAddr,
+    admin: SocketAddr,
+}
+
+impl Balancer {
+    fn start(arguments: &[&str], backends: &[SocketAddr]) -> Self {
+        // Cargo builds the examples for the tests, beside them.
+        let mut program: PathBuf = std::env::current_exe().unwrap();
+        program.pop();
+        program.pop();
+        program.push("examples/load-balancer");
+        let mut command = Command::new(program);
+        command.args(["--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--workers", "2"]).args(arguments);
+        command.args(backends.iter().flat_map(|backend| ["--backend".to_owned(), backend.to_string()]));
+        let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let mut address = |word: usize| {
+            let line = lines.next().unwrap().unwrap();
+            line.split([' ', ',']).nth(word).unwrap().parse().unwrap_or_else(|_| panic!("{line}"))
+        };
+        let listen = address(1);
+        let admin = address(8);
+        spawn(move || lines.for_each(drop));
+        Self { child, listen, admin }
+    }
+
+    fn endpoints(&self, change: &str) -> String {
+        exchange(self.admin, &post("/endpoints", change)).unwrap()
+    }
+}
+
+impl Drop for Balancer {
+    fn drop(&mut self) {
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
+}
+
+/// Answers every request on every connection with its name. It counts, and stops at once when it is told to.
+struct Backend {
+    address: SocketAddr,
+    answered: Arc<AtomicUsize>,
+    dead: Arc<AtomicBool>,
+}
+
+impl Backend {
+    fn start(name: &'static str) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let (answered, dead) = (Arc::<AtomicUsize>::default(), Arc::<AtomicBool>::default());
+        let backend = Self {
+            address: listener.local_addr().unwrap(),
+            answered: Arc::clone(&answered),
+            dead: Arc::clone(&dead),
+        };
+        spawn(move || {
+            for stream in listener.incoming() {
+                if dead.load(Ordering::SeqCst) {
+                    return;
+                }
+                let (answered, dead) = (Arc::clone(&answered), Arc::clone(&dead));
+                spawn(move || serve(stream.unwrap(), name, &answered, &dead));
+            }
+        });
+        backend
+    }
+
+    /// From here on a request that comes gets no answer.
+    fn kill(&self) {
+        self.dead.store(true, Ordering::SeqCst);
+        drop(TcpStream::connect(self.address));
+    }
+
+    fn answered(&self) -> usize {
+        self.answered.load(Ordering::SeqCst)
+    }
+}
+
+fn serve(stream: TcpStream, name: &str, answered: &AtomicUsize, dead: &AtomicBool) {
+    let mut reader = BufReader::new(stream);
+    loop {
+        let mut length = 0;
+        let mut lines = 0;
+        loop {
+            let mut line = String::new();
+            if reader.read_line(&mut line).unwrap_or(0) == 0 || dead.load(Ordering::SeqCst) {
+                return;
+            }
+            if let Some(said) = line.strip_prefix("content-length: ") {
+                length = said.trim().parse().unwrap();
+            }
+            if line == "\r\n" {
+                break;
+            }
+            lines += 1;
+        }
+        assert!(lines > 0, "a request has a head");
+        reader.read_exact(&mut vec![0; length]).unwrap();
+        answered.fetch_add(1, Ordering::SeqCst);
+        let answer = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{name}", name.len());
+        if reader.get_mut().write_all(answer.as_bytes()).is_err() {
+            return;
+        }
+    }
+}
+
+fn get(path: &str) -> String {
+    format!("GET {path} HTTP/1.1\r\nhost: test\r\nconnection: close\r\n\r\n")
+}
+
+fn post(path: &str, body: &str) -> String {
+    let length = body.len();
+    format!(
+        "POST {path} HTTP/1.1\r\nhost: test\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n{body}"
+    )
+}
+
+/// Sends a request and reads its whole answer.
+fn exchange(address: SocketAddr, request: &str) -> std::io::Result<String> {
+    let mut stream = TcpStream::connect(address)?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.write_all(request.as_bytes())?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer)?;
+    Ok(answer)
+}
+
+/// Sends requests, every other one a POST, until it is told to stop; returns how many, and what failed.
+fn load(address: SocketAddr, stop: &Arc<AtomicBool>) -> JoinHandle<(usize, Vec<String>)> {
+    let stop = Arc::clone(stop);
+    spawn(move || {
+        let (mut sent, mut failed) = (0, Vec::new());
+        while !stop.load(Ordering::SeqCst) {
+            sent += 1;
+            let request = if sent % 2 == 0 { post("/order", "one") } else { get("/") };
+            match exchange(address, &request) {
+                Ok(answer) if answer.starts_with("HTTP/1.1 200") => {}
+                other => failed.push(format!("{other:?}")),
+            }
+        }
+        (sent, failed)
+    })
+}
+
+fn until(what: &str, mut holds: impl FnMut() -> bool) {
+    let patience = PATIENCE.as_millis();
+    for _ in 0..patience {
+        if holds() {
+            return;
+        }
+        std::thread::park_timeout(Duration::from_millis(1));
+    }
+    panic!("never: {what}");
+}
+
+#[test]
+fn backends_are_swapped_under_load_and_no_request_is_lost() {
+    let names = ["b0", "b1", "b2", "b3", "b4", "b5", "b6", "b7"];
+    let backends = names.map(Backend::start);
+    let balancer = Balancer::start(&[], &[backends[0].address, backends[1].address]);
+    let stop = Arc::<AtomicBool>::default();
+    let clients: Vec<_> = (0..4).map(|_| load(balancer.listen, &stop)).collect();
+    for (old, new) in backends.iter().zip(&backends[2..]) {
+        until("the old one is used", || old.answered() > 20);
+        let change = format!(r#"{{"add": ["{}"], "drain": ["{}"]}}"#, new.address, old.address);
+        let answer = balancer.endpoints(&change);
+        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+        assert!(answer.contains(&new.address.to_string()), "{answer}");
+        assert!(!answer.contains(&old.address.to_string()), "{answer}");
+        old.kill();
+    }
+    until("the last one is used", || backends[7].answered() > 20);
+    stop.store(true, Ordering::SeqCst);
+    for client in clients {
+        let (sent, failed) = client.join().unwrap();
+        assert!(failed.is_empty(), "{} of {sent} failed: {failed:?}", failed.len());
+    }
+    let metrics = exchange(balancer.admin, &get("/metrics")).unwrap();
+    let counted = metrics.lines().find(|line| {
+        line.starts_with("orchestra_upstream_requests_total") && line.contains(r#"outcome="success""#)
+    });
+    let counted: usize = counted.unwrap().rsplit(' ').next().unwrap().parse().unwrap();
+    assert_eq!(counted, backends.iter().map(Backend::answered).sum::<usize>(), "{metrics}");
+}
+
+#[test]
+fn what_is_no_change_is_refused_and_says_what_is() {
+    let balancer = Balancer::start(&["--algorithm", "round-robin"], &[]);
+    let answer = balancer.endpoints(r#"{"ad": []}"#);
+    assert!(answer.starts_with("HTTP/1.1 400") && answer.contains(r#"say {"add":"#), "{answer}");
+    let answer = exchange(balancer.admin, &get("/endpoints")).unwrap();
+    assert!(answer.ends_with("{\"endpoints\":[]}\n"), "{answer}");
+}
+
+#[test]
+fn any_protocol_passes_where_it_is_told_so() {
+    let backend = Backend::start("tcp");
+    let balancer = Balancer::start(&["--tcp"], &[backend.address]);
+    let mut stream = TcpStream::connect(balancer.listen).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    // Which no HTTP proxy would pass on.
+    stream.write_all(b"ANY THING\r\n\r\n").unwrap();
+    let mut answer = [0; 41];
+    stream.read_exact(&mut answer).unwrap();
+    assert!(answer.ends_with(b"\r\n\r\ntcp"), "{}", String::from_utf8_lossy(&answer));
+}
