@@ -1,6 +1,5 @@
 //! Telling the endpoint who asked, and how.
 
-use std::fmt::Write as _;
 use std::net::IpAddr;
 
 use http::header::{HOST, HeaderMap, HeaderName, HeaderValue};
@@ -9,21 +8,22 @@ const FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const HOST_ASKED: HeaderName = HeaderName::from_static("x-forwarded-host");
 
+/// A client's address, as a header has it.
+#[derive(Clone, Debug)]
+pub(super) struct Client(HeaderValue);
+
+impl Client {
+    pub(super) fn new(address: IpAddr) -> Self {
+        // An address is always a header's value.
+        Self(HeaderValue::try_from(address.to_string()).unwrap_or(HeaderValue::from_static("unknown")))
+    }
+}
+
 /// Sets `X-Forwarded-For`, `-Proto` and `-Host`. What the client says of itself is believed, and added to,
 /// only where `trusted`: at an edge anybody can say anything.
-pub(super) fn forwarded(headers: &mut HeaderMap, client: IpAddr, trusted: bool) {
-    let mut chain = String::new();
-    if trusted {
-        for before in headers.get_all(FOR).iter().filter_map(|value| value.to_str().ok()) {
-            chain.push_str(before);
-            chain.push_str(", ");
-        }
-    }
-    // Writing to a String does not fail.
-    let _written = write!(chain, "{client}");
-    if let Ok(chain) = HeaderValue::try_from(chain) {
-        headers.insert(FOR, chain);
-    }
+pub(super) fn forwarded(headers: &mut HeaderMap, client: &Client, trusted: bool) {
+    let chain = if trusted { longer(headers, client) } else { None };
+    headers.insert(FOR, chain.unwrap_or_else(|| client.0.clone()));
     if !(trusted && headers.contains_key(PROTO)) {
         headers.insert(PROTO, HeaderValue::from_static("http"));
     }
@@ -33,6 +33,13 @@ pub(super) fn forwarded(headers: &mut HeaderMap, client: IpAddr, trusted: bool) 
             None => drop(headers.remove(HOST_ASKED)),
         }
     }
+}
+
+/// The chain that came, with the client at its end.
+fn longer(headers: &HeaderMap, client: &Client) -> Option<HeaderValue> {
+    let before = headers.get_all(FOR).iter().map(HeaderValue::as_bytes);
+    let chain: Vec<&[u8]> = before.chain([client.0.as_bytes()]).collect();
+    HeaderValue::from_bytes(&chain.join(&b", "[..])).ok()
 }
 
 #[cfg(test)]
@@ -50,14 +57,14 @@ mod tests {
     #[test]
     fn inside_the_chain_grows_and_at_the_edge_it_begins() {
         let mut inside = headers();
-        forwarded(&mut inside, [127, 0, 0, 1].into(), true);
+        forwarded(&mut inside, &Client::new([127, 0, 0, 1].into()), true);
         assert_eq!(inside[FOR], "192.0.2.1, 127.0.0.1");
         assert_eq!(
             (&inside[PROTO], &inside[HOST_ASKED]),
             (&"https".parse().unwrap(), &"shop".parse().unwrap())
         );
         let mut edge = headers();
-        forwarded(&mut edge, [127, 0, 0, 1].into(), false);
+        forwarded(&mut edge, &Client::new([127, 0, 0, 1].into()), false);
         assert_eq!((&edge[FOR], &edge[PROTO]), (&"127.0.0.1".parse().unwrap(), &"http".parse().unwrap()));
     }
 }

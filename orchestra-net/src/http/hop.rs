@@ -23,8 +23,11 @@ const FIXED: [HeaderName; 7] = [
 /// Takes out what is meant for the next hop only, and what `Connection` names besides. Not `Host`: without it
 /// the request would be another one. That the sender takes trailers is passed on, as we pass them on.
 pub(super) fn strip(headers: &mut HeaderMap) {
+    // Most messages have none of these, and comparing a few names is cheaper than looking eight times.
+    if !headers.keys().any(|name| *name == TE || FIXED.contains(name)) {
+        return;
+    }
     let trailers = has_token(headers, TE, "trailers");
-    // Nearly every message has at most one of these, so looking first is cheaper than removing seven times.
     if let Some(named) = named(headers) {
         for name in named.iter().filter(|name| **name != HOST) {
             headers.remove(name);

@@ -17,8 +17,9 @@ use hyper::body::Incoming;
 use orchestra_core::engine::Tasks;
 use tracing::Instrument;
 
-use super::forwarded::forwarded;
+use super::forwarded::{Client, forwarded};
 use super::routes::Routes;
+use super::server::Served;
 use super::tap::Tap;
 use super::{answers, forward, guard, upgrade};
 use crate::body::ProxyBody;
@@ -132,7 +133,7 @@ impl HttpProxy {
     {
         let mut request = request;
         let span = span(&request);
-        let routed = self.route(&mut request, client, None);
+        let routed = self.route(&mut request, &Client::new(client.ip()), client, None);
         self.answer(routed, request, |request, _| async { Ok(request.map(ProxyBody::new)) })
             .instrument(span)
             .await
@@ -142,12 +143,11 @@ impl HttpProxy {
     pub(super) async fn handle_incoming(
         &self,
         mut request: Request<Incoming>,
-        client: SocketAddr,
-        tap: &Tap,
+        served: &Served,
     ) -> Response<ProxyBody> {
         let span = span(&request);
-        let routed = self.route(&mut request, client, Some(tap));
-        tap.clear();
+        let routed = self.route(&mut request, &served.client, served.client_address, Some(&served.tap));
+        served.tap.clear();
         self.answer(routed, request, forward::take).instrument(span).await
     }
 
@@ -155,7 +155,8 @@ impl HttpProxy {
     fn route<B>(
         &self,
         request: &mut Request<B>,
-        client: SocketAddr,
+        client: &Client,
+        address: SocketAddr,
         tap: Option<&Tap>,
     ) -> Result<(Arc<Upstream>, Option<u64>), NetError> {
         guard::admit(request, tap)?;
@@ -165,8 +166,8 @@ impl HttpProxy {
             let host = request.headers().get(HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
             NetError::NoService(format!("{host}{}", request.uri().path()))
         })?;
-        forwarded(request.headers_mut(), client.ip(), options.trust_forwarded);
-        let hash = options.hash_client_address.then(|| hash(client));
+        forwarded(request.headers_mut(), client, options.trust_forwarded);
+        let hash = options.hash_client_address.then(|| hash(address));
         Ok((Arc::clone(upstream), hash))
     }
 

@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
@@ -11,6 +12,7 @@ use orchestra_core::engine::Tasks;
 use tokio::net::TcpStream;
 
 use super::HttpProxy;
+use super::forwarded::Client;
 use super::tap::{HEAD_LIMIT, Tap, Tapped};
 use super::timer::ConnectionTimer;
 use crate::error::NetError;
@@ -19,6 +21,15 @@ use crate::workers::Workers;
 
 /// How much is read ahead of a client at once. It must hold the largest head, and one that is larger.
 const READ_BUFFER: usize = 2 * HEAD_LIMIT;
+
+/// What the requests of one connection have in common.
+#[derive(Debug)]
+pub(super) struct Served {
+    proxy: HttpProxy,
+    pub(super) tap: Tap,
+    pub(super) client: Client,
+    pub(super) client_address: SocketAddr,
+}
 
 impl HttpProxy {
     /// Listens at `address` (port 0: any free one) until the returned value is shut down or dropped, or the
@@ -47,13 +58,17 @@ impl HttpProxy {
     async fn serve(self, stream: TcpStream, client: SocketAddr, tasks: Tasks) {
         let options = self.inner.options;
         let tap = Tap::default();
-        let service = {
-            let tap = tap.clone();
-            service_fn(move |request: http::Request<Incoming>| {
-                let (proxy, tap) = (self.clone(), tap.clone());
-                async move { Ok::<_, Infallible>(proxy.handle_incoming(request, client, &tap).await) }
-            })
-        };
+        // Of this connection alone: what all connections share is not counted up and down by each request.
+        let served = Arc::new(Served {
+            proxy: self,
+            tap: tap.clone(),
+            client: Client::new(client.ip()),
+            client_address: client,
+        });
+        let service = service_fn(move |request: http::Request<Incoming>| {
+            let served = Arc::clone(&served);
+            async move { Ok::<_, Infallible>(served.proxy.handle_incoming(request, &served).await) }
+        });
         let connection = http1::Builder::new()
             .timer(ConnectionTimer::default())
             .header_read_timeout(options.header_timeout)
