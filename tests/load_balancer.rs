@@ -33,12 +33,12 @@ impl Balancer {
         command.args(backends.iter().flat_map(|backend| ["--backend".to_owned(), backend.to_string()]));
         let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        let mut address = |word: usize| {
+        // It says in one line each where it listens and where it is asked.
+        let mut address = || {
             let line = lines.next().unwrap().unwrap();
-            line.split([' ', ',']).nth(word).unwrap().parse().unwrap_or_else(|_| panic!("{line}"))
+            line.split([' ', ',']).find_map(|word| word.parse().ok()).unwrap_or_else(|| panic!("{line}"))
         };
-        let listen = address(1);
-        let admin = address(8);
+        let (listen, admin) = (address(), address());
         spawn(move || lines.for_each(drop));
         Self { child, listen, admin }
     }
