@@ -12,7 +12,9 @@ use std::sync::Arc;
 
 use orchestra_core::model::Pod;
 use orchestra_core::rng::Rng;
-use orchestra_core::scheduler::{Batch, Decision, Outcome, Pipeline, Reads, Scheduler, View, schedule};
+use orchestra_core::scheduler::{
+    Batch, Decision, Evaluation, Outcome, Pipeline, Reads, Scheduler, View, schedule,
+};
 use orchestra_testkit::scheduler_contract::random::Cluster;
 use orchestra_testkit::scheduler_contract::{self, NaiveScheduler, Promises};
 
@@ -118,18 +120,24 @@ fn content(view: &View) -> BTreeMap<String, Content> {
     nodes.chain(homeless).collect()
 }
 
-/// The pipeline, with all it keeps, places every pod where the oracle does, over a history of changes; what is
+/// Each way the pipeline, with all it keeps, places every pod where the oracle does, over a history of changes; what is
 /// only tried out leaves no trace; and a view that followed the changes equals one that is made anew.
 #[test]
 fn the_pipeline_decides_as_its_oracle() {
-    let (mut placed, mut waiting) = (0, 0);
+    for by in [Evaluation::Cheapest, Evaluation::Rankings, Evaluation::Scans] {
+        decides_as_its_oracle(by);
+    }
+}
+
+fn decides_as_its_oracle(by: Evaluation) {
+    let (mut placed, mut waiting, mut scanned) = (0, 0, 0);
     for seed in 0..HISTORIES {
         let rng = Rng::seeded(seed);
         let mut cluster = Cluster::new(&rng);
         // The oracle makes nobody leave.
-        let mut pipeline = Pipeline::builder().preemption(false).seed(seed).build();
+        let mut pipeline = Pipeline::builder().preemption(false).seed(seed).evaluation(by).build();
         for round in 0..8 {
-            let at = format!("seed {seed}, round {round}");
+            let at = format!("{by:?}, seed {seed}, round {round}");
             let pods = cluster.pending(&rng);
             let before = content(&cluster.view);
             let mut oracle = cluster.oracle(seed);
@@ -154,11 +162,13 @@ fn the_pipeline_decides_as_its_oracle() {
             cluster.change(&rng);
             assert_eq!(content(&cluster.view), content(&cluster.rebuilt()), "{at}: followed and made anew");
         }
+        scanned += pipeline.scanned();
     }
     assert!(
         placed > 1000 && waiting > 1000,
         "the histories are one-sided: {placed} placed, {waiting} waiting"
     );
+    assert_eq!(scanned > 500, by != Evaluation::Rankings, "{by:?}: {scanned} pods were placed by scans");
 }
 
 /// A plugin that declares what it reads and one that doesn't give the same placements.

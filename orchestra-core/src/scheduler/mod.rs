@@ -44,7 +44,7 @@ use std::fmt;
 pub use batch::Batch;
 pub use decision::{AssignError, Decision, Outcome, UNDECIDED, schedule};
 pub use explain::{Explanation, MAX_REASONS, Reason, Verdict};
-pub use pipeline::{MAX_WEIGHT, Pipeline, PipelineBuilder};
+pub use pipeline::{Evaluation, MAX_WEIGHT, Pipeline, PipelineBuilder};
 pub use plugin::{Filter, Score};
 pub use plugins::{
     BalancedAllocation, HostPorts, ImageLocality, LeastAllocated, MostAllocated, NodeAffinityFilter,

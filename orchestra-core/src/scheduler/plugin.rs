@@ -19,6 +19,13 @@ pub trait Filter: Send + Sync + 'static {
         Reads::ANYTHING
     }
 
+    /// Whether `a` and `b` get the same answer on every node that there is or could be: then pods that differ in other
+    /// things share the answers for one of them. Only asked of filters that read nothing but the node object
+    /// ([`Reads::NODE`]). `false`, the default, is correct, and slower for pods that are all different.
+    fn same(&self, _a: &PodInfo, _b: &PodInfo) -> bool {
+        false
+    }
+
     /// Answers that were kept are dropped when this number changes: for what the answer depends on beside the
     /// pod's template and [`reads`](Self::reads).
     fn version(&self, _pod: &PodInfo, _view: &View) -> u64 {
@@ -39,6 +46,13 @@ pub trait Score: Send + Sync + 'static {
     /// What the points depend on beside the pod's template. Undeclared is correct, and slower.
     fn reads(&self) -> Reads {
         Reads::ANYTHING
+    }
+
+    /// Whether `a` and `b` get the same points on every node that there is or could be: then pods that differ in other
+    /// things share the points of one of them. Only asked of scores that read nothing but the node object
+    /// ([`Reads::NODE`]). `false`, the default, is correct, and slower for pods that are all different.
+    fn same(&self, _a: &PodInfo, _b: &PodInfo) -> bool {
+        false
     }
 
     /// Points that were kept are dropped when this number changes: for what they depend on beside the pod's

@@ -36,6 +36,16 @@ impl Points {
         Self::new(part * 100.0)
     }
 
+    /// From thousandths of a point, which must be 0.0 to 100,000.0: the nearest whole number, of two the even one.
+    #[allow(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "casting clamps what the caller should have"
+    )]
+    pub(crate) fn rounded(thousandths: f32) -> Self {
+        Self((nearest(thousandths) as u32).min(Self::MAX.0))
+    }
+
     /// The score in thousandths of a point: 0 to 100,000.
     #[must_use]
     pub const fn as_millis(self) -> u32 {
@@ -47,6 +57,14 @@ impl Points {
     pub fn as_f64(self) -> f64 {
         f64::from(self.0) / f64::from(MILLI)
     }
+}
+
+/// The nearest whole number to one from 0.0 to 2^22, of two the even one. Two additions, where `round` would be a call:
+/// from 2^23 on floats are whole numbers.
+#[inline(always)]
+pub(crate) fn nearest(number: f32) -> f32 {
+    const WHOLE: f32 = 8_388_608.0;
+    (number + WHOLE) - WHOLE
 }
 
 impl From<f64> for Points {
@@ -90,5 +108,14 @@ mod tests {
         assert_eq!(Points::new(f64::INFINITY), Points::MAX);
         assert_eq!(Points::fraction(0.123_456).as_millis(), 12_346);
         assert_eq!(Points::from(7).to_string(), "7");
+        assert_eq!(Points::rounded(1e9), Points::MAX);
+        assert_eq!(Points::rounded(-1.0), Points::ZERO);
+    }
+
+    #[test]
+    fn numbers_are_rounded_to_the_nearest() {
+        for (number, rounded) in [(0.0, 0), (0.499, 0), (0.501, 1), (1.5, 2), (2.5, 2), (99_999.6, 100_000)] {
+            assert_eq!(Points::rounded(number).as_millis(), rounded, "{number}");
+        }
     }
 }

@@ -137,27 +137,33 @@ fn rank(world: &World<'_>, pod: &Pod, place: &Place<'_>) -> u64 {
 
     let cpu = fraction(pod, place, "cpu", 100);
     let memory = fraction(pod, place, "memory", 200 * 1024 * 1024);
-    let least = Points::fraction(((1.0 - cpu) + (1.0 - memory)) / 2.0);
-    let balanced = Points::fraction(1.0 - (cpu - memory).abs() / 2.0);
+    let least = thousandths(((1.0 - cpu) + (1.0 - memory)) * 50_000.0);
+    let balanced = thousandths(100_000.0 - (cpu - memory).abs() * 50_000.0);
     3 * u64::from(taints.as_millis())
         + 2 * node_affinity.unwrap_or(0)
-        + u64::from(least.as_millis())
-        + u64::from(balanced.as_millis())
+        + least
+        + balanced
         + u64::from(images(world, pod, node).as_millis())
         + 2 * spread_points(world, pod, node)
         + 2 * affinity_points(world, pod, node)
 }
 
-/// How full the node would be. Pods that request nothing count for `least`.
-fn fraction(pod: &Pod, place: &Place<'_>, resource: &str, least: i64) -> f64 {
+/// Points of usage are rounded to the nearest thousandth, of two to the even one.
+fn thousandths(points: f32) -> u64 {
+    points.round_ties_even() as u64
+}
+
+/// How full the node would be. Pods that request nothing count for `least`. In 32-bit floats, operation by operation as
+/// the scheduler specifies it.
+fn fraction(pod: &Pod, place: &Place<'_>, resource: &str, least: i64) -> f32 {
     let counted = |p: &Pod| match amounts(p).get(resource) {
         Some(amount) if *amount > 0 => *amount,
         _ => least,
     };
-    let used = place.pods.iter().map(|p| counted(p)).sum::<i64>() + counted(pod);
+    let used = place.pods.iter().map(|p| counted(p)).sum::<i64>();
     match has(place.node, resource) {
         0 => 1.0,
-        whole => (used as f64 / whole as f64).min(1.0),
+        whole => ((used as f32 + counted(pod) as f32) * (1.0 / whole as f32)).min(1.0),
     }
 }
 

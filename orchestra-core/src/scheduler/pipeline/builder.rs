@@ -1,11 +1,11 @@
 //! Putting a pipeline together.
 
-use super::Pipeline;
 use super::set::{DomainOptions, Named, PluginSet};
+use super::{Evaluation, Pipeline};
 use crate::scheduler::plugin::Closure;
 use crate::scheduler::plugins::{
-    BalancedAllocation, HostPorts, ImageLocality, LeastAllocated, NodeAffinityFilter, NodeAffinityScore,
-    ResourceFit, TaintFilter, TaintScore, Unschedulable,
+    Allocation, BalancedAllocation, HostPorts, ImageLocality, LeastAllocated, NodeAffinityFilter,
+    NodeAffinityScore, ResourceFit, TaintFilter, TaintScore, Unschedulable,
 };
 use crate::scheduler::{Filter, NodeView, PodInfo, Points, Reads, Score, Verdict};
 
@@ -20,6 +20,7 @@ pub struct PipelineBuilder {
     /// Whether the plugin added last was a score.
     last_was_score: bool,
     preempts: bool,
+    by: Evaluation,
 }
 
 impl PipelineBuilder {
@@ -35,7 +36,7 @@ impl PipelineBuilder {
             default_spread: Vec::new(),
         };
         let set = PluginSet { filters: Vec::new(), scores: Vec::new(), domains, seed: 0 };
-        Self { set, last_was_score: false, preempts: false }
+        Self { set, last_was_score: false, preempts: false, by: Evaluation::Cheapest }
             .with_filter("NodeResourcesFit", ResourceFit)
             .with_filter("NodePorts", HostPorts)
     }
@@ -111,10 +112,12 @@ impl PipelineBuilder {
 
     /// Adds a score, or replaces the one of this name.
     #[must_use]
-    pub fn with_score(mut self, name: &str, weight: u8, score: impl Score) -> Self {
+    pub fn with_score<S: Score>(mut self, name: &str, weight: u8, score: S) -> Self {
         self.set.scores.retain(|s| &*s.name != name);
         let reads = score.reads();
-        self.set.scores.push(Named::new(name, Box::new(score), reads, weight));
+        let mut named = Named::new(name, Box::new(score) as Box<dyn Score>, reads, weight);
+        named.allocation = Allocation::of::<S>();
+        self.set.scores.push(named);
         self.last_was_score = true;
         self
     }
@@ -158,6 +161,13 @@ impl PipelineBuilder {
         self
     }
 
+    /// How nodes are compared. The placements are the same each way: this is for tests and measurements.
+    #[must_use]
+    pub fn evaluation(mut self, by: Evaluation) -> Self {
+        self.by = by;
+        self
+    }
+
     /// What ties are broken by; see [`Pipeline`]. 0 unless set.
     #[must_use]
     pub fn seed(mut self, seed: u64) -> Self {
@@ -168,6 +178,6 @@ impl PipelineBuilder {
     /// The scheduler.
     #[must_use]
     pub fn build(self) -> Pipeline {
-        Pipeline::new(self.set, self.preempts)
+        Pipeline::new(self.set, self.preempts, self.by)
     }
 }

@@ -4,6 +4,7 @@ mod builder;
 mod domains;
 mod index;
 mod ranking;
+mod scan;
 mod set;
 mod tree;
 
@@ -12,6 +13,7 @@ use std::sync::Arc;
 
 pub use builder::PipelineBuilder;
 use ranking::Ranking;
+use scan::Scan;
 pub use set::MAX_WEIGHT;
 use set::{Lasts, PluginSet};
 
@@ -24,6 +26,26 @@ use super::{Batch, Change, Explanation, NodeId, PodInfo, Room, Scheduler, View};
 const MAX_RANKED_NODES: usize = 2_000_000;
 /// How many rankings are kept at least and at most, whatever the number of nodes.
 const RANKINGS: std::ops::RangeInclusive<usize> = 8..=1024;
+
+/// So many pods of a class are placed by a scan of all nodes before a ranking is kept for it: making one costs as much.
+const SCANS: u32 = 64;
+/// How many nodes are scanned in the time in which one change is followed.
+const NODES_PER_CHANGE: usize = 400;
+/// How many classes are remembered that have no ranking yet.
+const MAX_SIGHTINGS: usize = 4096;
+
+/// How a [`Pipeline`] compares nodes. The placements are the same each way.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Evaluation {
+    /// Whichever costs less for the pod at hand.
+    #[default]
+    Cheapest,
+    /// A ranking is kept for every class of equal pods.
+    Rankings,
+    /// All nodes are scanned for every pod, where its plugins allow that.
+    Scans,
+}
 
 /// Places each pod on the node that passes all filters and has the highest sum of weighted scores.
 ///
@@ -42,7 +64,9 @@ const RANKINGS: std::ops::RangeInclusive<usize> = 8..=1024;
 ///
 /// **Speed.** For each class of equal pods the pipeline keeps a ranking of the nodes; a change of one node or pod
 /// costs a new look at one node, and the next equal pod is placed by looking at the top. Scores are absolute, so
-/// that no change moves more than it touches.
+/// that no change moves more than it touches. For pods of which few are equal, all nodes are scanned, a column at a time:
+/// that takes pods without rules about other pods, and scores that are those of usage here or say which pods are the
+/// [`same`](super::Score::same) to them.
 ///
 /// ```
 /// use orchestra_core::scheduler::{Pipeline, Reads};
@@ -60,6 +84,10 @@ pub struct Pipeline {
     /// The view that the rankings are about.
     identity: Option<Arc<()>>,
     uses: u64,
+    by: Evaluation,
+    scan: Scan,
+    /// How many pods of a class without a ranking were placed.
+    sightings: NumberMap<u64, u32>,
 }
 
 impl Pipeline {
@@ -80,14 +108,65 @@ impl Pipeline {
         PipelineBuilder::constraints().build()
     }
 
-    fn new(plugins: PluginSet, preempts: bool) -> Self {
-        Self { plugins, preempts, rankings: NumberMap::default(), identity: None, uses: 0 }
+    fn new(plugins: PluginSet, preempts: bool, by: Evaluation) -> Self {
+        Self {
+            plugins,
+            preempts,
+            rankings: NumberMap::default(),
+            identity: None,
+            uses: 0,
+            by,
+            scan: Scan::default(),
+            sightings: NumberMap::default(),
+        }
+    }
+
+    /// How many pods were placed by scanning all nodes.
+    #[must_use]
+    pub fn scanned(&self) -> u64 {
+        self.scan.placed
     }
 
     /// The node that `pod` goes to, or why it waits.
     fn choose(&mut self, view: &mut View, pod: &PodInfo) -> Result<NodeId, Explanation> {
+        self.meet(view);
+        if self.scans(view, pod)
+            && let Some(node) = self.scan.best(&self.plugins, view, pod)
+        {
+            return Ok(node);
+        }
         let (ranking, plugins) = self.ranking(view, pod);
         ranking.best(plugins, view, pod)
+    }
+
+    /// Whether a scan of all nodes costs less than the ranking of the pod's class.
+    fn scans(&mut self, view: &View, pod: &PodInfo) -> bool {
+        match self.by {
+            Evaluation::Rankings => return false,
+            Evaluation::Scans => return true,
+            Evaluation::Cheapest => {}
+        }
+        let class = pod.class().id;
+        if let Some(ranking) = self.rankings.get(&class) {
+            let behind = usize::try_from(ranking.behind(view)).unwrap_or(usize::MAX);
+            return behind.saturating_mul(NODES_PER_CHANGE) > view.len();
+        }
+        if self.sightings.len() >= MAX_SIGHTINGS {
+            self.sightings.clear();
+        }
+        let seen = self.sightings.entry(class).or_insert(0);
+        *seen += 1;
+        *seen <= SCANS
+    }
+
+    /// Forgets what was kept about another view.
+    fn meet(&mut self, view: &View) {
+        if !self.identity.as_ref().is_some_and(|identity| Arc::ptr_eq(identity, view.identity())) {
+            self.rankings.clear();
+            self.sightings.clear();
+            self.scan.forget();
+            self.identity = Some(Arc::clone(view.identity()));
+        }
     }
 
     pub(crate) fn feasible(&mut self, view: &mut View, pod: &PodInfo) -> Vec<NodeId> {
@@ -152,10 +231,7 @@ impl Pipeline {
 
     /// The ranking of the pod's class, up to date.
     fn ranking(&mut self, view: &mut View, pod: &PodInfo) -> (&mut Ranking, &PluginSet) {
-        if !self.identity.as_ref().is_some_and(|identity| Arc::ptr_eq(identity, view.identity())) {
-            self.rankings.clear();
-            self.identity = Some(Arc::clone(view.identity()));
-        }
+        self.meet(view);
         self.uses += 1;
         let (id, uses) = (pod.class().id, self.uses);
         if !self.rankings.contains_key(&id) {

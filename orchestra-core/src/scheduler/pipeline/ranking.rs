@@ -49,6 +49,11 @@ impl Ranking {
         }
     }
 
+    /// How many changes of the view it has not followed yet.
+    pub(super) fn behind(&self, view: &View) -> u64 {
+        view.log().position() - self.position
+    }
+
     /// Follows the view.
     pub(super) fn catch_up(&mut self, plugins: &PluginSet, view: &mut View) {
         let position = view.log().position();

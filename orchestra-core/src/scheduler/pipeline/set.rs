@@ -5,6 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use crate::scheduler::explain::Reasons;
+use crate::scheduler::plugins::Allocation;
 use crate::scheduler::view::slots::scatter;
 use crate::scheduler::{Filter, NodeView, PodInfo, Reads, Score, Verdict, View};
 
@@ -42,15 +43,17 @@ pub(super) struct Named<P: ?Sized> {
     pub(super) reads: Reads,
     pub(super) lasts: Lasts,
     pub(super) weight: u8,
+    /// What the score likes, where it is one of usage alone.
+    pub(super) allocation: Option<Allocation>,
 }
 
 impl<P: ?Sized> Named<P> {
     pub(super) fn new(name: &str, plugin: Box<P>, reads: Reads, weight: u8) -> Self {
-        Self { name: Arc::from(name), plugin, reads, lasts: Lasts::of(reads), weight }
+        Self { name: Arc::from(name), plugin, reads, lasts: Lasts::of(reads), weight, allocation: None }
     }
 
     pub(super) fn set_reads(&mut self, reads: Reads) {
-        (self.reads, self.lasts) = (reads, Lasts::of(reads));
+        (self.reads, self.lasts, self.allocation) = (reads, Lasts::of(reads), None);
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use crate::model::PodSpec;
 use crate::scheduler::view::slots::scatter;
 use crate::scheduler::{NodeView, PodInfo, Points, Reads, Score, View};
 
@@ -17,16 +18,16 @@ const MOST_BYTES: f64 = 1000.0 * 1024.0 * 1024.0;
 #[derive(Clone, Copy, Debug, Default)]
 pub struct ImageLocality;
 
+/// The images of a pod's containers, as the pod spells them.
+fn spelled(spec: &PodSpec) -> impl Iterator<Item = &str> {
+    spec.init_containers.iter().chain(&spec.containers).map(|c| c.image.as_str()).filter(|i| !i.is_empty())
+}
+
 /// The images of a pod's containers, as nodes call them: with a tag.
 fn images(pod: &PodInfo) -> impl Iterator<Item = Cow<'_, str>> {
-    let spec = pod.spec();
-    spec.init_containers.iter().chain(&spec.containers).filter(|c| !c.image.is_empty()).map(|c| {
-        let name = c.image.rsplit('/').next().unwrap_or_default();
-        if name.contains([':', '@']) {
-            Cow::Borrowed(c.image.as_str())
-        } else {
-            format!("{}:latest", c.image).into()
-        }
+    spelled(pod.spec()).map(|image| {
+        let name = image.rsplit('/').next().unwrap_or_default();
+        if name.contains([':', '@']) { Cow::Borrowed(image) } else { format!("{image}:latest").into() }
     })
 }
 
@@ -46,9 +47,8 @@ impl Score for ImageLocality {
             return Points::ZERO;
         }
         let (spec, mut sum) = (pod.spec(), 0.0);
-        let spelled = spec.init_containers.iter().chain(&spec.containers).filter(|c| !c.image.is_empty());
-        for (image, container) in images(pod).zip(spelled) {
-            sum += bytes(node, &image, &container.image);
+        for (image, spelled) in images(pod).zip(spelled(spec)) {
+            sum += bytes(node, &image, spelled);
         }
         let most = MOST_BYTES * (spec.init_containers.len() + spec.containers.len()).max(1) as f64;
         Points::fraction((sum - LEAST_BYTES) / (most - LEAST_BYTES))
@@ -56,6 +56,11 @@ impl Score for ImageLocality {
 
     fn reads(&self) -> Reads {
         Reads::NODE
+    }
+
+    fn same(&self, a: &PodInfo, b: &PodInfo) -> bool {
+        let containers = |spec: &PodSpec| spec.init_containers.len() + spec.containers.len();
+        containers(a.spec()) == containers(b.spec()) && spelled(a.spec()).eq(spelled(b.spec()))
     }
 
     /// Follows on how many nodes the images are.

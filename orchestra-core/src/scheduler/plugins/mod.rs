@@ -7,6 +7,7 @@ mod ports;
 mod resource_fit;
 mod taints;
 
+pub(crate) use allocation::Allocation;
 pub use allocation::{BalancedAllocation, LeastAllocated, MostAllocated};
 pub use image_locality::ImageLocality;
 pub(crate) use node_affinity::chosen;

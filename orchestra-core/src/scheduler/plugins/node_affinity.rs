@@ -1,6 +1,6 @@
 //! Which nodes a pod asks for by their labels and names.
 
-use crate::model::{Labels, PodSpec};
+use crate::model::{Labels, NodeAffinity, PodSpec};
 use crate::scheduler::{Filter, NodeView, PodInfo, Points, Reads, Score, Verdict};
 
 /// Whether the node selector and the required node affinity of a pod choose the node.
@@ -11,6 +11,10 @@ pub(crate) fn chosen(spec: &PodSpec, name: &str, labels: &Labels) -> bool {
             .as_ref()
             .and_then(|a| a.node_affinity.as_ref()?.required.as_ref())
             .is_none_or(|required| required.matches(name, labels))
+}
+
+fn node_affinity(pod: &PodInfo) -> Option<&NodeAffinity> {
+    pod.spec().affinity.as_ref()?.node_affinity.as_ref()
 }
 
 /// The node must have the labels of the pod's node selector and meet its required node affinity.
@@ -33,6 +37,11 @@ impl Filter for NodeAffinityFilter {
     fn reads(&self) -> Reads {
         Reads::NODE
     }
+
+    fn same(&self, a: &PodInfo, b: &PodInfo) -> bool {
+        a.spec().node_selector == b.spec().node_selector
+            && node_affinity(a).map(|a| &a.required) == node_affinity(b).map(|b| &b.required)
+    }
 }
 
 /// Prefers nodes that the pod's preferred node affinity speaks of: the weight of the terms that match, as a part
@@ -42,8 +51,7 @@ pub struct NodeAffinityScore;
 
 impl Score for NodeAffinityScore {
     fn score(&self, pod: &PodInfo, node: &NodeView<'_>) -> Points {
-        let affinity = pod.spec().affinity.as_ref().and_then(|a| a.node_affinity.as_ref());
-        let Some(terms) = affinity.map(|a| &a.preferred).filter(|terms| !terms.is_empty()) else {
+        let Some(terms) = node_affinity(pod).map(|a| &a.preferred).filter(|terms| !terms.is_empty()) else {
             return Points::ZERO;
         };
         let all: u64 = terms.iter().map(|t| u64::from(t.weight)).sum();
@@ -54,6 +62,10 @@ impl Score for NodeAffinityScore {
 
     fn reads(&self) -> Reads {
         Reads::NODE
+    }
+
+    fn same(&self, a: &PodInfo, b: &PodInfo) -> bool {
+        node_affinity(a).map(|a| &a.preferred) == node_affinity(b).map(|b| &b.preferred)
     }
 }
 

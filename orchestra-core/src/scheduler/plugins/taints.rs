@@ -28,6 +28,10 @@ impl Filter for Unschedulable {
     fn reads(&self) -> Reads {
         Reads::NODE
     }
+
+    fn same(&self, a: &PodInfo, b: &PodInfo) -> bool {
+        a.spec().tolerations == b.spec().tolerations
+    }
 }
 
 /// The pod must tolerate the node's taints that keep pods away: `NoSchedule` and `NoExecute`.
@@ -47,6 +51,10 @@ impl Filter for TaintFilter {
 
     fn reads(&self) -> Reads {
         Reads::NODE
+    }
+
+    fn same(&self, a: &PodInfo, b: &PodInfo) -> bool {
+        a.spec().tolerations == b.spec().tolerations
     }
 }
 
@@ -68,5 +76,9 @@ impl Score for TaintScore {
 
     fn reads(&self) -> Reads {
         Reads::NODE
+    }
+
+    fn same(&self, a: &PodInfo, b: &PodInfo) -> bool {
+        a.spec().tolerations == b.spec().tolerations
     }
 }

@@ -26,7 +26,7 @@ use columns::{Columns, ResourceNames};
 use images::Images;
 use log::ChangeLog;
 pub use node_view::NodeView;
-pub(crate) use node_view::fraction;
+pub(crate) use node_view::{fullness, inverse};
 use pods::Pods;
 use residents::Residents;
 pub use slots::NodeId;

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use super::columns::{Facts, ResourceId};
+use super::columns::{Facts, ResourceId, Weight};
 use super::slots::{NodeId, Slot};
 use super::{PodInfo, View};
 use crate::model::{Labels, Node, Pod};
@@ -80,7 +80,8 @@ impl<'v> NodeView<'v> {
     #[must_use]
     pub fn fraction_with(&self, resource: &str, pod: &PodInfo) -> f64 {
         let Some(resource) = self.view.resources.get(resource) else { return 1.0 };
-        fraction(self.used_with(resource, pod), self.allocatable_of(resource))
+        let (used, more) = self.usage_of(resource, pod);
+        fraction(used + more, self.allocatable_of(resource))
     }
 
     /// The pods here, in no particular but a repeatable order.
@@ -114,14 +115,18 @@ impl<'v> NodeView<'v> {
         self.view.columns.used(resource, self.id.index())
     }
 
-    /// What would be in use with `pod` here, for scoring.
-    pub(crate) fn used_with(&self, resource: ResourceId, pod: &PodInfo) -> i64 {
-        let (on_node, class) = (self.view.columns.weight(self.id.index()), pod.class());
+    /// What is in use here and what `pod` would add, for scoring.
+    pub(crate) fn usage_of(&self, resource: ResourceId, pod: &PodInfo) -> (i64, i64) {
+        let (on_node, class) = (self.weight(), pod.class());
         match resource {
-            ResourceId::CPU => on_node.cpu + class.weight.cpu,
-            ResourceId::MEMORY => on_node.memory + class.weight.memory,
-            other => self.used_of(other) + class.request(other),
+            ResourceId::CPU => (on_node.cpu, class.weight.cpu),
+            ResourceId::MEMORY => (on_node.memory, class.weight.memory),
+            other => (self.used_of(other), class.request(other)),
         }
+    }
+
+    pub(crate) fn weight(&self) -> Weight {
+        self.view.columns.weight(self.id.index())
     }
 
     pub(crate) fn lacking(&self, pod: &PodInfo) -> Option<&'v str> {
@@ -141,8 +146,22 @@ impl<'v> NodeView<'v> {
     clippy::cast_precision_loss,
     reason = "amounts are below 2^53 but for overcommitted nodes, where it is all the same"
 )]
-pub(crate) fn fraction(part: i64, whole: i64) -> f64 {
+fn fraction(part: i64, whole: i64) -> f64 {
     if whole <= 0 { 1.0 } else { part as f64 / whole as f64 }
+}
+
+/// How full a node would be, 0.0 to 1.0, of which `used` is taken, with `more`. In 32-bit floats, operation by operation
+/// as here: many nodes side by side are worked out in the same way.
+#[allow(clippy::cast_precision_loss, reason = "scores need no more digits")]
+pub(crate) fn fullness(used: i64, more: i64, allocatable: i64) -> f32 {
+    let full = (used as f32 + more as f32) * inverse(allocatable);
+    if full < 1.0 { full } else { 1.0 }
+}
+
+/// One part of `allocatable`; infinite where there is nothing, so that any use makes it full.
+#[allow(clippy::cast_precision_loss, reason = "scores need no more digits")]
+pub(crate) fn inverse(allocatable: i64) -> f32 {
+    1.0 / allocatable as f32
 }
 
 impl fmt::Debug for NodeView<'_> {

@@ -44,6 +44,8 @@ pub(crate) struct Class {
 #[derive(Debug, Default)]
 pub(crate) struct Residents {
     classes: NumberMap<u64, Class>,
+    /// Those whose pods have wishes about others.
+    wishing: NumberMap<u64, Arc<PodClass>>,
 }
 
 impl Residents {
@@ -52,6 +54,9 @@ impl Residents {
         let of_class =
             entry.or_insert_with(|| Class { class: Arc::clone(class), nodes: NumberMap::default() });
         *of_class.nodes.entry(node).or_insert(0) += 1;
+        if !class.terms.is_empty() {
+            self.wishing.entry(class.id).or_insert_with(|| Arc::clone(class));
+        }
     }
 
     pub(crate) fn remove(&mut self, class: &PodClass, node: NodeId) {
@@ -64,7 +69,13 @@ impl Residents {
         }
         if of_class.nodes.is_empty() {
             self.classes.swap_remove(&class.id);
+            self.wishing.swap_remove(&class.id);
         }
+    }
+
+    /// The classes whose pods have wishes about other pods.
+    pub(crate) fn wishing(&self) -> impl Iterator<Item = &PodClass> {
+        self.wishing.values().map(|class| &**class)
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Class> {

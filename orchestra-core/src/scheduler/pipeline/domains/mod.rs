@@ -42,6 +42,21 @@ impl Concerned<'_> {
     }
 }
 
+/// Whether a rule about domains concerns pods of class `own`: by their own wishes or those of pods that are there.
+pub(super) fn is_concerned(options: &DomainOptions, view: &View, own: &PodClass) -> bool {
+    let spreads = options.spread || options.spread_weight > 0;
+    let defaults =
+        options.spread_weight > 0 && own.controller.is_some() && !options.default_spread.is_empty();
+    let concerned = Concerned { own, namespaces: view.namespaces() };
+    !own.terms.is_empty()
+        || (spreads && !own.spec.topology_spread_constraints.is_empty())
+        || defaults
+        || view
+            .residents()
+            .wishing()
+            .any(|other| !concerned.unwelcome(other).is_empty() || !concerned.wanted(other).is_empty())
+}
+
 /// What must be judged again after changes.
 #[derive(Debug, Default)]
 pub(super) struct Dirty {

@@ -1,0 +1,92 @@
+//! What follows from the node objects alone, worked out once for all pods that the plugins call the same.
+
+use super::kernel::{BLOCK, Block, OUT};
+use super::layout::Layout;
+use crate::scheduler::pipeline::set::{Lasts, PluginSet};
+use crate::scheduler::view::slots::NodeId;
+use crate::scheduler::{PodInfo, Verdict, View};
+
+/// The points of every node by what reads nothing but the node object.
+#[derive(Debug)]
+pub(super) struct Shared {
+    /// One of the pods.
+    pod: PodInfo,
+    /// For each filter, whether its answers are in here.
+    filters: Vec<bool>,
+    versions: u64,
+    pub(super) points: Vec<Block>,
+    pub(super) last_used: u64,
+}
+
+impl Shared {
+    /// For `pod`; `None` where a score does not tell which pods it calls the same.
+    pub(super) fn new(plugins: &PluginSet, view: &View, layout: &Layout, pod: &PodInfo) -> Option<Self> {
+        let scores = plugins.scores.iter().filter(|s| s.weight > 0 && s.allocation.is_none());
+        if scores.clone().any(|s| s.lasts != Lasts::NodeObject || !s.plugin.same(pod, pod)) {
+            return None;
+        }
+        let shares = |f: &super::super::set::Named<dyn crate::scheduler::Filter>| {
+            f.lasts == Lasts::NodeObject && f.plugin.same(pod, pod)
+        };
+        let filters = plugins.filters.iter().map(shares).collect();
+        let versions = plugins.versions(pod, view);
+        let mut shared = Self { pod: pod.clone(), filters, versions, points: Vec::new(), last_used: 0 };
+        shared.work_out(plugins, view, layout);
+        Some(shared)
+    }
+
+    /// Whether the plugins call `pod` the same as these.
+    pub(super) fn is_for(&self, plugins: &PluginSet, pod: &PodInfo) -> bool {
+        let mut filters = plugins.filters.iter().zip(&self.filters).filter(|(_, shared)| **shared);
+        let mut scores = plugins.scores.iter().filter(|s| s.weight > 0 && s.allocation.is_none());
+        filters.all(|(filter, _)| filter.plugin.same(&self.pod, pod))
+            && scores.all(|score| score.plugin.same(&self.pod, pod))
+    }
+
+    /// Works out all points anew where what the plugins read beside the nodes has changed.
+    pub(super) fn renew(&mut self, plugins: &PluginSet, view: &View, layout: &Layout) {
+        let versions = plugins.versions(&self.pod, view);
+        if versions != self.versions {
+            self.versions = versions;
+            self.work_out(plugins, view, layout);
+        }
+    }
+
+    pub(super) fn work_out(&mut self, plugins: &PluginSet, view: &View, layout: &Layout) {
+        self.points.clear();
+        self.points.resize(layout.blocks(), [OUT; BLOCK]);
+        for node in view.nodes() {
+            self.update(plugins, view, layout, node.id());
+        }
+    }
+
+    /// Works out the points of one node.
+    pub(super) fn update(&mut self, plugins: &PluginSet, view: &View, layout: &Layout, id: NodeId) {
+        let Some(place) = layout.place(id) else { return };
+        self.set(place, self.points_of(plugins, view, id));
+    }
+
+    pub(super) fn set(&mut self, place: usize, points: f32) {
+        if self.points.len() <= place / BLOCK {
+            self.points.resize(place / BLOCK + 1, [OUT; BLOCK]);
+        }
+        self.points[place / BLOCK][place % BLOCK] = points;
+    }
+
+    #[allow(clippy::cast_precision_loss, reason = "who scans has seen to it that ranks are below 2^24")]
+    fn points_of(&self, plugins: &PluginSet, view: &View, id: NodeId) -> f32 {
+        let Some(node) = view.node(id) else { return OUT };
+        let mut filters = plugins.filters.iter().zip(&self.filters).filter(|(_, shared)| **shared);
+        if filters.any(|(filter, _)| !filter.plugin.check(&self.pod, &node).is_accept()) {
+            return OUT;
+        }
+        plugins.score(Lasts::NodeObject, &self.pod, &node) as f32
+    }
+
+    /// Whether the filters that are not in here accept the node.
+    pub(super) fn accepts_rest(&self, plugins: &PluginSet, view: &View, pod: &PodInfo, id: NodeId) -> bool {
+        let Some(node) = view.node(id) else { return false };
+        let mut filters = plugins.filters.iter().zip(&self.filters).filter(|(_, shared)| !**shared);
+        filters.all(|(filter, _)| matches!(filter.plugin.check(pod, &node), Verdict::Accept))
+    }
+}
