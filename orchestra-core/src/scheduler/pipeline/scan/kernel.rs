@@ -33,8 +33,19 @@ pub(super) struct Wish {
 
 impl Columns {
     /// The ranks of the nodes of block `at`. `base` has the points by all other scores, or [`OUT`].
-    #[inline(always)]
     pub(super) fn ranks(&self, at: usize, base: &Block, wish: Wish, ranks: &mut Block) {
+        self.ranks_by::<true, true, true>(at, base, wish, ranks);
+    }
+
+    /// The same with those weights alone that are said to be there: the others are 0, and add nothing.
+    #[inline(always)]
+    fn ranks_by<const LEAST: bool, const MOST: bool, const BALANCED: bool>(
+        &self,
+        at: usize,
+        base: &Block,
+        wish: Wish,
+        ranks: &mut Block,
+    ) {
         let (cpu, memory) = (&self.used[0][at], &self.used[1][at]);
         let (of_cpu, of_memory) = (&self.inverse[0][at], &self.inverse[1][at]);
         for i in 0..BLOCK {
@@ -43,13 +54,13 @@ impl Columns {
             let points = |like: Allocation| nearest(like.thousandths(cpu, memory));
             // All are whole numbers below 2^24: their sum is exact, in any order.
             let mut rank = base[i];
-            if wish.weights[0] > 0.0 {
+            if LEAST {
                 rank += points(Allocation::Least) * wish.weights[0];
             }
-            if wish.weights[1] > 0.0 {
+            if MOST {
                 rank += points(Allocation::Most) * wish.weights[1];
             }
-            if wish.weights[2] > 0.0 {
+            if BALANCED {
                 rank += points(Allocation::Balanced) * wish.weights[2];
             }
             ranks[i] = rank;
@@ -58,10 +69,24 @@ impl Columns {
 
     /// The highest rank in each block.
     pub(super) fn highest(&self, base: &[Block], wish: Wish, highest: &mut Vec<f32>) {
+        match wish.weights.map(|weight| weight > 0.0) {
+            [true, false, true] => self.highest_by::<true, false, true>(base, wish, highest),
+            [true, false, false] => self.highest_by::<true, false, false>(base, wish, highest),
+            [false, true, false] => self.highest_by::<false, true, false>(base, wish, highest),
+            _ => self.highest_by::<true, true, true>(base, wish, highest),
+        }
+    }
+
+    fn highest_by<const LEAST: bool, const MOST: bool, const BALANCED: bool>(
+        &self,
+        base: &[Block],
+        wish: Wish,
+        highest: &mut Vec<f32>,
+    ) {
         highest.clear();
         let mut ranks = [OUT; BLOCK];
         highest.extend(base.iter().enumerate().map(|(at, base)| {
-            self.ranks(at, base, wish, &mut ranks);
+            self.ranks_by::<LEAST, MOST, BALANCED>(at, base, wish, &mut ranks);
             max(&ranks)
         }));
     }

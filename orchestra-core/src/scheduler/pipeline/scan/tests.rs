@@ -46,10 +46,13 @@ fn different(rng: &Rng, number: usize) -> Pod {
     pod
 }
 
+/// Makes the builder of one kind of pipeline.
+type Builder = fn() -> PipelineBuilder;
+
 /// Over many blocks of nodes that come, change and go, each way gives the same placements.
 #[test]
 fn a_scan_decides_as_the_rankings_do() {
-    let base: [(&str, fn() -> PipelineBuilder); 3] = [
+    let kinds: [(&str, Builder); 3] = [
         ("kubernetes", Pipeline::builder),
         ("packing", || {
             Pipeline::builder().with_score("NodeResourcesFit", 5, crate::scheduler::MostAllocated)
@@ -59,7 +62,7 @@ fn a_scan_decides_as_the_rankings_do() {
         }),
     ];
     let rng = Rng::seeded(11);
-    for (name, builder) in base {
+    for (name, builder) in kinds {
         let mut view = view((0..below(&rng, 500)).map(|i| node(&format!("n{i}"), "a")));
         let [mut scans, mut rankings, mut cheapest] =
             [Evaluation::Scans, Evaluation::Rankings, Evaluation::Cheapest]
