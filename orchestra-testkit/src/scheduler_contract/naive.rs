@@ -149,6 +149,7 @@ fn rank(world: &World<'_>, pod: &Pod, place: &Place<'_>) -> u64 {
 }
 
 /// Points of usage are rounded to the nearest thousandth, of two to the even one.
+#[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "points are 0 to 100,000")]
 fn thousandths(points: f32) -> u64 {
     points.round_ties_even() as u64
 }
