@@ -22,6 +22,7 @@ use tokio::time::{Instant, Sleep};
 
 use crate::body::{Progress, ProxyBody};
 use crate::error::Cause;
+use crate::gather;
 use crate::upstream::Ticket;
 
 /// The largest head of an answer, and how much of a body is read at once: what hyper takes as its least is
@@ -244,7 +245,7 @@ impl AsyncWrite for Socket {
         cx: &mut Context<'_>,
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(cx, bufs)
+        gather::poll_write(&mut self.stream, cx, bufs)
     }
 
     fn is_write_vectored(&self) -> bool {

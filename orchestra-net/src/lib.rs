@@ -17,6 +17,7 @@ mod body;
 mod connection;
 mod discovery;
 mod error;
+mod gather;
 mod http;
 mod listener;
 mod plane;

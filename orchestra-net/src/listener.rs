@@ -65,6 +65,7 @@ where
 {
     let failed = |source: io::Error| NetError::Listen { address, what: what.clone(), source };
     let listener = TcpListener::bind(address).await.map_err(failed)?;
+    socket2::SockRef::from(&listener).set_tcp_nodelay(true).map_err(failed)?;
     let address = listener.local_addr().map_err(failed)?;
     let own = tasks.child();
     let places = Arc::new(Semaphore::new(max_connections));
@@ -121,6 +122,7 @@ fn shared(address: SocketAddr) -> io::Result<Socket> {
     socket.set_reuse_address(true)?;
     #[cfg(unix)]
     socket.set_reuse_port(true)?;
+    socket.set_tcp_nodelay(true)?;
     socket.set_nonblocking(true)?;
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
@@ -140,7 +142,10 @@ async fn accept<F>(
         let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
         match listener.accept().await {
             Ok((stream, client)) => {
-                if let Err(error) = stream.set_nodelay(true) {
+                // Linux gives it the listener's options.
+                if !cfg!(target_os = "linux")
+                    && let Err(error) = stream.set_nodelay(true)
+                {
                     tracing::debug!(%client, %error, "a client went away at once");
                     continue;
                 }

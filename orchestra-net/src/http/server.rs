@@ -4,6 +4,7 @@ use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -77,9 +78,11 @@ impl HttpProxy {
             .serve_connection(TokioIo::new(Tapped { stream, tap }), service)
             .with_upgrades();
         tokio::pin!(connection);
+        // Polled when it has something to say, and not, under a lock that all connections share, whenever a byte comes.
+        let mut told_to_end: FuturesUnordered<_> = [tasks.cancelled()].into_iter().collect();
         let ended = tokio::select! {
             biased;
-            () = tasks.cancelled() => {
+            Some(()) = told_to_end.next() => {
                 connection.as_mut().graceful_shutdown();
                 match tokio::time::timeout(options.shutdown_grace, connection).await {
                     Ok(ended) => ended,

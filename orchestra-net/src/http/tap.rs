@@ -7,6 +7,8 @@ use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use crate::gather;
+
 /// How much of what arrives is remembered: a head, which the server limits to the same.
 pub(super) const HEAD_LIMIT: usize = 64 * 1024;
 
@@ -88,7 +90,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Tapped<S> {
         cx: &mut Context<'_>,
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(cx, bufs)
+        gather::poll_write(&mut self.stream, cx, bufs)
     }
 
     fn is_write_vectored(&self) -> bool {
