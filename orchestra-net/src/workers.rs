@@ -27,9 +27,8 @@ thread_local! {
 
 /// Threads that serve connections, each with a runtime of its own. Clones are the same threads.
 ///
-/// A connection stays on the thread that accepted it, with its requests and their connections to endpoints. Beside a
-/// runtime that moves tasks between its threads, that saves about a fifth of the CPU time of a proxied request, and no
-/// lock is shared. What it costs: a handler that computes for long holds up the other connections of its thread.
+/// A connection stays on the thread that accepted it, with its requests and their connections to endpoints. No task
+/// moves between threads, and no thread is woken for another. What it costs: a handler that computes for long holds up the other connections of its thread.
 ///
 /// The threads end when the last clone is dropped, and what they served ends with them.
 ///

@@ -68,7 +68,8 @@ impl HttpProxy {
         });
         let service = service_fn(move |request: http::Request<Incoming>| {
             let served = Arc::clone(&served);
-            async move { Ok::<_, Infallible>(served.proxy.handle_incoming(request, &served).await) }
+            // Boxed: hyper keeps the place for it as long as the connection lives, and it takes kilobytes.
+            Box::pin(async move { Ok::<_, Infallible>(served.proxy.handle_incoming(request, &served).await) })
         });
         let connection = http1::Builder::new()
             .timer(ConnectionTimer::default())
