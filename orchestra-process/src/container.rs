@@ -1,6 +1,6 @@
 //! The life of a container.
 
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -26,6 +26,31 @@ const MAX_NAME: usize = 63;
 pub(crate) fn is_quick(core: &Core, sandbox: &str, spec: &ContainerSpec) -> bool {
     let plain = spec.mounts.is_empty() && spec.working_dir.is_none() && core.slots.has_free();
     plain && core.index().sandboxes.get(sandbox).is_none_or(|sandbox| sandbox.op.try_lock().is_ok())
+}
+
+/// A start under way, counted as long as this lives.
+#[derive(Debug)]
+pub(crate) struct Starting(Arc<Core>);
+
+impl Starting {
+    /// Counts one more. Returns also whether it is the only one.
+    pub(crate) fn begin(core: &Arc<Core>) -> (Self, bool) {
+        (Self(Arc::clone(core)), core.starting.fetch_add(1, Ordering::Relaxed) == 0)
+    }
+}
+
+impl Drop for Starting {
+    fn drop(&mut self) {
+        self.0.starting.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// Whether starting a container takes hardly longer than going to another thread for it: nothing makes std fork,
+/// and nobody else is about it.
+pub(crate) fn starts_quickly(core: &Core, container: &Container) -> bool {
+    let launch = &container.record.launch;
+    let plain = launch.limits.is_none() && launch.user.is_none() && !launch.stdin;
+    plain && !core.starts_fork.load(Ordering::Relaxed) && container.run.try_lock().is_ok()
 }
 
 /// Creates a container, or finds it.
@@ -138,6 +163,7 @@ pub(crate) fn start(core: &Core, container: &Arc<Container>) -> Result<(), Runti
         let program = launch.program.display().to_string();
         if passes(&error) { failed(id, "start its program", error) } else { start_error(id, &program, error) }
     })?;
+    core.starts_fork.store(spawned.closed, Ordering::Relaxed);
     let at = core.now();
     let started = Started { id: Arc::clone(id), pid: spawned.pid, ticks: spawned.start_ticks, at };
     let ready = core.journal.append(Record::Started(started)).and_then(|()| {

@@ -119,9 +119,10 @@ pub(crate) fn outputs(pid: i32) -> impl Iterator<Item = PathBuf> {
 
 /// One past the greatest number that a descriptor of this process can have now.
 pub(crate) fn descriptor_limit() -> io::Result<i32> {
-    // The program's name is in it, which may be any bytes.
-    let status = fs::read("/proc/self/status")?;
-    let status = String::from_utf8_lossy(&status);
+    // In one read, of which this is near the start. The program's name is in it, which may be any bytes.
+    let mut status = [0; MAX_STAT];
+    let read = fs::File::open("/proc/self/status")?.read(&mut status)?;
+    let status = String::from_utf8_lossy(&status[..read]);
     let size = status.lines().find_map(|line| line.strip_prefix("FDSize:")?.trim().parse().ok());
     size.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "unreadable /proc/self/status"))
 }

@@ -17,6 +17,7 @@ use orchestra_core::runtime::{
 use tokio::sync::broadcast::error::RecvError;
 
 use crate::builder::ProcessRuntimeBuilder;
+use crate::container::Starting;
 use crate::error::{failed, not_found};
 use crate::image::ProcessImage;
 use crate::state::{Container, Core};
@@ -183,7 +184,16 @@ impl Runtime for ProcessRuntime {
 
     async fn start_container(&self, container: &ContainerId) -> Result<(), RuntimeError> {
         let of_start = self.container(container)?;
-        self.block(&container.0, "start it", move |core| container::start(core, &of_start)).await
+        let (starting, alone) = Starting::begin(&self.core);
+        if alone && container::starts_quickly(&self.core, &of_start) {
+            // As tokio starts its processes. Of many at once each would keep the others' threads waiting.
+            return container::start(&self.core, &of_start);
+        }
+        self.block(&container.0, "start it", move |core| {
+            let _until_then = starting;
+            container::start(core, &of_start)
+        })
+        .await
     }
 
     async fn stop_container(&self, container: &ContainerId, grace: Duration) -> Result<(), RuntimeError> {

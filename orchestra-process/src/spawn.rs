@@ -26,6 +26,8 @@ pub(crate) struct Spawned {
     pub(crate) pid: i32,
     pub(crate) start_ticks: u64,
     pub(crate) pidfd: Arc<OwnedFd>,
+    /// Whether it took a fork to keep from it what this process would have handed on.
+    pub(crate) closed: bool,
 }
 
 /// A program with a container's environment, directory and user, still without its input and output.
@@ -121,10 +123,12 @@ fn handed_on() -> io::Result<Vec<RawFd>> {
 ///
 /// What another thread opens between this look and the start of the child is missed. Closing it would need a fork
 /// each time; so it takes one only where there is something to close.
-fn hand_on_nothing(command: &mut Command) -> io::Result<()> {
+///
+/// Returns whether there was something.
+fn hand_on_nothing(command: &mut Command) -> io::Result<bool> {
     let found = handed_on()?;
     if found.is_empty() {
-        return Ok(());
+        return Ok(false);
     }
     #[allow(unsafe_code, reason = "std has no stable way to close a child's descriptors")]
     // SAFETY: between fork and exec the closure only sets flags through rustix, which neither allocates nor locks.
@@ -140,12 +144,12 @@ fn hand_on_nothing(command: &mut Command) -> io::Result<()> {
             Ok(())
         });
     }
-    Ok(())
+    Ok(true)
 }
 
 /// Runs a command, and opens the process while nobody else can have its pid.
 pub(crate) fn spawned(command: &mut Command) -> io::Result<Spawned> {
-    hand_on_nothing(command)?;
+    let closed = hand_on_nothing(command)?;
     let child = command.spawn()?;
     let pid = i32::try_from(child.id()).map_err(io::Error::other)?;
     let opened = open(pid);
@@ -159,7 +163,7 @@ pub(crate) fn spawned(command: &mut Command) -> io::Result<Spawned> {
         }
     }
     let (start_ticks, pidfd) = opened?;
-    Ok(Spawned { pid, start_ticks, pidfd: Arc::new(pidfd) })
+    Ok(Spawned { pid, start_ticks, pidfd: Arc::new(pidfd), closed })
 }
 
 fn open(number: i32) -> io::Result<(u64, OwnedFd)> {

@@ -5,7 +5,7 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr};
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use orchestra_core::clock::SharedClock;
@@ -209,6 +209,10 @@ pub(crate) struct Core {
     pub(crate) keeper: Keeper,
     pub(crate) index: Mutex<Index>,
     pub(crate) events: broadcast::Sender<RuntimeEvent>,
+    /// How many containers are being started.
+    pub(crate) starting: AtomicUsize,
+    /// Whether the last start had to fork, to hand nothing on: the next one will.
+    pub(crate) starts_fork: AtomicBool,
     pub(crate) tasks: TaskTracker,
     pub(crate) shutdown: CancellationToken,
     /// Locked as long as this runtime has its state directory.

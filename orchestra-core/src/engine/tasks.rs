@@ -2,6 +2,7 @@
 
 use std::future::Future;
 
+use futures_util::future::BoxFuture;
 use tokio::task::JoinHandle;
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use tokio_util::task::TaskTracker;
@@ -37,30 +38,27 @@ impl Tasks {
     }
 
     /// Starts a task, named in its span. It is dropped at its next await once the group is told to end.
-    #[allow(clippy::disallowed_methods, reason = "this is the tracker that spawning goes through")]
     pub fn spawn(
         &self,
         name: &'static str,
         task: impl Future<Output = ()> + Send + 'static,
     ) -> JoinHandle<()> {
-        let cancel = self.cancel.clone();
-        let task = async move {
-            tokio::select! {
-                biased;
-                () = cancel.cancelled() => {}
-                () = task => {}
-            }
-        };
-        self.tracker.spawn(task.instrument(tracing::debug_span!("task", name)))
+        self.track(name, ends_with(self.cancel.clone(), Box::pin(task)))
     }
 
     /// Starts a task that looks at [`cancelled`](Self::cancelled) itself and ends in its own time.
-    #[allow(clippy::disallowed_methods, reason = "this is the tracker that spawning goes through")]
     pub fn spawn_graceful(
         &self,
         name: &'static str,
         task: impl Future<Output = ()> + Send + 'static,
     ) -> JoinHandle<()> {
+        let task: BoxFuture<'static, ()> = Box::pin(task);
+        self.track(name, task)
+    }
+
+    /// Callers box their futures: what tokio has for a task is some 8 KB of program for each type of future.
+    #[allow(clippy::disallowed_methods, reason = "this is the tracker that spawning goes through")]
+    fn track(&self, name: &'static str, task: impl Future<Output = ()> + Send + 'static) -> JoinHandle<()> {
         self.tracker.spawn(task.instrument(tracing::debug_span!("task", name)))
     }
 
@@ -85,6 +83,15 @@ impl Tasks {
         self.cancel.cancel();
         self.tracker.close();
         self.tracker.wait().await;
+    }
+}
+
+/// Drops `task` at its next await once `cancel` says so.
+async fn ends_with(cancel: CancellationToken, task: BoxFuture<'static, ()>) {
+    tokio::select! {
+        biased;
+        () = cancel.cancelled() => {}
+        () = task => {}
     }
 }
 

@@ -21,13 +21,9 @@ pub(super) fn checked<T: Resource>(manifest: Value) -> Result<Decoded, ManifestE
     Ok(Decoded { object: Arc::new(object), warnings })
 }
 
-/// Reads an object of the kind `T` that was accepted before.
-pub(super) fn stored<T: Resource>(object: Value) -> Result<AnyObject, serde_json::Error> {
-    Ok(Arc::new(serde_json::from_value::<T>(object)?))
-}
-
-/// The same from JSON text.
-pub(super) fn stored_json<T: Resource>(object: &[u8]) -> Result<AnyObject, serde_json::Error> {
+/// Reads an object of the kind `T` that was accepted before, from JSON text. From a `Value` it would be the
+/// model's reader once more in each program, for nobody's speed.
+pub(super) fn stored<T: Resource>(object: &[u8]) -> Result<AnyObject, serde_json::Error> {
     Ok(Arc::new(serde_json::from_slice::<T>(object)?))
 }
 

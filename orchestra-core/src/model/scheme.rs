@@ -36,8 +36,7 @@ struct Entry {
 #[derive(Clone, Copy, Debug)]
 struct Decoder {
     checked: fn(Value) -> Result<Decoded, ManifestError>,
-    stored: fn(Value) -> Result<AnyObject, serde_json::Error>,
-    stored_json: fn(&[u8]) -> Result<AnyObject, serde_json::Error>,
+    stored: fn(&[u8]) -> Result<AnyObject, serde_json::Error>,
 }
 
 /// What says how the rest of a manifest is read.
@@ -98,11 +97,7 @@ impl Scheme {
 
     /// Adds the kind `T`. It takes the place of one of the same `apiVersion` and kind.
     pub fn register<T: Resource>(&mut self) {
-        let decoder = Decoder {
-            checked: decode::checked::<T>,
-            stored: decode::stored::<T>,
-            stored_json: decode::stored_json::<T>,
-        };
+        let decoder = Decoder { checked: decode::checked::<T>, stored: decode::stored::<T> };
         self.add(Entry { info: T::INFO, decoder: Some(decoder) });
     }
 
@@ -234,9 +229,12 @@ impl Scheme {
     pub fn decode_stored(&self, object: Value) -> Result<AnyObject, ManifestError> {
         let (api_version, kind) = (text_at(&object, "/apiVersion"), text_at(&object, "/kind"));
         if let Some(Entry { decoder: Some(decoder), .. }) = self.entry(api_version, kind) {
-            let kind = kind.to_owned();
-            return (decoder.stored)(object)
-                .map_err(|e| ManifestError::new(ManifestProblem::Field, "", e.to_string()).about(&kind, ""));
+            return (decoder.stored)(object.to_string().as_bytes()).map_err(|e| {
+                let message = e.to_string();
+                // Where it was in the text that was just written says nothing to anybody.
+                let message = message.rsplit_once(" at line ").map_or(&*message, |(what, _)| what);
+                ManifestError::new(ManifestProblem::Field, "", message).about(kind, "")
+            });
         }
         let (api_version, kind, name) = decode::identity(&object)?;
         let info = match self.entry(&api_version, &kind) {
@@ -255,7 +253,7 @@ impl Scheme {
     pub fn decode_stored_json(&self, object: &[u8]) -> Result<AnyObject, ManifestError> {
         if let Ok(Head { api_version, kind }) = serde_json::from_slice(object)
             && let Some(Entry { decoder: Some(decoder), .. }) = self.entry(&api_version, &kind)
-            && let Ok(object) = (decoder.stored_json)(object)
+            && let Ok(object) = (decoder.stored)(object)
         {
             return Ok(object);
         }

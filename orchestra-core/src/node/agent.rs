@@ -39,6 +39,9 @@ const STATUS_LAG: Duration = Duration::from_millis(100);
 /// How much longer than the longest grace the stop of all pods may take: the drain, and the runtime's work.
 const SHUTDOWN_SLACK: Duration = Duration::from_secs(30);
 
+/// Up to so many pods on a node, their probes come at the same moments, to wake the process less often.
+const PROBED_TOGETHER: usize = 64;
+
 /// Runs the pods that are bound to one node. Dropping it ends the agent and leaves the pods running, for the next
 /// agent of that node to adopt. It dereferences to its [`NodeHandle`], which others ask it through.
 #[derive(Debug)]
@@ -366,6 +369,7 @@ impl Shared {
     fn complete(&self, uid: &Uid, key: &OpKey, serial: u64, done: Done, seen: Option<Seen>) {
         let now = self.now();
         let mut slots = self.lock();
+        let together = slots.len() <= PROBED_TOGETHER;
         let Some(slot) = slots.get_mut(uid) else { return };
         if slot.memory.busy.get(key).is_none_or(|busy| busy.serial != serial) {
             return;
@@ -374,7 +378,7 @@ impl Shared {
         let pod = slot.latest();
         let is_ending =
             pod.as_ref().is_none_or(|p| p.is_terminating()) || self.shutdown.load(Ordering::SeqCst);
-        let judge = Judge { pod: pod.as_deref(), now, rng: &self.rng, ending: is_ending };
+        let judge = Judge { pod: pod.as_deref(), now, rng: &self.rng, ending: is_ending, together };
         let memory = &mut slot.memory;
         // A new sandbox must be known as one before it is looked into; all else is judged by how things are now.
         let notes = if matches!(done, Done::SandboxRun(_)) {

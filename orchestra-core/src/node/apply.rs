@@ -44,6 +44,8 @@ pub(crate) struct Judge<'a> {
     pub(crate) rng: &'a Rng,
     /// Whether the pod is on its way out: no probe condemns it then.
     pub(crate) ending: bool,
+    /// Whether there are so few pods that their probes may come together: of many, that would be a burst.
+    pub(crate) together: bool,
 }
 
 impl Memory {
@@ -257,7 +259,8 @@ impl Memory {
         }
         let Some(state) = memory.probes.get_mut(&kind) else { return Vec::new() };
         let spread = judge.rng.jitter(period(probe), PROBE_JITTER);
-        let regular = state.record(probe, outcome, judge.now.instant, spread);
+        let wait = if judge.together { judge.now.to_whole_second(spread) } else { spread };
+        let regular = state.record(probe, outcome, judge.now.instant, wait);
         let mut notes = Vec::new();
         match outcome {
             ProbeOutcome::Failure(why) if regular => {

@@ -43,12 +43,9 @@ pub(super) async fn run(shared: Arc<Shared>) {
     shared.routes.join(&shared);
     register::register(&shared).await;
     shared.ready.send_replace(true);
-    tokio::join!(
-        Arc::clone(&shared).work(),
-        follow(&shared, events),
-        resync(&shared),
-        register::keep_lease(&shared),
-    );
+    // A task of its own: it wakes for each probe, and what follows for hardly anything.
+    shared.tasks.spawn("pods", Arc::clone(&shared).work());
+    tokio::join!(follow(&shared, events), resync(&shared), register::keep_lease(&shared));
 }
 
 /// Follows what happens in the runtime. Where that may have been missed, everything is listed.

@@ -100,7 +100,7 @@ pub(super) async fn keep_lease(shared: &Arc<Shared>) {
         let wait = match renew(shared).await {
             Ok(()) => {
                 failures = 0;
-                shared.rng.jitter(shared.options.lease_period, LEASE_JITTER)
+                shared.now().to_whole_second(shared.rng.jitter(shared.options.lease_period, LEASE_JITTER))
             }
             Err(error) => {
                 failures += 1;

@@ -77,7 +77,8 @@ impl Case {
     }
 
     fn apply(&mut self, done: Done) -> Vec<String> {
-        let judge = Judge { pod: self.pod.as_ref(), now: self.now, rng: &self.rng, ending: false };
+        let judge =
+            Judge { pod: self.pod.as_ref(), now: self.now, rng: &self.rng, ending: false, together: false };
         self.memory.apply(done, judge).into_iter().map(|n| n.reason.to_owned()).collect()
     }
 
