@@ -5,7 +5,7 @@ use std::fs::{self, DirBuilder, File};
 use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicUsize};
+use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -191,7 +191,6 @@ impl ProcessRuntimeBuilder {
             index: Mutex::new(Index::default()),
             events: broadcast::Sender::new(MAX_EVENTS),
             starting: AtomicUsize::new(0),
-            starts_fork: AtomicBool::new(false),
             tasks: TaskTracker::new(),
             shutdown: CancellationToken::new(),
             root,

@@ -45,12 +45,10 @@ impl Drop for Starting {
     }
 }
 
-/// Whether starting a container takes hardly longer than going to another thread for it: nothing makes std fork,
-/// and nobody else is about it.
-pub(crate) fn starts_quickly(core: &Core, container: &Container) -> bool {
-    let launch = &container.record.launch;
-    let plain = launch.limits.is_none() && launch.user.is_none() && !launch.stdin;
-    plain && !core.starts_fork.load(Ordering::Relaxed) && container.run.try_lock().is_ok()
+/// Whether starting a container takes hardly longer than going to another thread for it: it takes no fork, and
+/// nobody else is about it.
+pub(crate) fn starts_quickly(container: &Container) -> bool {
+    spawn::starts_directly(&container.record.launch) && container.run.try_lock().is_ok()
 }
 
 /// Creates a container, or finds it.
@@ -163,7 +161,6 @@ pub(crate) fn start(core: &Core, container: &Arc<Container>) -> Result<(), Runti
         let program = launch.program.display().to_string();
         if passes(&error) { failed(id, "start its program", error) } else { start_error(id, &program, error) }
     })?;
-    core.starts_fork.store(spawned.closed, Ordering::Relaxed);
     let at = core.now();
     let started = Started { id: Arc::clone(id), pid: spawned.pid, ticks: spawned.start_ticks, at };
     let ready = core.journal.append(Record::Started(started)).and_then(|()| {

@@ -20,6 +20,8 @@ mod adopt;
 mod builder;
 mod cgroup;
 mod container;
+#[cfg(target_env = "gnu")]
+mod direct;
 mod error;
 mod exec;
 mod host_port;

@@ -185,7 +185,7 @@ impl Runtime for ProcessRuntime {
     async fn start_container(&self, container: &ContainerId) -> Result<(), RuntimeError> {
         let of_start = self.container(container)?;
         let (starting, alone) = Starting::begin(&self.core);
-        if alone && container::starts_quickly(&self.core, &of_start) {
+        if alone && container::starts_quickly(&of_start) {
             // As tokio starts its processes. Of many at once each would keep the others' threads waiting.
             return container::start(&self.core, &of_start);
         }

@@ -6,7 +6,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::sync::Arc;
 
 use rustix::fs::{CWD, FileType, Gid, Mode, Uid, fchown, mknodat};
@@ -26,14 +26,12 @@ pub(crate) struct Spawned {
     pub(crate) pid: i32,
     pub(crate) start_ticks: u64,
     pub(crate) pidfd: Arc<OwnedFd>,
-    /// Whether it took a fork to keep from it what this process would have handed on.
-    pub(crate) closed: bool,
 }
 
 /// A program with a container's environment, directory and user, still without its input and output.
 ///
-/// Nothing here makes std leave its `posix_spawn` path, which costs the same however large this process is; only
-/// another user does, limits do, and descriptors that must be closed.
+/// For what can't be started [directly](starts_directly), and for what `exec` runs. std forks for another user, for
+/// limits, and where descriptors must be closed.
 fn command(launch: &Launch, program: &Path, args: &[String]) -> Command {
     let mut command = Command::new(program);
     command.args(args).current_dir(&launch.cwd);
@@ -78,6 +76,14 @@ fn enter(command: &mut Command, doors: Vec<File>) {
     }
 }
 
+/// Whether a container's main process is started without a fork, whatever this process would hand on to it.
+pub(crate) fn starts_directly(launch: &Launch) -> bool {
+    #[cfg(target_env = "gnu")]
+    return crate::direct::is_possible(launch);
+    #[cfg(not(target_env = "gnu"))]
+    return false;
+}
+
 /// Starts a container's main process, in the control groups behind `doors`.
 pub(crate) fn main_process(
     launch: &Launch,
@@ -92,13 +98,17 @@ pub(crate) fn main_process(
         }
     }
     let [stdout, stderr] = spools;
+    let stdin = match stdin {
+        Some(pipe) => open_stdin(pipe)?,
+        None => File::open("/dev/null")?,
+    };
+    #[cfg(target_env = "gnu")]
+    if starts_directly(launch) {
+        return opened(crate::direct::spawn(launch, [stdin, stdout, stderr])?);
+    }
     let mut command = command(launch, &launch.program, &launch.args);
     own_group(&mut command);
-    command.stdin(match stdin {
-        Some(pipe) => Stdio::from(open_stdin(pipe)?),
-        None => Stdio::null(),
-    });
-    command.stdout(stdout).stderr(stderr);
+    command.stdin(stdin).stdout(stdout).stderr(stderr);
     enter(&mut command, doors);
     spawned(&mut command)
 }
@@ -123,12 +133,10 @@ fn handed_on() -> io::Result<Vec<RawFd>> {
 ///
 /// What another thread opens between this look and the start of the child is missed. Closing it would need a fork
 /// each time; so it takes one only where there is something to close.
-///
-/// Returns whether there was something.
-fn hand_on_nothing(command: &mut Command) -> io::Result<bool> {
+fn hand_on_nothing(command: &mut Command) -> io::Result<()> {
     let found = handed_on()?;
     if found.is_empty() {
-        return Ok(false);
+        return Ok(());
     }
     #[allow(unsafe_code, reason = "std has no stable way to close a child's descriptors")]
     // SAFETY: between fork and exec the closure only sets flags through rustix, which neither allocates nor locks.
@@ -144,14 +152,18 @@ fn hand_on_nothing(command: &mut Command) -> io::Result<bool> {
             Ok(())
         });
     }
-    Ok(true)
+    Ok(())
 }
 
 /// Runs a command, and opens the process while nobody else can have its pid.
 pub(crate) fn spawned(command: &mut Command) -> io::Result<Spawned> {
-    let closed = hand_on_nothing(command)?;
+    hand_on_nothing(command)?;
     let child = command.spawn()?;
-    let pid = i32::try_from(child.id()).map_err(io::Error::other)?;
+    opened(i32::try_from(child.id()).map_err(io::Error::other)?)
+}
+
+/// Opens a process that was just started.
+fn opened(pid: i32) -> io::Result<Spawned> {
     let opened = open(pid);
     if opened.is_err() {
         // Without a descriptor (too many are open) it could never be waited for.
@@ -163,7 +175,7 @@ pub(crate) fn spawned(command: &mut Command) -> io::Result<Spawned> {
         }
     }
     let (start_ticks, pidfd) = opened?;
-    Ok(Spawned { pid, start_ticks, pidfd: Arc::new(pidfd), closed })
+    Ok(Spawned { pid, start_ticks, pidfd: Arc::new(pidfd) })
 }
 
 fn open(number: i32) -> io::Result<(u64, OwnedFd)> {

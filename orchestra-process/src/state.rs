@@ -211,8 +211,6 @@ pub(crate) struct Core {
     pub(crate) events: broadcast::Sender<RuntimeEvent>,
     /// How many containers are being started.
     pub(crate) starting: AtomicUsize,
-    /// Whether the last start had to fork, to hand nothing on: the next one will.
-    pub(crate) starts_fork: AtomicBool,
     pub(crate) tasks: TaskTracker,
     pub(crate) shutdown: CancellationToken,
     /// Locked as long as this runtime has its state directory.

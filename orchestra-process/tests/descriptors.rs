@@ -25,8 +25,12 @@ const PODS: usize = 30;
 /// Lists what the shell itself has open: the child is another process.
 const LIST: &str = "ls -1 /proc/$$/fd";
 
+/// The tests open files that would come into each other's programs.
+static ALONE: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
+
 #[tokio::test]
 async fn programs_have_three_descriptors_whatever_this_process_has_open() {
+    let _alone = ALONE.lock().await;
     let host = Host::new();
     let runtime = host.open();
     let files: Vec<File> = (0..OPEN).map(|_| File::open("/proc/self/stat").unwrap()).collect();
@@ -78,5 +82,35 @@ async fn programs_have_three_descriptors_whatever_this_process_has_open() {
     // This process's own are as they were: what it starts itself may count on them.
     let handed_on = files.iter().filter(|file| fcntl_getfd(file).unwrap().is_empty());
     assert_eq!(handed_on.map(AsRawFd::as_raw_fd).collect::<BTreeSet<_>>().len(), OPEN / 2);
+    host.assert_empty();
+}
+
+/// What is opened without the flag at the very moment of a start: a plain container's main program has none of it.
+#[cfg(target_env = "gnu")]
+#[tokio::test]
+async fn nothing_comes_into_a_plain_container_however_late_it_was_opened() {
+    let _alone = ALONE.lock().await;
+    let host = Host::new();
+    let runtime = host.open();
+    let stop = Arc::new(AtomicBool::new(false));
+    let of_thread = Arc::clone(&stop);
+    let thread = thread::spawn(move || {
+        while !of_thread.load(Ordering::SeqCst) {
+            let flags = rustix::fs::OFlags::RDONLY;
+            drop(rustix::fs::open("/proc/self/stat", flags, rustix::fs::Mode::empty()).unwrap());
+        }
+    });
+    for number in 0..PODS {
+        let (sandbox, container) = run(&runtime, &sh("main", &format!("{LIST}; exit 0"))).await;
+        let mut log = follow(&runtime, &container).await;
+        let mut found = Vec::new();
+        while let Some(line) = line(&mut log).await {
+            found.push(line);
+        }
+        assert_eq!(found, ["0", "1", "2"], "pod {number}");
+        runtime.remove_sandbox(&sandbox).await.unwrap();
+    }
+    stop.store(true, Ordering::SeqCst);
+    thread.join().unwrap();
     host.assert_empty();
 }
