@@ -23,6 +23,7 @@ use tokio::time::{Instant, Sleep};
 use crate::body::{Progress, ProxyBody};
 use crate::error::Cause;
 use crate::gather;
+use crate::timer::poll_until;
 use crate::upstream::Ticket;
 
 /// The largest head of an answer, and how much of a body is read at once: what hyper takes as its least is
@@ -37,8 +38,7 @@ pub(crate) struct Connection {
     /// `None` once it has ended.
     driver: Option<Driver>,
     ask_kernel: Arc<AtomicBool>,
-    /// Bounds the endpoint's silence. It stays set from request to request: where it is due too early, it is set again,
-    /// which is far cheaper than setting one for each.
+    /// Bounds the endpoint's silence, from request to request.
     silence: Pin<Box<Sleep>>,
     /// Whether it has carried a request before.
     pub(crate) reused: bool,
@@ -110,9 +110,6 @@ impl Connection {
         let mut progress = request.body().progress().map(|progress| (progress, 0));
         let mut deadline = Instant::now() + silence;
         let timer = &mut self.silence;
-        if timer.deadline() > deadline {
-            timer.as_mut().reset(deadline);
-        }
         let mut answer = pin!(self.sender.try_send_request(request));
         poll_fn(|cx| {
             if let Some(driver) = &mut self.driver
@@ -174,25 +171,19 @@ pub(crate) async fn connect(address: std::net::SocketAddr, limit: Duration) -> i
 /// Ready when nothing has moved until the deadline: neither an answer nor, by `progress`, the upload, which moves the
 /// deadline on.
 fn silent(
-    mut sleep: Pin<&mut Sleep>,
+    mut timer: Pin<&mut Sleep>,
     deadline: &mut Instant,
     limit: Duration,
     progress: &mut Option<(Progress, u64)>,
     cx: &mut Context<'_>,
 ) -> Poll<SendError> {
-    while sleep.as_mut().poll(cx).is_ready() {
-        // It may be set for a request before this one.
-        if sleep.deadline() < *deadline {
-            sleep.as_mut().reset(*deadline);
-            continue;
-        }
+    while poll_until(timer.as_mut(), *deadline, cx).is_ready() {
         match progress {
             Some((progress, seen)) if progress.frames() != *seen => *seen = progress.frames(),
             Some((progress, _)) if progress.starving() => return Poll::Ready(SendError::Starved),
             _ => return Poll::Ready(SendError::TimedOut),
         }
         *deadline = Instant::now() + limit;
-        sleep.as_mut().reset(*deadline);
     }
     Poll::Pending
 }

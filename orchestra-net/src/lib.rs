@@ -22,6 +22,7 @@ mod http;
 mod listener;
 mod plane;
 mod tcp;
+mod timer;
 mod upstream;
 mod workers;
 

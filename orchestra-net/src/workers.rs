@@ -28,7 +28,8 @@ thread_local! {
 /// Threads that serve connections, each with a runtime of its own. Clones are the same threads.
 ///
 /// A connection stays on the thread that accepted it, with its requests and their connections to endpoints. No task
-/// moves between threads, and no thread is woken for another. What it costs: a handler that computes for long holds up the other connections of its thread.
+/// moves between threads, and no thread is woken for another. What it costs: a handler that computes for long holds up
+/// the other connections of its thread.
 ///
 /// The threads end when the last clone is dropped, and what they served ends with them.
 ///

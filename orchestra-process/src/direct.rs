@@ -3,6 +3,8 @@
 //! std's `Command` uses it too, but closes nothing in the child but what is marked to be closed; and only what runs
 //! between fork and exec could do it there, for which std forks.
 
+#![allow(unsafe_code, reason = "std's Command can't close what it does not know")]
+
 use std::collections::BTreeMap;
 use std::ffi::{CString, OsStr, c_char, c_int};
 use std::fs::File;
@@ -42,7 +44,6 @@ pub(crate) fn spawn(launch: &Launch, stdio: [File; 3]) -> io::Result<i32> {
     let attributes = Attributes::new()?;
     let (args, env) = (pointers(&args), pointers(&env));
     let mut pid = 0;
-    #[allow(unsafe_code, reason = "std's Command can't close what it does not know")]
     // SAFETY: all pointers are to values that live until the call returns; both lists of strings end with a null
     // pointer. Of the strings, which C takes as mutable, posix_spawn changes none.
     let result = unsafe {
@@ -79,7 +80,6 @@ struct Actions {
     open: Vec<OwnedFd>,
 }
 
-#[allow(unsafe_code, reason = "std's Command can't close what it does not know")]
 impl Actions {
     fn new() -> io::Result<Self> {
         let mut raw = MaybeUninit::uninit();
@@ -116,7 +116,6 @@ impl Actions {
 
 impl Drop for Actions {
     fn drop(&mut self) {
-        #[allow(unsafe_code, reason = "std's Command can't close what it does not know")]
         // SAFETY: they are initialised, and nobody has them after this. It can't fail.
         let _always_zero = unsafe { libc::posix_spawn_file_actions_destroy(&raw mut self.raw) };
     }
@@ -128,7 +127,6 @@ struct Attributes {
 }
 
 impl Attributes {
-    #[allow(unsafe_code, reason = "std's Command can't close what it does not know")]
     fn new() -> io::Result<Self> {
         const FLAGS: c_int =
             libc::POSIX_SPAWN_SETPGROUP | libc::POSIX_SPAWN_SETSIGMASK | libc::POSIX_SPAWN_SETSIGDEF;
@@ -155,7 +153,6 @@ impl Attributes {
 
 impl Drop for Attributes {
     fn drop(&mut self) {
-        #[allow(unsafe_code, reason = "std's Command can't close what it does not know")]
         // SAFETY: they are initialised, and nobody has them after this. It can't fail.
         let _always_zero = unsafe { libc::posix_spawnattr_destroy(&raw mut self.raw) };
     }

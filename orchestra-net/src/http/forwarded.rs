@@ -1,6 +1,6 @@
 //! Telling the endpoint who asked, and how.
 
-use std::net::IpAddr;
+use std::net::SocketAddr;
 
 use http::header::{HOST, HeaderMap, HeaderName, HeaderValue};
 
@@ -8,14 +8,19 @@ const FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const HOST_ASKED: HeaderName = HeaderName::from_static("x-forwarded-host");
 
-/// A client's address, as a header has it.
+/// Where a request comes from.
 #[derive(Clone, Debug)]
-pub(super) struct Client(HeaderValue);
+pub(super) struct Client {
+    pub(super) address: SocketAddr,
+    /// Its IP address, as a header has it.
+    ip: HeaderValue,
+}
 
 impl Client {
-    pub(super) fn new(address: IpAddr) -> Self {
+    pub(super) fn new(address: SocketAddr) -> Self {
         // An address is always a header's value.
-        Self(HeaderValue::try_from(address.to_string()).unwrap_or(HeaderValue::from_static("unknown")))
+        let ip = HeaderValue::try_from(address.ip().to_string());
+        Self { address, ip: ip.unwrap_or(HeaderValue::from_static("unknown")) }
     }
 }
 
@@ -23,7 +28,7 @@ impl Client {
 /// only where `trusted`: at an edge anybody can say anything.
 pub(super) fn forwarded(headers: &mut HeaderMap, client: &Client, trusted: bool) {
     let chain = if trusted { longer(headers, client) } else { None };
-    headers.insert(FOR, chain.unwrap_or_else(|| client.0.clone()));
+    headers.insert(FOR, chain.unwrap_or_else(|| client.ip.clone()));
     if !(trusted && headers.contains_key(PROTO)) {
         headers.insert(PROTO, HeaderValue::from_static("http"));
     }
@@ -38,7 +43,7 @@ pub(super) fn forwarded(headers: &mut HeaderMap, client: &Client, trusted: bool)
 /// The chain that came, with the client at its end.
 fn longer(headers: &HeaderMap, client: &Client) -> Option<HeaderValue> {
     let before = headers.get_all(FOR).iter().map(HeaderValue::as_bytes);
-    let chain: Vec<&[u8]> = before.chain([client.0.as_bytes()]).collect();
+    let chain: Vec<&[u8]> = before.chain([client.ip.as_bytes()]).collect();
     HeaderValue::from_bytes(&chain.join(&b", "[..])).ok()
 }
 
@@ -57,14 +62,14 @@ mod tests {
     #[test]
     fn inside_the_chain_grows_and_at_the_edge_it_begins() {
         let mut inside = headers();
-        forwarded(&mut inside, &Client::new([127, 0, 0, 1].into()), true);
+        forwarded(&mut inside, &Client::new(([127, 0, 0, 1], 80).into()), true);
         assert_eq!(inside[FOR], "192.0.2.1, 127.0.0.1");
         assert_eq!(
             (&inside[PROTO], &inside[HOST_ASKED]),
             (&"https".parse().unwrap(), &"shop".parse().unwrap())
         );
         let mut edge = headers();
-        forwarded(&mut edge, &Client::new([127, 0, 0, 1].into()), false);
+        forwarded(&mut edge, &Client::new(([127, 0, 0, 1], 80).into()), false);
         assert_eq!((&edge[FOR], &edge[PROTO]), (&"127.0.0.1".parse().unwrap(), &"http".parse().unwrap()));
     }
 }

@@ -133,7 +133,7 @@ impl HttpProxy {
     {
         let mut request = request;
         let span = span(&request);
-        let routed = self.route(&mut request, &Client::new(client.ip()), client, None);
+        let routed = self.route(&mut request, &Client::new(client), None);
         self.answer(routed, request, |request, _| async { Ok(request.map(ProxyBody::new)) })
             .instrument(span)
             .await
@@ -146,7 +146,7 @@ impl HttpProxy {
         served: &Served,
     ) -> Response<ProxyBody> {
         let span = span(&request);
-        let routed = self.route(&mut request, &served.client, served.client_address, Some(&served.tap));
+        let routed = self.route(&mut request, &served.client, Some(&served.tap));
         served.tap.clear();
         self.answer(routed, request, forward::take).instrument(span).await
     }
@@ -156,7 +156,6 @@ impl HttpProxy {
         &self,
         request: &mut Request<B>,
         client: &Client,
-        address: SocketAddr,
         tap: Option<&Tap>,
     ) -> Result<(Arc<Upstream>, Option<u64>), NetError> {
         guard::admit(request, tap)?;
@@ -167,7 +166,7 @@ impl HttpProxy {
             NetError::NoService(format!("{host}{}", request.uri().path()))
         })?;
         forwarded(request.headers_mut(), client, options.trust_forwarded);
-        let hash = options.hash_client_address.then(|| hash(address));
+        let hash = options.hash_client_address.then(|| hash(client.address));
         Ok((Arc::clone(upstream), hash))
     }
 

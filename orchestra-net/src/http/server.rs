@@ -29,7 +29,6 @@ pub(super) struct Served {
     proxy: HttpProxy,
     pub(super) tap: Tap,
     pub(super) client: Client,
-    pub(super) client_address: SocketAddr,
 }
 
 impl HttpProxy {
@@ -60,12 +59,7 @@ impl HttpProxy {
         let options = self.inner.options;
         let tap = Tap::default();
         // Of this connection alone: what all connections share is not counted up and down by each request.
-        let served = Arc::new(Served {
-            proxy: self,
-            tap: tap.clone(),
-            client: Client::new(client.ip()),
-            client_address: client,
-        });
+        let served = Arc::new(Served { proxy: self, tap: tap.clone(), client: Client::new(client) });
         let service = service_fn(move |request: http::Request<Incoming>| {
             let served = Arc::clone(&served);
             // Boxed: hyper keeps the place for it as long as the connection lives, and it takes kilobytes.

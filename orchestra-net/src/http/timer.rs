@@ -11,8 +11,9 @@ use std::time::{Duration, Instant};
 
 use hyper::rt::{Sleep, Timer};
 
-/// The timer of one connection. hyper makes and drops one for each request's head; setting tokio's timer each time would
-/// cost more than reading the head does. So one timer stays set: when it is due too early, it is set again.
+use crate::timer::poll_until;
+
+/// The timer of one connection: hyper makes and drops one for each request's head, and all are this one.
 #[derive(Clone, Default)]
 pub(super) struct ConnectionTimer(Arc<Mutex<Option<Pin<Box<tokio::time::Sleep>>>>>);
 
@@ -50,17 +51,7 @@ impl Future for Until {
         let deadline = tokio::time::Instant::from_std(self.deadline);
         let mut set = self.timer.0.lock().unwrap_or_else(PoisonError::into_inner);
         let set = set.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(deadline)));
-        if set.deadline() > deadline {
-            set.as_mut().reset(deadline);
-        }
-        while set.as_mut().poll(cx).is_ready() {
-            if set.deadline() >= deadline {
-                return Poll::Ready(());
-            }
-            // It was set for an earlier one.
-            set.as_mut().reset(deadline);
-        }
-        Poll::Pending
+        poll_until(set.as_mut(), deadline, cx)
     }
 }
 

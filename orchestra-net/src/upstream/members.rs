@@ -25,6 +25,11 @@ struct Writer {
     drained: Drained,
 }
 
+/// Lets requests in to an endpoint: to a new one, or to one that was leaving.
+fn open(backends: &mut Backends, id: &EndpointId) {
+    backends.entry(id.clone()).or_insert_with(|| Arc::new(Backend::new(id.clone()))).open();
+}
+
 /// What an update does to the balancer.
 pub(super) enum Change<'a> {
     Added(&'a Endpoint),
@@ -85,10 +90,7 @@ impl Members {
         backends.retain(|id, backend| wanted.contains_key(id) || backend.in_flight() > 0);
         let differs = |id, endpoint| writer.listed.get(id) != Some(endpoint);
         let news: Vec<&Endpoint> = wanted.iter().filter(|(id, e)| differs(id, e)).map(|(_, e)| e).collect();
-        for endpoint in &news {
-            let new = || Arc::new(Backend::new(endpoint.id.clone()));
-            backends.entry(endpoint.id.clone()).or_insert_with(new).open();
-        }
+        news.iter().for_each(|endpoint| open(&mut backends, &endpoint.id));
         // A balancer picks only whom a request then finds here.
         self.backends.store(Arc::new(backends));
         changes.added = !news.is_empty();
@@ -107,8 +109,7 @@ impl Members {
         let mut backends = Backends::clone(&self.backends.load());
         let mut news = Vec::new();
         for endpoint in endpoints.into_iter().filter(|e| !writer.drained.contains(&e.id.pod)) {
-            let new = || Arc::new(Backend::new(endpoint.id.clone()));
-            backends.entry(endpoint.id.clone()).or_insert_with(new).open();
+            open(&mut backends, &endpoint.id);
             news.push(endpoint);
         }
         self.backends.store(Arc::new(backends));

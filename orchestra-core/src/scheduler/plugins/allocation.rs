@@ -6,7 +6,7 @@
 use std::any::TypeId;
 
 use crate::scheduler::view::columns::ResourceId;
-use crate::scheduler::view::fullness;
+use crate::scheduler::view::{fullness, inverse};
 use crate::scheduler::{NodeView, PodInfo, Points, Reads, Score};
 
 /// What the allocation scores depend on.
@@ -43,10 +43,11 @@ impl Allocation {
         }
     }
 
+    #[allow(clippy::cast_precision_loss, reason = "scores need no more digits")]
     fn score(self, pod: &PodInfo, node: &NodeView<'_>) -> Points {
         let of = |resource| {
             let (used, more) = node.usage_of(resource, pod);
-            fullness(used, more, node.allocatable_of(resource))
+            fullness(used as f32, more as f32, inverse(node.allocatable_of(resource)))
         };
         Points::rounded(self.thousandths(of(ResourceId::CPU), of(ResourceId::MEMORY)))
     }

@@ -150,11 +150,11 @@ fn fraction(part: i64, whole: i64) -> f64 {
     if whole <= 0 { 1.0 } else { part as f64 / whole as f64 }
 }
 
-/// How full a node would be, 0.0 to 1.0, of which `used` is taken, with `more`. In 32-bit floats, operation by operation
-/// as here: many nodes side by side are worked out in the same way.
-#[allow(clippy::cast_precision_loss, reason = "scores need no more digits")]
-pub(crate) fn fullness(used: i64, more: i64, allocatable: i64) -> f32 {
-    let full = (used as f32 + more as f32) * inverse(allocatable);
+/// How full a node would be, 0.0 to 1.0, of which `used` is taken, with `more`; `inverse` is that of what it has. For one
+/// node, and for many side by side.
+#[inline(always)]
+pub(crate) fn fullness(used: f32, more: f32, inverse: f32) -> f32 {
+    let full = (used + more) * inverse;
     if full < 1.0 { full } else { 1.0 }
 }
 

@@ -2,6 +2,7 @@
 
 use crate::scheduler::plugins::Allocation;
 use crate::scheduler::points::nearest;
+use crate::scheduler::view::fullness;
 
 /// How many nodes are ranked together. One bit each fits into a word.
 pub(super) const BLOCK: usize = 64;
@@ -49,8 +50,8 @@ impl Columns {
         let (cpu, memory) = (&self.used[0][at], &self.used[1][at]);
         let (of_cpu, of_memory) = (&self.inverse[0][at], &self.inverse[1][at]);
         for i in 0..BLOCK {
-            let cpu = full((cpu[i] + wish.more[0]) * of_cpu[i]);
-            let memory = full((memory[i] + wish.more[1]) * of_memory[i]);
+            let cpu = fullness(cpu[i], wish.more[0], of_cpu[i]);
+            let memory = fullness(memory[i], wish.more[1], of_memory[i]);
             let points = |like: Allocation| nearest(like.thousandths(cpu, memory));
             // All are whole numbers below 2^24: their sum is exact, in any order.
             let mut rank = base[i];
@@ -90,11 +91,6 @@ impl Columns {
             max(&ranks)
         }));
     }
-}
-
-#[inline(always)]
-fn full(part: f32) -> f32 {
-    if part < 1.0 { part } else { 1.0 }
 }
 
 /// The largest of some numbers.

@@ -2,9 +2,9 @@
 
 use super::kernel::{BLOCK, Block, OUT};
 use super::layout::Layout;
-use crate::scheduler::pipeline::set::{Lasts, PluginSet};
+use crate::scheduler::pipeline::set::{Lasts, Named, PluginSet};
 use crate::scheduler::view::slots::NodeId;
-use crate::scheduler::{PodInfo, Verdict, View};
+use crate::scheduler::{Filter, PodInfo, Score, View};
 
 /// The points of every node by what reads nothing but the node object.
 #[derive(Debug)]
@@ -21,13 +21,10 @@ pub(super) struct Shared {
 impl Shared {
     /// For `pod`; `None` where a score does not tell which pods it calls the same.
     pub(super) fn new(plugins: &PluginSet, view: &View, layout: &Layout, pod: &PodInfo) -> Option<Self> {
-        let scores = plugins.scores.iter().filter(|s| s.weight > 0 && s.allocation.is_none());
-        if scores.clone().any(|s| s.lasts != Lasts::NodeObject || !s.plugin.same(pod, pod)) {
+        if scores(plugins).any(|s| s.lasts != Lasts::NodeObject || !s.plugin.same(pod, pod)) {
             return None;
         }
-        let shares = |f: &super::super::set::Named<dyn crate::scheduler::Filter>| {
-            f.lasts == Lasts::NodeObject && f.plugin.same(pod, pod)
-        };
+        let shares = |f: &Named<dyn Filter>| f.lasts == Lasts::NodeObject && f.plugin.same(pod, pod);
         let filters = plugins.filters.iter().map(shares).collect();
         let versions = plugins.versions(pod, view);
         let mut shared = Self { pod: pod.clone(), filters, versions, points: Vec::new(), last_used: 0 };
@@ -37,10 +34,8 @@ impl Shared {
 
     /// Whether the plugins call `pod` the same as these.
     pub(super) fn is_for(&self, plugins: &PluginSet, pod: &PodInfo) -> bool {
-        let mut filters = plugins.filters.iter().zip(&self.filters).filter(|(_, shared)| **shared);
-        let mut scores = plugins.scores.iter().filter(|s| s.weight > 0 && s.allocation.is_none());
-        filters.all(|(filter, _)| filter.plugin.same(&self.pod, pod))
-            && scores.all(|score| score.plugin.same(&self.pod, pod))
+        self.filters(plugins, true).all(|filter| filter.same(&self.pod, pod))
+            && scores(plugins).all(|score| score.plugin.same(&self.pod, pod))
     }
 
     /// Works out all points anew where what the plugins read beside the nodes has changed.
@@ -76,8 +71,7 @@ impl Shared {
     #[allow(clippy::cast_precision_loss, reason = "who scans has seen to it that ranks are below 2^24")]
     fn points_of(&self, plugins: &PluginSet, view: &View, id: NodeId) -> f32 {
         let Some(node) = view.node(id) else { return OUT };
-        let mut filters = plugins.filters.iter().zip(&self.filters).filter(|(_, shared)| **shared);
-        if filters.any(|(filter, _)| !filter.plugin.check(&self.pod, &node).is_accept()) {
+        if !self.filters(plugins, true).all(|filter| filter.check(&self.pod, &node).is_accept()) {
             return OUT;
         }
         plugins.score(Lasts::NodeObject, &self.pod, &node) as f32
@@ -86,7 +80,17 @@ impl Shared {
     /// Whether the filters that are not in here accept the node.
     pub(super) fn accepts_rest(&self, plugins: &PluginSet, view: &View, pod: &PodInfo, id: NodeId) -> bool {
         let Some(node) = view.node(id) else { return false };
-        let mut filters = plugins.filters.iter().zip(&self.filters).filter(|(_, shared)| !**shared);
-        filters.all(|(filter, _)| matches!(filter.plugin.check(pod, &node), Verdict::Accept))
+        self.filters(plugins, false).all(|filter| filter.check(pod, &node).is_accept())
     }
+
+    /// The filters whose answers are in here, or those whose are not.
+    fn filters<'p>(&self, plugins: &'p PluginSet, shared: bool) -> impl Iterator<Item = &'p dyn Filter> {
+        let all = plugins.filters.iter().zip(&self.filters);
+        all.filter(move |(_, is_in)| **is_in == shared).map(|(filter, _)| &*filter.plugin)
+    }
+}
+
+/// The scores that count, but for those of usage: the columns have these.
+fn scores(plugins: &PluginSet) -> impl Iterator<Item = &Named<dyn Score>> {
+    plugins.scores.iter().filter(|s| s.weight > 0 && s.allocation.is_none())
 }
