@@ -2,8 +2,8 @@
 
 use std::fmt;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -31,12 +31,19 @@ enum Kind {
     #[default]
     Empty,
     Full(Bytes),
-    /// What a client sends.
-    Request(Incoming, Progress),
+    /// What a client sends, and how much more it may.
+    Request(Incoming, Progress, Option<Limit>),
     /// What an endpoint answers.
     Answer(Box<Answer>),
     /// Anything else.
     Boxed(UnsyncBoxBody<Bytes, Cause>),
+}
+
+/// How long a body may be, and how much of that is left, in bytes.
+#[derive(Clone, Copy, Debug)]
+struct Limit {
+    longest: u64,
+    left: u64,
 }
 
 /// How a request's body gets on, so that a slow client differs from a silent endpoint.
@@ -47,6 +54,29 @@ pub(crate) struct Progress(Arc<Passed>);
 struct Passed {
     frames: AtomicU64,
     starving: AtomicBool,
+    fault: OnceLock<Fault>,
+}
+
+/// What is wrong with a request's body: with the client, not with the endpoint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fault {
+    /// The client did not send the rest for too long.
+    Slow,
+    /// The client broke off, or its framing is none.
+    Broken,
+    /// It is longer than this.
+    TooLarge(u64),
+}
+
+impl Fault {
+    /// The same, for people; `within`: how long the client had.
+    pub(crate) fn error(self, within: Duration) -> NetError {
+        match self {
+            Self::Slow => NetError::SlowClient { limit: within },
+            Self::Broken => NetError::BadRequest("its body broke off"),
+            Self::TooLarge(limit) => NetError::BodyTooLarge { limit },
+        }
+    }
 }
 
 impl Progress {
@@ -58,6 +88,16 @@ impl Progress {
     /// Whether it is the client that the next one is waited for from.
     pub(crate) fn starving(&self) -> bool {
         self.0.starving.load(Ordering::Relaxed)
+    }
+
+    /// What is wrong with it, where something is.
+    pub(crate) fn fault(&self) -> Option<Fault> {
+        self.0.fault.get().copied()
+    }
+
+    fn broken(&self, fault: Fault) {
+        // The first one counts.
+        let _first = self.0.fault.set(fault);
     }
 
     fn polled(&self, frame: bool) {
@@ -125,11 +165,13 @@ impl ProxyBody {
         Ok(String::from_utf8_lossy(&self.bytes().await?).into_owned())
     }
 
-    pub(crate) fn request(incoming: Incoming) -> Self {
+    /// What a client sends; `longest`: how much it may, in bytes.
+    pub(crate) fn request(incoming: Incoming, longest: Option<u64>) -> Self {
         if incoming.is_end_stream() {
             return Self::default();
         }
-        Self(Kind::Request(incoming, Progress::default()))
+        let limited = longest.map(|longest| Limit { longest, left: longest });
+        Self(Kind::Request(incoming, Progress::default(), limited))
     }
 
     /// The body of an answer that came over `connection`, which goes back to its endpoint at the end.
@@ -152,7 +194,7 @@ impl ProxyBody {
 
     pub(crate) fn progress(&self) -> Option<Progress> {
         match &self.0 {
-            Kind::Request(_, progress) => Some(progress.clone()),
+            Kind::Request(_, progress, _) => Some(progress.clone()),
             _ => None,
         }
     }
@@ -237,6 +279,29 @@ impl Answer {
     }
 }
 
+fn poll_request(
+    incoming: &mut Incoming,
+    progress: &Progress,
+    limit: &mut Option<Limit>,
+    cx: &mut Context<'_>,
+) -> Polled {
+    let frame = Pin::new(incoming).poll_frame(cx);
+    progress.polled(frame.is_ready());
+    match (&frame, limit) {
+        (Poll::Ready(Some(Err(_))), _) => progress.broken(Fault::Broken),
+        (Poll::Ready(Some(Ok(frame))), Some(Limit { longest, left })) => {
+            let length = frame.data_ref().map_or(0, |data| data.len() as u64);
+            let Some(less) = left.checked_sub(length) else {
+                progress.broken(Fault::TooLarge(*longest));
+                return Poll::Ready(Some(Err(NetError::BodyTooLarge { limit: *longest }.into())));
+            };
+            *left = less;
+        }
+        _ => {}
+    }
+    frame.map_err(Into::into)
+}
+
 impl Body for ProxyBody {
     type Data = Bytes;
     type Error = Box<dyn std::error::Error + Send + Sync>;
@@ -249,11 +314,7 @@ impl Body for ProxyBody {
                 self.0 = Kind::Empty;
                 Poll::Ready((!bytes.is_empty()).then(|| Ok(Frame::data(bytes))))
             }
-            Kind::Request(incoming, progress) => {
-                let frame = Pin::new(incoming).poll_frame(cx);
-                progress.polled(frame.is_ready());
-                frame.map_err(Into::into)
-            }
+            Kind::Request(incoming, progress, limit) => poll_request(incoming, progress, limit, cx),
             Kind::Answer(answer) => answer.poll_frame(cx),
             Kind::Boxed(body) => Pin::new(body).poll_frame(cx),
         }
@@ -263,7 +324,7 @@ impl Body for ProxyBody {
         match &self.0 {
             Kind::Empty => true,
             Kind::Full(bytes) => bytes.is_empty(),
-            Kind::Request(incoming, _) => incoming.is_end_stream(),
+            Kind::Request(incoming, ..) => incoming.is_end_stream(),
             Kind::Answer(answer) => answer.incoming.is_end_stream(),
             Kind::Boxed(body) => body.is_end_stream(),
         }
@@ -273,7 +334,7 @@ impl Body for ProxyBody {
         match &self.0 {
             Kind::Empty => SizeHint::with_exact(0),
             Kind::Full(bytes) => SizeHint::with_exact(bytes.len() as u64),
-            Kind::Request(incoming, _) => incoming.size_hint(),
+            Kind::Request(incoming, ..) => incoming.size_hint(),
             Kind::Answer(answer) => answer.incoming.size_hint(),
             Kind::Boxed(body) => body.size_hint(),
         }

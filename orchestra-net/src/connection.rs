@@ -20,7 +20,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep};
 
-use crate::body::{Progress, ProxyBody};
+use crate::body::{Fault, Progress, ProxyBody};
 use crate::error::Cause;
 use crate::gather;
 use crate::timer::poll_until;
@@ -53,8 +53,8 @@ pub(crate) enum SendError {
     Broken(Cause),
     /// The endpoint was silent for too long.
     TimedOut,
-    /// The client did not send the rest of its request for too long.
-    Starved,
+    /// Something is wrong with the body that the client sends.
+    Client(Fault),
 }
 
 impl Connection {
@@ -121,7 +121,10 @@ impl Connection {
                 Poll::Ready(Ok(response)) => Poll::Ready(Ok(response)),
                 Poll::Ready(Err(mut error)) => Poll::Ready(Err(match error.take_message() {
                     Some(request) => SendError::NotSent(Box::new(request), Box::new(error.into_error())),
-                    None => SendError::Broken(Box::new(error.into_error())),
+                    None => match progress.as_ref().and_then(|(progress, _)| progress.fault()) {
+                        Some(fault) => SendError::Client(fault),
+                        None => SendError::Broken(Box::new(error.into_error())),
+                    },
                 })),
                 Poll::Pending => silent(timer.as_mut(), &mut deadline, silence, &mut progress, cx).map(Err),
             }
@@ -180,7 +183,7 @@ fn silent(
     while poll_until(timer.as_mut(), *deadline, cx).is_ready() {
         match progress {
             Some((progress, seen)) if progress.frames() != *seen => *seen = progress.frames(),
-            Some((progress, _)) if progress.starving() => return Poll::Ready(SendError::Starved),
+            Some((progress, _)) if progress.starving() => return Poll::Ready(SendError::Client(Fault::Slow)),
             _ => return Poll::Ready(SendError::TimedOut),
         }
         *deadline = Instant::now() + limit;

@@ -89,6 +89,12 @@ pub enum NetError {
         /// The bound.
         limit: Duration,
     },
+    /// The request's body is longer than this proxy takes.
+    #[error("the request's body is longer than {limit} bytes")]
+    BodyTooLarge {
+        /// The bound, in bytes.
+        limit: u64,
+    },
     /// No such service, or it has no such port, or no route leads to one.
     #[error("there is no service for {0}")]
     NoService(String),
@@ -104,7 +110,7 @@ impl NetError {
     /// Whether the same request may succeed later.
     #[must_use]
     pub fn is_transient(&self) -> bool {
-        !matches!(self, Self::BadRequest(_) | Self::Unsupported(_))
+        !matches!(self, Self::BadRequest(_) | Self::Unsupported(_) | Self::BodyTooLarge { .. })
     }
 
     /// The HTTP status that says so.
@@ -115,6 +121,7 @@ impl NetError {
             Self::NoService(_) => http::StatusCode::NOT_FOUND,
             Self::Timeout { .. } | Self::Stalled { .. } => http::StatusCode::GATEWAY_TIMEOUT,
             Self::SlowClient { .. } => http::StatusCode::REQUEST_TIMEOUT,
+            Self::BodyTooLarge { .. } => http::StatusCode::PAYLOAD_TOO_LARGE,
             Self::BadRequest(_) => http::StatusCode::BAD_REQUEST,
             Self::Unsupported(_) => http::StatusCode::NOT_IMPLEMENTED,
             Self::Listen { .. } | Self::Workers { .. } | Self::Upstream { .. } | Self::Body { .. } => {

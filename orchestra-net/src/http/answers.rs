@@ -33,9 +33,10 @@ fn kind(error: &NetError) -> &'static str {
         NetError::Busy { .. } => "orchestra; error=connection_limit_reached",
         NetError::NoService(_) => "orchestra; error=destination_not_found",
         NetError::Timeout { .. } | NetError::Stalled { .. } => "orchestra; error=http_response_timeout",
-        NetError::SlowClient { .. } | NetError::BadRequest(_) | NetError::Unsupported(_) => {
-            "orchestra; error=http_request_error"
-        }
+        NetError::SlowClient { .. }
+        | NetError::BodyTooLarge { .. }
+        | NetError::BadRequest(_)
+        | NetError::Unsupported(_) => "orchestra; error=http_request_error",
         NetError::Listen { .. }
         | NetError::Workers { .. }
         | NetError::Upstream { .. }

@@ -28,28 +28,39 @@ enum Try {
     /// The endpoint may have seen it.
     Broken(Cause),
     TimedOut,
-    Starved,
+    /// It is the client's fault, not the endpoint's.
+    Client(NetError),
 }
 
 /// Makes a body that arrives one that can be sent, and, where the method allows and it is small, sent twice.
-/// `within`: how long the client may take for a small one.
+/// `within`: how long the client may take for a small one; `longest`: how long it may be.
 pub(super) async fn take(
     request: Request<Incoming>,
     within: Duration,
+    longest: Option<u64>,
 ) -> Result<Request<ProxyBody>, NetError> {
     let (parts, body) = request.into_parts();
+    fits(&body, longest)?;
     if body.is_end_stream() {
         return Ok(Request::from_parts(parts, ProxyBody::default()));
     }
     let small = body.size_hint().exact().is_some_and(|size| size <= REPLAY_LIMIT);
     if !small || !parts.method.is_idempotent() {
-        return Ok(Request::from_parts(parts, ProxyBody::request(body)));
+        return Ok(Request::from_parts(parts, ProxyBody::request(body, longest)));
     }
     let limit = usize::try_from(REPLAY_LIMIT).unwrap_or(usize::MAX);
     let read = tokio::time::timeout(within, Limited::new(body, limit).collect()).await;
     let read = read.map_err(|_elapsed| NetError::SlowClient { limit: within })?;
     let bytes: Bytes = read.map_err(|_e| NetError::BadRequest("its body broke off"))?.to_bytes();
     Ok(Request::from_parts(parts, ProxyBody::from(bytes)))
+}
+
+/// Refuses a body that says that it is longer than it may be.
+pub(super) fn fits(body: &impl http_body::Body, longest: Option<u64>) -> Result<(), NetError> {
+    match longest {
+        Some(limit) if body.size_hint().lower() > limit => Err(NetError::BodyTooLarge { limit }),
+        _ => Ok(()),
+    }
 }
 
 /// Sends `request`, whose target is a path, to one of the endpoints, and returns its answer, whose body streams.
@@ -91,7 +102,7 @@ pub(super) async fn forward(
                     }
                 }
             }
-            Try::Starved => return Err(NetError::SlowClient { limit: upstream.options.response_timeout }),
+            Try::Client(error) => return Err(error),
             Try::TimedOut => {
                 let (service, limit) = (Arc::clone(upstream.name()), upstream.options.response_timeout);
                 return Err(NetError::Timeout { service, endpoint: id, limit });
@@ -135,7 +146,9 @@ async fn attempt(
                 return Try::Broken(cause);
             }
             // Which says nothing about the endpoint.
-            Err(SendError::Starved) => return Try::Starved,
+            Err(SendError::Client(fault)) => {
+                return Try::Client(fault.error(upstream.options.response_timeout));
+            }
             Err(SendError::TimedOut) => {
                 ticket.ended(Outcome::Failure);
                 return Try::TimedOut;

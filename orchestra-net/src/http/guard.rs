@@ -42,7 +42,10 @@ fn host<B>(request: &mut Request<B>) -> Result<(), NetError> {
         Some(host) => Some(host.to_str().map_err(|_e| NetError::BadRequest("its Host is no text"))?),
         None => None,
     };
-    let unclear = |host: &str| !host.is_empty() && (host.parse::<Authority>().is_err() || host.contains('@'));
+    let unclear = |host: &str| {
+        !host.is_empty()
+            && (host.parse::<Authority>().is_err() || host.contains('@') || !has_clear_port(host))
+    };
     if host.is_some_and(unclear) {
         return Err(NetError::BadRequest("its Host is not a host and port"));
     }
@@ -68,6 +71,19 @@ fn host<B>(request: &mut Request<B>) -> Result<(), NetError> {
     let path = request.uri().path_and_query().cloned();
     *request.uri_mut() = path.map_or_else(|| Uri::from_static("/"), Uri::from);
     Ok(())
+}
+
+/// Whether what follows the name, if anything, is a colon and a port or nothing.
+fn has_clear_port(host: &str) -> bool {
+    let name = host.rfind(']').map_or(0, |at| at + 1);
+    match host[name..].split_once(':') {
+        Some((before, port)) => {
+            (name == 0 || before.is_empty())
+                && port.bytes().all(|byte| byte.is_ascii_digit())
+                && (port.is_empty() || port.parse::<u16>().is_ok())
+        }
+        None => name == 0 || name == host.len(),
+    }
 }
 
 #[cfg(test)]

@@ -20,8 +20,16 @@ const FIXED: [HeaderName; 7] = [
     UPGRADE,
 ];
 
-/// Takes out what is meant for the next hop only, and what `Connection` names besides. Not `Host`: without it
-/// the request would be another one. That the sender takes trailers is passed on, as we pass them on.
+/// What `Connection` can't take out: without it the request would be another one, or what we say of its client be lost.
+const KEPT: [HeaderName; 4] = [
+    HOST,
+    HeaderName::from_static("x-forwarded-for"),
+    HeaderName::from_static("x-forwarded-proto"),
+    HeaderName::from_static("x-forwarded-host"),
+];
+
+/// Takes out what is meant for the next hop only, and what `Connection` names besides. That the sender takes trailers
+/// is passed on, as we pass them on.
 pub(super) fn strip(headers: &mut HeaderMap) {
     // Most messages have none of these, and comparing a few names is cheaper than looking eight times.
     if !headers.keys().any(|name| *name == TE || FIXED.contains(name)) {
@@ -29,7 +37,7 @@ pub(super) fn strip(headers: &mut HeaderMap) {
     }
     let trailers = has_token(headers, TE, "trailers");
     if let Some(named) = named(headers) {
-        for name in named.iter().filter(|name| **name != HOST) {
+        for name in named.iter().filter(|name| !KEPT.contains(name)) {
             headers.remove(name);
         }
     }
@@ -86,7 +94,9 @@ mod tests {
     }
 
     #[test]
-    fn connection_cannot_take_the_host_away() {
+    fn connection_cannot_take_away_the_host_and_what_we_say_of_the_client() {
+        let said = [("connection", "X-Forwarded-For, x-forwarded-proto"), ("x-forwarded-for", "192.0.2.1")];
+        assert_eq!(stripped(&said), ["x-forwarded-for: 192.0.2.1"]);
         assert_eq!(stripped(&[("connection", "host"), ("host", "shop")]), ["host: shop"]);
     }
 

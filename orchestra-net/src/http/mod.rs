@@ -6,6 +6,7 @@ mod forward;
 mod forwarded;
 mod guard;
 mod hop;
+mod options;
 mod proxy;
 mod routes;
 mod server;
@@ -14,6 +15,7 @@ mod timer;
 mod upgrade;
 
 pub use self::client::ServiceClient;
+pub use self::options::HttpOptions;
 pub(crate) use self::proxy::hash;
-pub use self::proxy::{ClientAddress, HttpOptions, HttpProxy};
+pub use self::proxy::{ClientAddress, HttpProxy};
 pub use self::routes::{Route, Routes};

@@ -18,6 +18,7 @@ use orchestra_core::engine::Tasks;
 use tracing::Instrument;
 
 use super::forwarded::{Client, forwarded};
+use super::options::HttpOptions;
 use super::routes::Routes;
 use super::server::Served;
 use super::tap::Tap;
@@ -25,68 +26,6 @@ use super::{answers, forward, guard, upgrade};
 use crate::body::ProxyBody;
 use crate::error::NetError;
 use crate::upstream::Upstream;
-
-/// How an [`HttpProxy`] treats its clients.
-#[derive(Clone, Copy, Debug, PartialEq)]
-#[non_exhaustive]
-pub struct HttpOptions {
-    /// How long a client may take for the head of a request; also how long a connection waits for one.
-    pub header_timeout: Duration,
-    /// How long requests in flight may take when the proxy shuts down.
-    pub shutdown_grace: Duration,
-    /// How many connections there may be. More wait in the kernel until one has ended.
-    pub max_connections: usize,
-    /// Whether clients are believed what they say in `X-Forwarded-*`: only where they are proxies of ours.
-    pub trust_forwarded: bool,
-    /// Whether requests of one client address go to one endpoint. Counts where the balancer is one that looks
-    /// at it.
-    pub hash_client_address: bool,
-}
-
-impl Default for HttpOptions {
-    fn default() -> Self {
-        Self {
-            header_timeout: Duration::from_secs(30),
-            shutdown_grace: Duration::from_secs(10),
-            // At about 20 KB a connection: 330 MB at the worst.
-            max_connections: 16 * 1024,
-            trust_forwarded: false,
-            hash_client_address: false,
-        }
-    }
-}
-
-impl HttpOptions {
-    /// Sets [`header_timeout`](Self::header_timeout).
-    #[must_use]
-    pub fn with_header_timeout(self, header_timeout: Duration) -> Self {
-        Self { header_timeout, ..self }
-    }
-
-    /// Sets [`shutdown_grace`](Self::shutdown_grace).
-    #[must_use]
-    pub fn with_shutdown_grace(self, shutdown_grace: Duration) -> Self {
-        Self { shutdown_grace, ..self }
-    }
-
-    /// Sets [`max_connections`](Self::max_connections).
-    #[must_use]
-    pub fn with_max_connections(self, max_connections: usize) -> Self {
-        Self { max_connections, ..self }
-    }
-
-    /// Sets [`trust_forwarded`](Self::trust_forwarded).
-    #[must_use]
-    pub fn with_trust_forwarded(self, trust_forwarded: bool) -> Self {
-        Self { trust_forwarded, ..self }
-    }
-
-    /// Sets [`hash_client_address`](Self::hash_client_address).
-    #[must_use]
-    pub fn with_hash_client_address(self, hash_client_address: bool) -> Self {
-        Self { hash_client_address, ..self }
-    }
-}
 
 /// Where a request came from. The proxy's listeners know; whoever calls it as a tower `Service` puts it
 /// into the request's extensions.
@@ -134,9 +73,13 @@ impl HttpProxy {
         let mut request = request;
         let span = span(&request);
         let routed = self.route(&mut request, &Client::new(client), None);
-        self.answer(routed, request, |request, _| async { Ok(request.map(ProxyBody::new)) })
-            .instrument(span)
-            .await
+        let limit = self.inner.options.max_body;
+        self.answer(routed, request, |request, _| async move {
+            forward::fits(request.body(), limit)?;
+            Ok(request.map(ProxyBody::new))
+        })
+        .instrument(span)
+        .await
     }
 
     /// The same, for the proxy's own listeners.
@@ -148,7 +91,10 @@ impl HttpProxy {
         let span = span(&request);
         let routed = self.route(&mut request, &served.client, Some(&served.tap));
         served.tap.clear();
-        self.answer(routed, request, forward::take).instrument(span).await
+        let limit = self.inner.options.max_body;
+        self.answer(routed, request, |request, within| forward::take(request, within, limit))
+            .instrument(span)
+            .await
     }
 
     /// Checks a request, tells the endpoint of its client, and finds its service.

@@ -14,14 +14,11 @@ use tokio::net::TcpStream;
 
 use super::HttpProxy;
 use super::forwarded::Client;
-use super::tap::{HEAD_LIMIT, Tap, Tapped};
+use super::tap::{Tap, Tapped};
 use super::timer::ConnectionTimer;
 use crate::error::NetError;
 use crate::listener::{Listening, listen, listen_on};
 use crate::workers::Workers;
-
-/// How much is read ahead of a client at once. It must hold the largest head, and one that is larger.
-const READ_BUFFER: usize = 2 * HEAD_LIMIT;
 
 /// What the requests of one connection have in common.
 #[derive(Debug)]
@@ -57,7 +54,7 @@ impl HttpProxy {
     /// Serves one connection until it ends, or, told to end, until its last request is answered.
     async fn serve(self, stream: TcpStream, client: SocketAddr, tasks: Tasks) {
         let options = self.inner.options;
-        let tap = Tap::default();
+        let tap = Tap::new(options.max_header_bytes);
         // Of this connection alone: what all connections share is not counted up and down by each request.
         let served = Arc::new(Served { proxy: self, tap: tap.clone(), client: Client::new(client) });
         let service = service_fn(move |request: http::Request<Incoming>| {
@@ -68,9 +65,10 @@ impl HttpProxy {
         let connection = http1::Builder::new()
             .timer(ConnectionTimer::default())
             .header_read_timeout(options.header_timeout)
-            .max_header_size(HEAD_LIMIT)
-            .max_buf_size(READ_BUFFER)
-            .serve_connection(TokioIo::new(Tapped { stream, tap }), service)
+            .max_header_size(options.max_header_bytes)
+            // It must hold the largest head, and one that is larger.
+            .max_buf_size(2 * options.max_header_bytes)
+            .serve_connection(TokioIo::new(Tapped::new(stream, tap, options.write_timeout)), service)
             .with_upgrades();
         tokio::pin!(connection);
         // Polled when it has something to say, and not, under a lock that all connections share, whenever a byte comes.

@@ -1,27 +1,35 @@
 //! A look at the bytes of a request's head, for what the parser does not tell.
 
+use std::future::Future;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::Sleep;
 
 use crate::gather;
-
-/// How much of what arrives is remembered: a head, which the server limits to the same.
-pub(super) const HEAD_LIMIT: usize = 64 * 1024;
 
 /// What has arrived on a connection since the last request was dispatched, as far as it fits.
 ///
 /// It begins with a head where no body and no second request came in between; where it does not, nothing is
 /// found, and the request is read as RFC 9112 says: the transfer coding counts, the connection closes.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Tap(Arc<Mutex<Vec<u8>>>);
+#[derive(Clone, Debug)]
+pub(super) struct Tap {
+    seen: Arc<Mutex<Vec<u8>>>,
+    /// How much is remembered: a head, which the server limits to the same.
+    limit: usize,
+}
 
 impl Tap {
+    pub(super) fn new(limit: usize) -> Self {
+        Self { seen: Arc::default(), limit }
+    }
+
     fn with<R>(&self, f: impl FnOnce(&mut Vec<u8>) -> R) -> R {
-        f(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+        f(&mut self.seen.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Whether the head that arrived last has a line that begins with this name and a colon.
@@ -44,17 +52,39 @@ impl Tap {
 
     fn arrived(&self, bytes: &[u8]) {
         self.with(|seen| {
-            let room = HEAD_LIMIT.saturating_sub(seen.len());
+            let room = self.limit.saturating_sub(seen.len());
             seen.extend_from_slice(&bytes[..bytes.len().min(room)]);
         });
     }
 }
 
-/// A stream whose incoming bytes pass the tap.
+/// A client's stream, whose incoming bytes pass the tap, and which breaks off where the client takes nothing for too
+/// long.
 #[derive(Debug)]
 pub(super) struct Tapped<S> {
-    pub(super) stream: S,
-    pub(super) tap: Tap,
+    stream: S,
+    tap: Tap,
+    patience: Duration,
+    /// Runs while a write waits, and only then.
+    waiting: Option<Pin<Box<Sleep>>>,
+}
+
+impl<S> Tapped<S> {
+    pub(super) fn new(stream: S, tap: Tap, patience: Duration) -> Self {
+        Self { stream, tap, patience, waiting: None }
+    }
+
+    /// Bounds how long writing waits.
+    fn bounded<T>(&mut self, polled: Poll<io::Result<T>>, cx: &mut Context<'_>) -> Poll<io::Result<T>> {
+        if polled.is_ready() {
+            self.waiting = None;
+            return polled;
+        }
+        let waiting = self.waiting.get_or_insert_with(|| Box::pin(tokio::time::sleep(self.patience)));
+        ready!(waiting.as_mut().poll(cx));
+        let text = format!("the client took nothing for {:?}", self.patience);
+        Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, text)))
+    }
 }
 
 impl<S: AsyncRead + Unpin> AsyncRead for Tapped<S> {
@@ -74,7 +104,8 @@ impl<S: AsyncRead + Unpin> AsyncRead for Tapped<S> {
 
 impl<S: AsyncWrite + Unpin> AsyncWrite for Tapped<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, buf)
+        let polled = Pin::new(&mut self.stream).poll_write(cx, buf);
+        self.bounded(polled, cx)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -90,7 +121,8 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Tapped<S> {
         cx: &mut Context<'_>,
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        gather::poll_write(&mut self.stream, cx, bufs)
+        let polled = gather::poll_write(&mut self.stream, cx, bufs);
+        self.bounded(polled, cx)
     }
 
     fn is_write_vectored(&self) -> bool {

@@ -10,7 +10,12 @@ use tokio::time::Instant;
 use crate::backend::Backend;
 use crate::client::{Client, raw};
 use crate::proxy::{bind, proxy};
-use crate::{PATIENCE, soon};
+use crate::{PATIENCE, soon, until};
+
+/// One failure ejects.
+fn strict() -> UpstreamOptions {
+    UpstreamOptions::default().with_ejection(1, Duration::from_secs(600), 100)
+}
 
 #[tokio::test]
 async fn requests_that_could_be_read_in_two_ways_reach_nobody() {
@@ -120,11 +125,7 @@ async fn a_client_that_is_slow_with_its_head_is_let_go() {
 #[tokio::test]
 async fn a_client_that_is_slow_with_its_body_is_let_go_and_nobody_else_is_blamed() {
     let a = Backend::start("a").await;
-    let options = UpstreamOptions::default().with_response_timeout(Duration::from_millis(50)).with_ejection(
-        1,
-        Duration::from_secs(600),
-        100,
-    );
+    let options = strict().with_response_timeout(Duration::from_millis(50));
     let (upstream, listening) = proxy(&[&a], options).await;
     // One that is kept to be sent again, and one that streams.
     for head in ["PUT / HTTP/1.1\r\ncontent-length: 10", "POST / HTTP/1.1\r\ncontent-length: 10"] {
@@ -138,14 +139,67 @@ async fn a_client_that_is_slow_with_its_body_is_let_go_and_nobody_else_is_blamed
 #[tokio::test]
 async fn heads_have_a_limit() {
     let a = Backend::start("a").await;
-    let (_upstream, listening) = proxy(&[&a], UpstreamOptions::default()).await;
-    let large = format!("GET / HTTP/1.1\r\nhost: x\r\nx: {}\r\n\r\n", "x".repeat(70 * 1024));
-    let many = format!("GET / HTTP/1.1\r\nhost: x\r\n{}\r\n", "x: y\r\n".repeat(200));
-    for request in [large, many] {
-        let answer = raw(listening.address(), request.as_bytes()).await;
-        assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 431"), "{answer}");
+    let (upstream, _listening) = proxy(&[&a], UpstreamOptions::default()).await;
+    for limit in [8 * 1024, 64 * 1024, 128 * 1024] {
+        let listening = bind(&upstream, HttpOptions::default().with_max_header_bytes(limit)).await;
+        let head = |length: usize| format!("GET / HTTP/1.1\r\nhost: x\r\nx: {}\r\n\r\n", "x".repeat(length));
+        let many = format!("GET / HTTP/1.1\r\nhost: x\r\n{}\r\n", "x: y\r\n".repeat(200));
+        for request in [head(limit), many] {
+            let before = a.entered();
+            let answer = soon("431", raw(listening.address(), request.as_bytes())).await;
+            assert!(answer.starts_with("HTTP/1.1 431"), "{limit}: {answer}");
+            assert_eq!(a.entered(), before);
+        }
+        let fits = head(limit - 100).replace("\r\n\r\n", "\r\nconnection: close\r\n\r\n");
+        let answer = soon("200", raw(listening.address(), fits.as_bytes())).await;
+        assert!(answer.starts_with("HTTP/1.1 200"), "{limit}: {answer}");
     }
-    assert_eq!(a.entered(), 0);
+}
+
+#[tokio::test]
+async fn bodies_have_a_limit_and_nobody_else_is_blamed() {
+    let a = Backend::start("a").await;
+    let (upstream, _listening) = proxy(&[&a], strict()).await;
+    let options = HttpOptions::default().with_max_body(Some(10));
+    let listening = bind(&upstream, options).await;
+    let chunked = |body: &str| format!("transfer-encoding: chunked\r\n\r\n5\r\nhello\r\n{body}0\r\n\r\n");
+    let cases = [
+        ("PUT", "content-length: 11\r\n\r\nhello world".to_owned(), "413"),
+        ("POST", "content-length: 99999999999999\r\n\r\n".to_owned(), "413"),
+        ("POST", chunked("6\r\n world\r\n"), "413"),
+        ("POST", chunked("5\r\nworld\r\n"), "200"),
+        ("PUT", "content-length: 10\r\n\r\nhelloworld".to_owned(), "200"),
+    ];
+    for (method, rest, status) in cases {
+        let request = format!("{method} / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n{rest}");
+        let answer = soon(status, raw(listening.address(), request.as_bytes())).await;
+        assert_eq!(answer.get(9..12), Some(status), "{request:?}: {answer}");
+    }
+    assert_eq!(upstream.status()[0].state, orchestra_net::EndpointState::Ready);
+}
+
+#[tokio::test]
+async fn a_body_whose_framing_is_none_is_the_clients_fault() {
+    let a = Backend::start("a").await;
+    let (upstream, listening) = proxy(&[&a], strict()).await;
+    let request = "POST / HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhello\r\nzz\r\n";
+    let answer = soon("400", raw(listening.address(), request.as_bytes())).await;
+    assert!(answer.starts_with("HTTP/1.1 400"), "{answer}");
+    assert_eq!(upstream.status()[0].state, orchestra_net::EndpointState::Ready);
+}
+
+#[tokio::test]
+async fn a_client_that_reads_nothing_is_let_go() {
+    let a = Backend::start("a").await;
+    let (upstream, _listening) = proxy(&[&a], UpstreamOptions::default()).await;
+    let options = HttpOptions::default().with_write_timeout(Duration::from_millis(50));
+    let listening = bind(&upstream, options).await;
+    let mut deaf = TcpStream::connect(listening.address()).await.unwrap();
+    deaf.write_all(b"GET /large HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
+    until("it is answered", || a.entered() == 1).await;
+    until("its place is free", || upstream.status().iter().all(|endpoint| endpoint.in_flight == 0)).await;
+    assert_eq!(upstream.status()[0].state, orchestra_net::EndpointState::Ready);
+    assert_eq!(Client::new(listening.address()).get("/").await.1, "a", "others are served");
 }
 
 #[tokio::test]

@@ -1,0 +1,98 @@
+//! How a proxy treats its clients.
+
+use std::time::Duration;
+
+/// The least [`HttpOptions::max_header_bytes`]: what the parser takes as its least.
+const LEAST_HEADER_BYTES: usize = 8 * 1024;
+
+/// How an [`HttpProxy`](super::HttpProxy) treats its clients.
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct HttpOptions {
+    /// How long a client may take for the head of a request; also how long a connection waits for one.
+    pub header_timeout: Duration,
+    /// How long a client may take nothing of what waits for it, before its connection is cut off.
+    pub write_timeout: Duration,
+    /// The longest head of a request, in bytes: a longer one is answered with 431. As many are kept for each connection
+    /// until its head has been looked at.
+    pub max_header_bytes: usize,
+    /// The longest body of a request, in bytes: a longer one is answered with 413, or, where the answer has begun, cut
+    /// off. `None`: any. Bodies pass through in pieces, whatever their length.
+    pub max_body: Option<u64>,
+    /// How long requests in flight may take when the proxy shuts down.
+    pub shutdown_grace: Duration,
+    /// How many connections there may be. More wait in the kernel until one has ended.
+    pub max_connections: usize,
+    /// Whether clients are believed what they say in `X-Forwarded-*`: only where they are proxies of ours.
+    pub trust_forwarded: bool,
+    /// Whether requests of one client address go to one endpoint. Counts where the balancer is one that looks
+    /// at it.
+    pub hash_client_address: bool,
+}
+
+impl Default for HttpOptions {
+    fn default() -> Self {
+        Self {
+            header_timeout: Duration::from_secs(30),
+            // Lost packets are sent again for about as long before a network counts as gone.
+            write_timeout: Duration::from_secs(60),
+            max_header_bytes: 64 * 1024,
+            max_body: None,
+            shutdown_grace: Duration::from_secs(10),
+            // At about 20 KB a connection: 330 MB at the worst.
+            max_connections: 16 * 1024,
+            trust_forwarded: false,
+            hash_client_address: false,
+        }
+    }
+}
+
+impl HttpOptions {
+    /// Sets [`header_timeout`](Self::header_timeout).
+    #[must_use]
+    pub fn with_header_timeout(self, header_timeout: Duration) -> Self {
+        Self { header_timeout, ..self }
+    }
+
+    /// Sets [`write_timeout`](Self::write_timeout).
+    #[must_use]
+    pub fn with_write_timeout(self, write_timeout: Duration) -> Self {
+        Self { write_timeout, ..self }
+    }
+
+    /// Sets [`max_header_bytes`](Self::max_header_bytes): 8 KB at least.
+    #[must_use]
+    pub fn with_max_header_bytes(self, max_header_bytes: usize) -> Self {
+        Self { max_header_bytes: max_header_bytes.max(LEAST_HEADER_BYTES), ..self }
+    }
+
+    /// Sets [`max_body`](Self::max_body).
+    #[must_use]
+    pub fn with_max_body(self, max_body: Option<u64>) -> Self {
+        Self { max_body, ..self }
+    }
+
+    /// Sets [`shutdown_grace`](Self::shutdown_grace).
+    #[must_use]
+    pub fn with_shutdown_grace(self, shutdown_grace: Duration) -> Self {
+        Self { shutdown_grace, ..self }
+    }
+
+    /// Sets [`max_connections`](Self::max_connections).
+    #[must_use]
+    pub fn with_max_connections(self, max_connections: usize) -> Self {
+        Self { max_connections, ..self }
+    }
+
+    /// Sets [`trust_forwarded`](Self::trust_forwarded).
+    #[must_use]
+    pub fn with_trust_forwarded(self, trust_forwarded: bool) -> Self {
+        Self { trust_forwarded, ..self }
+    }
+
+    /// Sets [`hash_client_address`](Self::hash_client_address).
+    #[must_use]
+    pub fn with_hash_client_address(self, hash_client_address: bool) -> Self {
+        Self { hash_client_address, ..self }
+    }
+}
