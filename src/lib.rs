@@ -20,7 +20,7 @@ mod cluster;
 
 #[cfg(feature = "net")]
 pub use cluster::ProxyHandle;
-pub use cluster::{BuildError, Cluster, ClusterBuilder, ClusterError, NodeOptions, PodHandle};
+pub use cluster::{BuildError, Cluster, ClusterBuilder, ClusterError, ClusterWhatIf, NodeOptions, PodHandle};
 pub use orchestra_core::{
     autoscale, balance, client, clock, controller, drain, engine, model, node, rng, rollout, runtime,
     scheduler, store,

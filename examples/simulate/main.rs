@@ -17,7 +17,7 @@ use std::sync::Arc;
 use anyhow::Context;
 use clap::Parser;
 use orchestra::model::{Node, Pod, Uid};
-use orchestra::scheduler::{MostAllocated, Outcome, Pipeline, Scheduler, View, schedule};
+use orchestra::scheduler::{MostAllocated, Outcome, Pipeline, Scheduler, View, explain, schedule};
 use serde_json::{Value, json};
 use summary::Summary;
 
@@ -51,6 +51,9 @@ struct Args {
     /// What ties between equal nodes are broken by.
     #[arg(long, value_name = "N", default_value_t = 0)]
     seed: u64,
+    /// Says of pods that wait what would help them, too. That takes longer than the decisions.
+    #[arg(long)]
+    explain: bool,
     /// Where one line of JSON for each pod goes.
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
@@ -80,7 +83,7 @@ fn run(args: &Args) -> anyhow::Result<()> {
     for pod in pods.iter().filter(|pod| pod.node_name.is_some()) {
         view.pod_changed(pod);
     }
-    let (lines, summary) = decide(&mut *make(args.seed), &mut view, &pods);
+    let (lines, summary) = decide(&mut *make(args.seed), &mut view, &pods, args.explain);
 
     let mut out = BufWriter::new(out);
     for line in &lines {
@@ -92,7 +95,12 @@ fn run(args: &Args) -> anyhow::Result<()> {
 }
 
 /// Decides about each pod as it arrives. Pods that must leave for another do so at once.
-fn decide(scheduler: &mut dyn Scheduler, view: &mut View, pods: &[Arc<Pod>]) -> (Vec<Value>, Summary) {
+fn decide(
+    scheduler: &mut dyn Scheduler,
+    view: &mut View,
+    pods: &[Arc<Pod>],
+    explained: bool,
+) -> (Vec<Value>, Summary) {
     let mut lines: Vec<Value> = Vec::with_capacity(pods.len());
     let mut line_of: BTreeMap<Uid, usize> = BTreeMap::new();
     let mut summary = Summary::default();
@@ -117,7 +125,11 @@ fn decide(scheduler: &mut dyn Scheduler, view: &mut View, pods: &[Arc<Pod>]) -> 
                 let names: Vec<_> = victims.iter().map(|victim| &*victim.metadata.name).collect();
                 json!({ "pod": name, "node": node, "why": format!("made leave: {}", names.join(", ")) })
             }
-            Outcome::Pending(why) => json!({ "pod": name, "node": null, "why": why.to_string() }),
+            Outcome::Pending(why) => {
+                let help = if explained { explain(scheduler, view, pod).help } else { Vec::new() };
+                let why = help.iter().fold(why.to_string(), |why, help| format!("{why}; {help}"));
+                json!({ "pod": name, "node": null, "why": why })
+            }
             _ => json!({ "pod": name, "node": null, "why": "undecided" }),
         };
         lines.push(line);

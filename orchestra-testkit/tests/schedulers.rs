@@ -15,7 +15,7 @@ use orchestra_core::rng::Rng;
 use orchestra_core::scheduler::{
     Batch, Decision, Evaluation, Outcome, Pipeline, Reads, Scheduler, View, schedule,
 };
-use orchestra_testkit::scheduler_contract::random::Cluster;
+use orchestra_testkit::scheduler_contract::random::{Cluster, content};
 use orchestra_testkit::scheduler_contract::{self, NaiveScheduler, Promises};
 
 /// How many random histories the pipeline is compared with the oracle on.
@@ -100,24 +100,6 @@ fn outcomes(decisions: &[Decision]) -> BTreeMap<String, Option<Arc<str>>> {
         _ => None,
     };
     decisions.iter().map(|d| (d.pod.metadata.name.clone(), node(d))).collect()
-}
-
-/// Of a node: what it has and what is used of each resource, and its pods.
-type Content = (Vec<(String, i64, i64)>, Vec<String>);
-
-/// All that can be seen of a view.
-fn content(view: &View) -> BTreeMap<String, Content> {
-    let resources = ["cpu", "memory", "ephemeral-storage", "pods", "example.com/gpu"];
-    let nodes = view.nodes().map(|node| {
-        let amounts = resources.iter().map(|r| ((*r).to_owned(), node.allocatable(r), node.used(r)));
-        let mut pods: Vec<String> =
-            node.pods().map(|p| format!("{}/{:?}", p.metadata.name, p.metadata.deletion_timestamp)).collect();
-        pods.sort();
-        (node.name().to_owned(), (amounts.collect(), pods))
-    });
-    let homeless =
-        view.pods().map(|(pod, node)| (format!("{} at {node}", pod.metadata.name), Default::default()));
-    nodes.chain(homeless).collect()
 }
 
 /// Each way the pipeline, with all it keeps, places every pod where the oracle does, over a history of changes; what is

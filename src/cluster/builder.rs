@@ -12,7 +12,7 @@ use orchestra_core::autoscale::{Autoscaler, HorizontalAutoscaler};
 use orchestra_core::client::{Admission, Client};
 use orchestra_core::clock::{SharedClock, SystemClock};
 use orchestra_core::controller::{
-    AutoscalerOptions, ControlPlaneOptions, MetricsBoard, NodeLifecycleOptions, Rollouts, Scaling,
+    self, AutoscalerOptions, ControlPlaneOptions, MetricsBoard, NodeLifecycleOptions, Rollouts, Scaling,
     Schedulers, bootstrap,
 };
 use orchestra_core::drain::Gates;
@@ -22,6 +22,7 @@ use orchestra_core::rng::Rng;
 use orchestra_core::rollout::Rollout;
 use orchestra_core::scheduler::{Pipeline, Scheduler};
 use orchestra_core::store::{LogStore, LogStoreOptions, MemoryStore, Store, StoreError};
+use tokio::sync::Mutex;
 
 use super::nodes::Nodes;
 use super::{BuildError, Cluster, NodeOptions};
@@ -283,14 +284,10 @@ impl ClusterBuilder {
         let caches = Caches::new(store, base.clone());
         let recorder = Recorder::start(&client, "orchestra", &base);
         #[cfg(feature = "net")]
-        let data_plane = orchestra_net::DataPlane::start(
-            &client,
-            &caches,
-            &gates,
-            Some(addresses),
-            self.data_plane,
-            &base,
-        );
+        let data_plane = {
+            let addresses = Some(addresses);
+            orchestra_net::DataPlane::start(&client, &caches, &gates, addresses, self.data_plane, &base)
+        };
         #[cfg(feature = "dns")]
         let dns = super::dns::serve(self.dns, &data_plane, &base).await?;
         let options = AutoscalerOptions::default().with_period(self.autoscale_every);
@@ -301,7 +298,7 @@ impl ClusterBuilder {
             scaling: Scaling { autoscaler: self.autoscaler, metrics, options },
             node_lifecycle: self.node_lifecycle,
         };
-        orchestra_core::controller::start(options, &client, &caches, &recorder, &self.rng, &control);
+        let scheduling = controller::start(options, &client, &caches, &recorder, &self.rng, &control);
         let nodes = Nodes {
             client: client.clone(),
             caches,
@@ -320,17 +317,18 @@ impl ClusterBuilder {
             lost: BTreeMap::new(),
             own_dirs: Vec::new(),
         };
-        let cluster = Cluster::new(
+        let cluster = Cluster {
             client,
             base,
             control,
-            nodes,
-            self.metrics,
+            nodes: Mutex::new(nodes),
+            metrics: self.metrics,
+            scheduling,
             #[cfg(feature = "net")]
             data_plane,
             #[cfg(feature = "dns")]
             dns,
-        );
+        };
         for node in self.nodes {
             // Their names were looked at before.
             cluster.nodes.lock().await.start(node);

@@ -1,6 +1,7 @@
 //! What can go wrong with a cluster as a whole.
 
 use orchestra_core::client::ClientError;
+use orchestra_core::controller::AskError;
 use orchestra_core::model::ObjectKey;
 use orchestra_core::node::NodeError;
 use orchestra_core::runtime::RuntimeError;
@@ -89,6 +90,9 @@ pub enum ClusterError {
         /// Why it failed.
         source: NodeError,
     },
+    /// The schedulers gave no answer.
+    #[error(transparent)]
+    Scheduling(#[from] AskError),
     /// Objects can't be read or written.
     #[error(transparent)]
     Client(#[from] ClientError),

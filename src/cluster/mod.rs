@@ -6,6 +6,7 @@ mod dns;
 mod error;
 mod node;
 mod nodes;
+mod plan;
 mod pod;
 #[cfg(feature = "net")]
 mod traffic;
@@ -15,7 +16,7 @@ use std::ops::Deref;
 use std::sync::Arc;
 
 use orchestra_core::client::Client;
-use orchestra_core::controller::MetricsBoard;
+use orchestra_core::controller::{MetricsBoard, SchedulingDesk};
 use orchestra_core::engine::Tasks;
 use tokio::sync::Mutex;
 
@@ -23,6 +24,7 @@ pub use builder::ClusterBuilder;
 pub use error::{BuildError, ClusterError};
 pub use node::NodeOptions;
 use nodes::Nodes;
+pub use plan::ClusterWhatIf;
 pub use pod::PodHandle;
 #[cfg(feature = "net")]
 pub use traffic::ProxyHandle;
@@ -62,6 +64,7 @@ pub struct Cluster {
     control: Tasks,
     nodes: Mutex<Nodes>,
     metrics: MetricsBoard,
+    scheduling: SchedulingDesk,
     #[cfg(feature = "net")]
     data_plane: orchestra_net::DataPlane,
     #[cfg(feature = "dns")]
@@ -85,28 +88,6 @@ impl Cluster {
     /// A cluster to be configured: on a memory store, with Kubernetes' scheduler and rollouts, without nodes.
     pub fn builder() -> ClusterBuilder {
         ClusterBuilder::new()
-    }
-
-    fn new(
-        client: Client,
-        base: Tasks,
-        control: Tasks,
-        nodes: Nodes,
-        metrics: MetricsBoard,
-        #[cfg(feature = "net")] data_plane: orchestra_net::DataPlane,
-        #[cfg(feature = "dns")] dns: Option<orchestra_net::DnsServer>,
-    ) -> Self {
-        Self {
-            client,
-            base,
-            control,
-            nodes: Mutex::new(nodes),
-            metrics,
-            #[cfg(feature = "net")]
-            data_plane,
-            #[cfg(feature = "dns")]
-            dns,
-        }
     }
 
     /// A client of the cluster, which can be kept and cloned.

@@ -31,8 +31,8 @@ const DEFAULT_CONTAINER: &str = "kubectl.kubernetes.io/default-container";
 #[derive(Clone, Debug)]
 #[must_use = "nothing is asked yet"]
 pub struct PodHandle<'c> {
-    cluster: &'c Cluster,
-    key: ObjectKey,
+    pub(super) cluster: &'c Cluster,
+    pub(super) key: ObjectKey,
     container: Option<String>,
 }
 

@@ -3,7 +3,7 @@
 use super::{
     AutoscalerController, DeploymentController, DisruptionController, EndpointsController, GarbageCollector,
     NODE_LEASE_NAMESPACE, NamespaceController, NodeLifecycleController, NodeLifecycleOptions,
-    ReplicaSetController, Rollouts, Scaling, Schedulers, SchedulingLoop, WorkloadIndexes,
+    ReplicaSetController, Rollouts, Scaling, Schedulers, SchedulingDesk, SchedulingLoop, WorkloadIndexes,
 };
 use crate::client::{Client, ClientError, DEFAULT_NAMESPACE};
 use crate::engine::{Caches, Recorder, Tasks};
@@ -40,7 +40,7 @@ pub async fn bootstrap(client: &Client) -> Result<(), ClientError> {
     Ok(())
 }
 
-/// Starts all controllers and the scheduling loop in `tasks`.
+/// Starts all controllers and the scheduling loop in `tasks`. Answers where to ask the schedulers.
 pub fn start(
     options: ControlPlaneOptions,
     client: &Client,
@@ -48,7 +48,7 @@ pub fn start(
     recorder: &Recorder,
     rng: &Rng,
     tasks: &Tasks,
-) {
+) -> SchedulingDesk {
     let indexes = WorkloadIndexes::new(caches);
     GarbageCollector::start(client, rng, tasks);
     NamespaceController::start(client, caches, rng, tasks);
@@ -59,5 +59,5 @@ pub fn start(
     ReplicaSetController::start(&indexes, client, caches, recorder, rng, tasks);
     DeploymentController::start(options.rollouts, &indexes, client, caches, recorder, rng, tasks);
     AutoscalerController::start(options.scaling, &indexes, client, caches, recorder, rng, tasks);
-    SchedulingLoop::start(options.schedulers, client, caches, recorder.component("scheduler"), tasks);
+    SchedulingLoop::start(options.schedulers, client, caches, recorder.component("scheduler"), tasks)
 }

@@ -31,5 +31,5 @@ pub use node_lifecycle::{
     NODE_LEASE_NAMESPACE, NOT_READY, NodeLifecycleController, NodeLifecycleOptions, UNREACHABLE,
 };
 pub use replica_set::ReplicaSetController;
-pub use scheduling::{Schedulers, SchedulingLoop};
+pub use scheduling::{AskError, Schedulers, SchedulingDesk, SchedulingLoop};
 pub use workload::WorkloadIndexes;

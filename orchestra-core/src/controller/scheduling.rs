@@ -1,19 +1,22 @@
 //! Giving pods to nodes: the loop around a [`Scheduler`].
 
 mod nominations;
+mod questions;
 mod writer;
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use tokio::sync::Notify;
+use tokio::sync::{Notify, mpsc};
 
 use crate::client::Client;
 use crate::engine::{CacheChange, Caches, Recorder, Tasks};
 use crate::model::{Namespace, Node, ObjectKey, Pod, PodDisruptionBudget, Resource, Uid};
 use crate::scheduler::{Change, Explanation, Outcome, PodQueue, Scheduler, View, schedule};
 use nominations::Nominations;
+pub use questions::{AskError, SchedulingDesk};
+use questions::{Desk, Question};
 use writer::Writer;
 
 /// How many pods are decided about together. The commit of their placements is the unit of a conflict, and
@@ -35,6 +38,7 @@ pub struct SchedulingLoop {
     nominations: Nominations,
     /// Pods for which others left, by their scheduler: next.
     ready: Vec<(String, Uid)>,
+    questions: mpsc::Receiver<Question>,
 }
 
 impl fmt::Debug for SchedulingLoop {
@@ -102,14 +106,14 @@ impl Inbox {
 }
 
 impl SchedulingLoop {
-    /// Starts scheduling in `tasks`.
+    /// Starts scheduling in `tasks`. Answers where to ask the schedulers.
     pub fn start(
         schedulers: Schedulers,
         client: &Client,
         caches: &Caches,
         recorder: Recorder,
         tasks: &Tasks,
-    ) {
+    ) -> SchedulingDesk {
         let inbox = Arc::<Inbox>::default();
         inbox.follow::<Namespace>(
             caches,
@@ -133,6 +137,7 @@ impl SchedulingLoop {
         );
         let queues = schedulers.into_iter().map(|(name, s)| (name, (s, PodQueue::new()))).collect();
         let writer = Writer { client: client.clone(), recorder };
+        let (desk, questions) = SchedulingDesk::new(caches);
         let mut this = Self {
             writer,
             inbox,
@@ -140,6 +145,7 @@ impl SchedulingLoop {
             queues,
             nominations: Nominations::default(),
             ready: Vec::new(),
+            questions,
         };
         let caches = caches.clone();
         tasks.spawn("scheduling", async move {
@@ -148,14 +154,15 @@ impl SchedulingLoop {
                 this.run().await;
             }
         });
+        desk
     }
 
     async fn run(&mut self) {
         let inbox = Arc::clone(&self.inbox);
-        let inputs = inbox.take();
-        let idle = inputs.is_empty();
-        for input in inputs {
-            self.apply(&input);
+        let idle = !self.catch_up();
+        // One a round, so that who asks without end does not keep pods from being placed.
+        if let Ok(question) = self.questions.try_recv() {
+            self.answer(question);
         }
         let mut decided = !self.ready.is_empty();
         self.decide_ready().await;
@@ -164,8 +171,28 @@ impl SchedulingLoop {
             decided |= self.decide(&name).await;
         }
         if idle && !decided {
-            inbox.wake.notified().await;
+            tokio::select! {
+                biased;
+                () = inbox.wake.notified() => {}
+                Some(question) = self.questions.recv() => self.answer(question),
+            }
         }
+    }
+
+    /// Takes in what changed. Answers whether anything did.
+    fn catch_up(&mut self) -> bool {
+        let inputs = self.inbox.take();
+        inputs.iter().for_each(|input| self.apply(input));
+        !inputs.is_empty()
+    }
+
+    /// Answers a question by what is known when it is asked.
+    fn answer(&mut self, question: Question) {
+        if self.catch_up() {
+            // Decisions follow from that, after the answer.
+            self.inbox.wake.notify_one();
+        }
+        question(&mut Desk { view: &mut self.view, queues: &mut self.queues });
     }
 
     fn apply(&mut self, input: &Input) {

@@ -170,6 +170,11 @@ impl Reasons {
         self.known.len() - 1
     }
 
+    /// The filter that gives a reason, and its text.
+    pub(crate) fn get(&self, reason: u16) -> Option<(&Arc<str>, &Cow<'static, str>)> {
+        self.known.get(usize::from(reason)).map(|(plugin, text, _)| (plugin, text))
+    }
+
     pub(crate) fn count(&mut self, reason: u16) {
         self.counts[usize::from(reason)] += 1;
     }

@@ -26,6 +26,7 @@
 
 mod batch;
 mod decision;
+mod diagnosis;
 mod explain;
 mod pipeline;
 mod plugin;
@@ -38,11 +39,15 @@ mod reads;
 mod testing;
 mod unit;
 mod view;
+mod what_if;
 
 use std::fmt;
 
 pub use batch::Batch;
 pub use decision::{AssignError, Decision, Outcome, UNDECIDED, schedule};
+pub use diagnosis::{
+    Diagnosis, Help, MAX_HELP, MAX_REMEDIES, NodeReport, Rejection, Remedy, ScorePart, Shortage, explain,
+};
 pub use explain::{Explanation, MAX_REASONS, Reason, Verdict};
 pub use pipeline::{Evaluation, MAX_WEIGHT, Pipeline, PipelineBuilder};
 pub use plugin::{Filter, Score};
@@ -56,6 +61,8 @@ pub use queue::PodQueue;
 pub use reads::{Change, Reads};
 pub use unit::{Pending, Unit};
 pub use view::{NodeId, NodeView, PodInfo, View};
+pub(crate) use what_if::Decider;
+pub use what_if::{Cause, Forecast, MAX_DIAGNOSED, Placement, WhatIf, WhatIfError};
 
 /// Decides which pods go to which nodes.
 ///
@@ -93,6 +100,13 @@ pub use view::{NodeId, NodeView, PodInfo, View};
 pub trait Scheduler: fmt::Debug + Send + 'static {
     /// Decides about the pods of a batch.
     fn schedule(&mut self, batch: &mut Batch<'_>);
+
+    /// What it makes of every node of `view` for `pod`: one report for each, in any order. [`explain`] asks.
+    ///
+    /// Without one of its own, what Kubernetes' hard constraints say, and no scores.
+    fn explain(&mut self, view: &mut View, pod: &PodInfo) -> Vec<NodeReport> {
+        diagnosis::by_constraints(view, pod)
+    }
 }
 
 const _: fn(&mut dyn Scheduler) = |_| {};

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use super::unit::order;
-use super::{Change, Decision, Explanation, Outcome};
+use super::{Change, Decision, Explanation, Outcome, Pending};
 use crate::model::{Pod, Uid};
 
 /// A pod at its place in the order of scheduling.
@@ -170,6 +170,15 @@ impl PodQueue {
             }
         }
         woken
+    }
+
+    /// The pods that are to be tried or are parked, in order.
+    #[must_use]
+    pub fn pending(&self) -> Vec<Pending> {
+        let parked = self.parked.values().flatten();
+        let mut all: Vec<&InOrder> = self.waiting.iter().chain(parked).collect();
+        all.sort();
+        all.into_iter().map(|InOrder(pod)| Arc::clone(pod).into()).collect()
     }
 
     /// How many pods are to be tried.

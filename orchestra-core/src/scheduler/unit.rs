@@ -20,6 +20,17 @@ impl Pending {
         Self { pods, gang: Some((name.into(), least)) }
     }
 
+    /// Its pods.
+    #[must_use]
+    pub fn into_pods(self) -> Vec<Arc<Pod>> {
+        self.pods
+    }
+
+    /// The name of the scheduler that it asks for: that of its first pod.
+    pub(crate) fn scheduler(&self) -> &str {
+        self.pods.first().map_or("", |pod| &pod.spec.scheduler_name)
+    }
+
     /// The place of a pending unit in the order of scheduling: that of its first pod.
     pub(crate) fn order(&self) -> Order<'_> {
         self.pods.iter().map(|pod| order(pod)).min().unwrap_or_default()

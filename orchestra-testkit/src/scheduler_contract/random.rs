@@ -76,6 +76,11 @@ impl Cluster {
     #[must_use]
     pub fn rebuilt(&self) -> View {
         let mut view = View::new();
+        for (name, labels) in &self.namespaces {
+            let mut namespace = Namespace::new(name.as_str());
+            namespace.metadata.labels = labels.clone();
+            view.namespace_changed(&namespace);
+        }
         for node in self.nodes.values() {
             view.node_changed(node);
         }
@@ -248,6 +253,25 @@ impl Cluster {
         self.view.namespace_changed(&namespace);
         self.namespaces.insert(name.to_owned(), namespace.metadata.labels);
     }
+}
+
+/// Of a node: what it has and what is used of each resource, and its pods.
+pub type Content = (Vec<(String, i64, i64)>, Vec<String>);
+
+/// All that can be seen of a view, by node; pods are listed under their own names too, in case their node is unknown.
+#[must_use]
+pub fn content(view: &View) -> BTreeMap<String, Content> {
+    let resources = ["cpu", "memory", "ephemeral-storage", "pods", "example.com/gpu"];
+    let nodes = view.nodes().map(|node| {
+        let amounts = resources.iter().map(|r| ((*r).to_owned(), node.allocatable(r), node.used(r)));
+        let mut pods: Vec<String> =
+            node.pods().map(|p| format!("{}/{:?}", p.metadata.name, p.metadata.deletion_timestamp)).collect();
+        pods.sort();
+        (node.name().to_owned(), (amounts.collect(), pods))
+    });
+    let homeless =
+        view.pods().map(|(pod, node)| (format!("{} at {node}", pod.metadata.name), Default::default()));
+    nodes.chain(homeless).collect()
 }
 
 fn mutate(rng: &Rng, mut node: Node) -> Node {

@@ -1,6 +1,7 @@
 //! The default scheduler: filters say where a pod may go, scores say where it goes best.
 
 mod builder;
+mod diagnose;
 mod domains;
 mod index;
 mod ranking;
@@ -19,7 +20,7 @@ use set::{Lasts, PluginSet};
 
 use super::preemption::{find_room, may_preempt};
 use super::view::residents::NumberMap;
-use super::{Batch, Change, Explanation, NodeId, PodInfo, Room, Scheduler, View};
+use super::{Batch, Change, Explanation, NodeId, NodeReport, PodInfo, Room, Scheduler, View};
 
 /// How many nodes all kept rankings together may speak of: about 60 bytes each, so 120 MB at most. Beyond it the
 /// rankings that were not used for longest are dropped, and made again when they are needed.
@@ -274,6 +275,10 @@ impl Scheduler for Pipeline {
                 self.place_or_preempt(batch, pod);
             }
         }
+    }
+
+    fn explain(&mut self, view: &mut View, pod: &PodInfo) -> Vec<NodeReport> {
+        self.report(view, pod)
     }
 }
 

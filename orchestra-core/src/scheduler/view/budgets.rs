@@ -11,6 +11,10 @@ use crate::model::{Pod, PodDisruptionBudget};
 pub(crate) struct Budgets(BTreeMap<(String, String), Arc<PodDisruptionBudget>>);
 
 impl Budgets {
+    pub(super) fn get(&self, key: &(String, String)) -> Option<&Arc<PodDisruptionBudget>> {
+        self.0.get(key)
+    }
+
     /// Sets or removes a budget. Answers whether it allows more than before.
     pub(super) fn set(&mut self, key: (String, String), budget: Option<&Arc<PodDisruptionBudget>>) -> bool {
         let old = match budget {

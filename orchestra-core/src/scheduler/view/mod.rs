@@ -22,7 +22,7 @@ use std::sync::Arc;
 
 use budgets::Budgets;
 use class::{Classes, PodClass};
-use columns::{Columns, ResourceNames};
+use columns::{Columns, ResourceId, ResourceNames};
 use images::Images;
 use log::ChangeLog;
 pub use node_view::NodeView;
@@ -142,6 +142,10 @@ impl View {
     pub fn pod_info(&mut self, pod: &Arc<Pod>) -> PodInfo {
         let class = self.classes.of(pod, &mut self.resources);
         PodInfo { pod: Arc::clone(pod), class, slot: u32::MAX }
+    }
+
+    pub(crate) fn resource_name(&self, resource: ResourceId) -> &str {
+        self.resources.name(resource)
     }
 
     pub(crate) fn slots(&self) -> &Slots {

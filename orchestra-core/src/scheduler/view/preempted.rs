@@ -24,25 +24,26 @@ impl View {
 
     /// A disruption budget came or changed.
     pub fn budget_changed(&mut self, budget: &Arc<PodDisruptionBudget>) -> Change {
-        let (namespace, name) = (&budget.metadata.namespace, &budget.metadata.name);
-        self.set_budget(namespace, name, Some(budget))
+        let meta = &budget.metadata;
+        self.set_budget((meta.namespace.clone(), meta.name.clone()), Some(budget))
     }
 
     /// A disruption budget is gone.
     pub fn budget_removed(&mut self, namespace: &str, name: &str) -> Change {
-        self.set_budget(namespace, name, None)
+        self.set_budget((namespace.to_owned(), name.to_owned()), None)
     }
 
-    fn set_budget(
+    pub(super) fn set_budget(
         &mut self,
-        namespace: &str,
-        name: &str,
+        key: (String, String),
         budget: Option<&Arc<PodDisruptionBudget>>,
     ) -> Change {
         self.room_version += 1;
-        let more = self.budgets.set((namespace.to_owned(), name.to_owned()), budget);
+        if self.trail.is_on() {
+            self.trail.push(Undo::Budget(key.clone(), self.budgets.get(&key).cloned()));
+        }
         // Who waits for room may find it now.
-        if more { Change::FREED } else { Change::NONE }
+        if self.budgets.set(key, budget) { Change::FREED } else { Change::NONE }
     }
 
     pub(crate) fn set_preempted(&mut self, uid: &Uid, preempted: bool) {

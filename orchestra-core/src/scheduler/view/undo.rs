@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::View;
 use super::update::Known;
-use crate::model::{Node, Uid};
+use crate::model::{Labels, Node, PodDisruptionBudget, Uid};
 
 /// How one change is taken back: by setting what was before.
 #[derive(Debug)]
@@ -12,6 +12,8 @@ pub(super) enum Undo {
     Node(Arc<str>, Option<Arc<Node>>),
     Pod(Uid, Option<Known>),
     Preempted(Uid, bool),
+    Namespace(String, Option<Labels>),
+    Budget((String, String), Option<Arc<PodDisruptionBudget>>),
 }
 
 /// The changes since the outermost mark.
@@ -37,8 +39,8 @@ impl Trail {
 pub(crate) struct Mark(usize);
 
 impl View {
-    /// Runs `try_out` on this view, and takes back every change of nodes and pods that it makes. (Namespaces stay
-    /// as it leaves them.) What plugins have worked out and kept stays right: for them a change back is a change.
+    /// Runs `try_out` on this view, and takes back every change that it makes, one by one: nothing is copied. What
+    /// plugins have worked out and kept stays right: for them a change back is a change.
     pub fn what_if<R>(&mut self, try_out: impl FnOnce(&mut Self) -> R) -> R {
         let mark = self.mark();
         let result = try_out(self);
@@ -73,6 +75,12 @@ impl View {
                     self.set_pod(&uid, before);
                 }
                 Undo::Preempted(uid, before) => self.set_preempted(&uid, before),
+                Undo::Namespace(name, before) => {
+                    self.set_namespace(&name, before);
+                }
+                Undo::Budget(key, before) => {
+                    self.set_budget(key, before.as_ref());
+                }
             }
         }
         self.trail.marks = marks;

@@ -9,7 +9,7 @@ use super::pods::Record;
 use super::slots::NodeId;
 use super::undo::Undo;
 use super::{PodInfo, View, labels};
-use crate::model::{Namespace, Node, Pod, ResourceList, Uid};
+use crate::model::{Labels, Namespace, Node, Pod, ResourceList, Uid};
 use crate::scheduler::Change;
 
 /// What is known of a pod: the pod, its class, its node's name, and whether that is assumed.
@@ -54,18 +54,24 @@ impl View {
 
     /// A namespace came, or its labels changed.
     pub fn namespace_changed(&mut self, namespace: &Namespace) -> Change {
-        let (name, labels) = (&namespace.metadata.name, &namespace.metadata.labels);
-        let old = self.namespaces.insert(name.clone(), labels.clone());
-        if old.unwrap_or_default() == *labels {
-            return Change::NONE;
-        }
-        self.log.push(Entry::Namespace);
-        Change::NAMESPACE
+        self.set_namespace(&namespace.metadata.name, Some(namespace.metadata.labels.clone()))
     }
 
     /// A namespace is gone.
     pub fn namespace_removed(&mut self, name: &str) -> Change {
-        if self.namespaces.remove(name).is_none_or(|labels| labels.is_empty()) {
+        self.set_namespace(name, None)
+    }
+
+    pub(super) fn set_namespace(&mut self, name: &str, labels: Option<Labels>) -> Change {
+        let new = labels.clone().unwrap_or_default();
+        let old = match labels {
+            Some(labels) => self.namespaces.insert(name.to_owned(), labels),
+            None => self.namespaces.remove(name),
+        };
+        if self.trail.is_on() {
+            self.trail.push(Undo::Namespace(name.to_owned(), old.clone()));
+        }
+        if old.unwrap_or_default() == new {
             return Change::NONE;
         }
         self.log.push(Entry::Namespace);

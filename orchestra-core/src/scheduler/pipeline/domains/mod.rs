@@ -192,6 +192,22 @@ impl Domains {
         self.judge(view, node, |rule| !rule.fine)
     }
 
+    /// What every rule says of a node: the numbers of the reasons against it, of rules about single nodes first; and the
+    /// weighted points by affinity and by spread, in thousandths.
+    pub(super) fn report(&self, view: &View, node: NodeId) -> (Vec<u16>, u64, u64) {
+        let (first, mut against, mut affinity, mut spread) = (self.is_first(), Vec::new(), 0, 0);
+        let in_order = self.rules.iter().filter(|r| r.fine).chain(self.rules.iter().filter(|r| !r.fine));
+        for rule in in_order {
+            let counter = &self.counters[rule.counter];
+            match rule.judge(counter, view.key(counter.key).of(node.index()), first) {
+                Ok(points) if rule.follows_least() => spread += u64::from(points),
+                Ok(points) => affinity += u64::from(points),
+                Err(reason) => against.push(reason),
+            }
+        }
+        (against, affinity, spread)
+    }
+
     fn judge(&self, view: &View, node: NodeId, which: impl Fn(&Rule) -> bool) -> Result<u32, u16> {
         if self.rules.is_empty() {
             return Ok(0);
