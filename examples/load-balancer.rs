@@ -74,6 +74,9 @@ struct Args {
     /// Passes connections on as they are, of any protocol, each to one backend.
     #[arg(long)]
     tcp: bool,
+    /// Speaks HTTP/2 (h2c, with prior knowledge) to the backends, as gRPC needs it. Clients choose what they speak.
+    #[arg(long, conflicts_with = "tcp")]
+    http2: bool,
     /// How many threads serve; one a core where it is not said.
     #[arg(long, value_name = "N")]
     workers: Option<NonZeroUsize>,
@@ -96,7 +99,7 @@ async fn run(args: Args) -> anyhow::Result<()> {
     let tasks = Tasks::new();
     let make = ALGORITHMS.iter().find(|(name, _)| *name == args.algorithm);
     let balancer = make.context("there is no such algorithm")?.1();
-    let upstream = Upstream::new("backends", balancer, UpstreamOptions::default());
+    let upstream = Upstream::new("backends", balancer, UpstreamOptions::default().with_http2(args.http2));
     upstream.insert(args.backends.iter().copied().map(endpoint));
     upstream.check(HealthCheck::new(Probe::Tcp), &tasks);
 

@@ -222,3 +222,18 @@ fn any_protocol_passes_where_it_is_told_so() {
     stream.read_exact(&mut answer).unwrap();
     assert!(answer.ends_with(b"\r\n\r\ntcp"), "{}", String::from_utf8_lossy(&answer));
 }
+
+#[test]
+fn backends_may_speak_http2() {
+    // One that notes what the balancer begins with.
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let balancer = Balancer::start(&["--http2"], &[listener.local_addr().unwrap()]);
+    let mut client = TcpStream::connect(balancer.listen).unwrap();
+    client.write_all(get("/").as_bytes()).unwrap();
+    // The health check's connections say nothing.
+    let preface = listener.incoming().find_map(|stream| {
+        let mut preface = [0; 24];
+        stream.unwrap().read_exact(&mut preface).is_ok().then_some(preface)
+    });
+    assert_eq!(&preface.unwrap(), b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n");
+}

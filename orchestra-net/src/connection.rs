@@ -12,17 +12,20 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use futures_util::future::Either;
 use http::{Request, Response};
 use hyper::body::Incoming;
-use hyper::client::conn::http1;
+use hyper::client::conn::{http1, http2};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep};
 
-use crate::body::{Fault, Progress, ProxyBody};
+use crate::body::ProxyBody;
 use crate::error::Cause;
 use crate::gather;
+use crate::http2::http2_form;
+use crate::progress::{Fault, Progress};
 use crate::timer::poll_until;
 use crate::upstream::Ticket;
 
@@ -32,10 +35,26 @@ const READ_BUFFER: usize = 64 * 1024;
 
 type Driver = http1::Connection<TokioIo<Socket>, ProxyBody>;
 
-/// A connection to an endpoint, for one request at a time.
+/// How requests get into a connection.
+enum Sender {
+    Http1(http1::SendRequest<ProxyBody>),
+    /// One of several ways into the same connection, which a task of its own moves.
+    Http2(http2::SendRequest<ProxyBody>),
+}
+
+impl Sender {
+    fn is_ready(&self) -> bool {
+        match self {
+            Self::Http1(sender) => sender.is_ready(),
+            Self::Http2(sender) => sender.is_ready(),
+        }
+    }
+}
+
+/// A connection to an endpoint, or a way into one, for one request at a time.
 pub(crate) struct Connection {
-    sender: http1::SendRequest<ProxyBody>,
-    /// `None` once it has ended.
+    sender: Sender,
+    /// `None` once it has ended, and where another task moves it.
     driver: Option<Driver>,
     ask_kernel: Arc<AtomicBool>,
     /// Bounds the endpoint's silence, from request to request.
@@ -65,10 +84,17 @@ impl Connection {
         let socket = Socket { stream, ask_kernel: Arc::clone(&ask_kernel) };
         let (sender, driver) =
             http1::Builder::new().max_buf_size(READ_BUFFER).handshake(TokioIo::new(socket)).await?;
-        let driver = Some(driver);
-        let silence = Box::pin(tokio::time::sleep(limit));
-        let idle_since = Instant::now();
-        Ok(Box::new(Self { sender, driver, ask_kernel, silence, reused: false, idle_since }))
+        Ok(Self::new(Sender::Http1(sender), Some(driver), ask_kernel))
+    }
+
+    /// Another way into an HTTP/2 connection.
+    pub(crate) fn into(shared: &http2::SendRequest<ProxyBody>) -> Box<Self> {
+        Self::new(Sender::Http2(shared.clone()), None, Arc::default())
+    }
+
+    fn new(sender: Sender, driver: Option<Driver>, ask_kernel: Arc<AtomicBool>) -> Box<Self> {
+        let silence = Box::pin(tokio::time::sleep(Duration::ZERO));
+        Box::new(Self { sender, driver, ask_kernel, silence, reused: false, idle_since: Instant::now() })
     }
 
     /// Lets it read and write what it can. Returns whether it still stands.
@@ -81,7 +107,10 @@ impl Connection {
             }
             self.driver = None;
         }
-        self.driver.is_some()
+        match &self.sender {
+            Sender::Http1(_) => self.driver.is_some(),
+            Sender::Http2(sender) => !sender.is_closed(),
+        }
     }
 
     /// Drives it between two requests. That needs the truth: that a task has used up its turn, which looks as if
@@ -110,12 +139,17 @@ impl Connection {
         let mut progress = request.body().progress().map(|progress| (progress, 0));
         let mut deadline = Instant::now() + silence;
         let timer = &mut self.silence;
-        let mut answer = pin!(self.sender.try_send_request(request));
+        let driver = &mut self.driver;
+        let answer = match &mut self.sender {
+            Sender::Http1(sender) => Either::Left(sender.try_send_request(request)),
+            Sender::Http2(sender) => Either::Right(sender.try_send_request(http2_form(request))),
+        };
+        let mut answer = pin!(answer);
         poll_fn(|cx| {
-            if let Some(driver) = &mut self.driver
-                && Pin::new(driver).poll(cx).is_ready()
+            if let Some(moved) = driver
+                && Pin::new(moved).poll(cx).is_ready()
             {
-                self.driver = None;
+                *driver = None;
             }
             match answer.as_mut().poll(cx) {
                 Poll::Ready(Ok(response)) => Poll::Ready(Ok(response)),

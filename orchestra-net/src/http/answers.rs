@@ -1,13 +1,16 @@
 //! What a proxy answers by itself.
 
 use http::header::{CONTENT_TYPE, HeaderValue};
-use http::{HeaderName, Response};
+use http::{HeaderName, Request, Response, StatusCode, Version};
 
 use crate::body::ProxyBody;
 use crate::error::NetError;
 
 /// Says that the answer is the proxy's and not the service's.
 const PROXY_STATUS: HeaderName = HeaderName::from_static("proxy-status");
+
+const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
+const GRPC_MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
 
 /// The answer that tells of `error`: its words, and its cause.
 pub(super) fn failure(error: &NetError) -> Response<ProxyBody> {
@@ -24,6 +27,39 @@ pub(super) fn failure(error: &NetError) -> Response<ProxyBody> {
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
     headers.insert(PROXY_STATUS, HeaderValue::from_static(kind(error)));
     response
+}
+
+/// The same for a client that speaks gRPC, which looks for what went wrong in the headers of a good answer.
+pub(super) fn grpc_failure(error: &NetError) -> Response<ProxyBody> {
+    let mut response = failure(error);
+    // What a header can't hold would have to be escaped.
+    let text = error.to_string().replace(|c: char| !matches!(c, ' '..='~') || c == '%', "?");
+    *response.status_mut() = StatusCode::OK;
+    *response.body_mut() = ProxyBody::default();
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
+    headers.insert(GRPC_STATUS, HeaderValue::from_static(grpc_status(error)));
+    if let Ok(text) = HeaderValue::try_from(text) {
+        headers.insert(GRPC_MESSAGE, text);
+    }
+    response
+}
+
+/// Whether the request is one of gRPC.
+pub(super) fn is_grpc<B>(request: &Request<B>) -> bool {
+    let kind = || request.headers().get(CONTENT_TYPE).map(HeaderValue::as_bytes);
+    request.version() == Version::HTTP_2 && kind().is_some_and(|kind| kind.starts_with(b"application/grpc"))
+}
+
+/// gRPC's status codes.
+fn grpc_status(error: &NetError) -> &'static str {
+    match error {
+        NetError::Timeout { .. } | NetError::Stalled { .. } => "4",
+        NetError::BodyTooLarge { .. } => "8",
+        NetError::NoService(_) | NetError::Unsupported(_) => "12",
+        NetError::BadRequest(_) | NetError::SlowClient { .. } => "13",
+        _ => "14",
+    }
 }
 
 /// RFC 9209's names of what went wrong.

@@ -15,6 +15,7 @@ use super::hop;
 use crate::body::ProxyBody;
 use crate::connection::{Connection, SendError};
 use crate::error::{Cause, NetError};
+use crate::http2::open_http2;
 use crate::upstream::{Ticket, Tries, Upstream};
 
 /// The largest body that is kept so that an idempotent request can be sent again.
@@ -158,8 +159,17 @@ async fn attempt(
 }
 
 async fn open(upstream: &Upstream, ticket: &Ticket) -> Result<Box<Connection>, Cause> {
+    let (address, limit) = (ticket.id().address, upstream.options.connect_timeout);
+    if !upstream.options.http2 {
+        upstream.meters.connections.increment(1);
+        return Connection::open(address, limit).await;
+    }
+    if let Some(way) = ticket.backend().way_in() {
+        return Ok(way);
+    }
     upstream.meters.connections.increment(1);
-    Connection::open(ticket.id().address, upstream.options.connect_timeout).await
+    let opened = open_http2(address, limit, &upstream.tasks).await?;
+    Ok(ticket.backend().share(opened))
 }
 
 async fn answer(

@@ -4,7 +4,7 @@
 //! that do not end in `chunked`, either in HTTP/1.0, spaces before a colon, folded lines. The rest is here.
 
 use http::header::{CONTENT_LENGTH, HOST, TRANSFER_ENCODING};
-use http::{HeaderMap, Method, Request, Uri, Version, uri::Authority};
+use http::{HeaderMap, HeaderValue, Method, Request, Uri, Version, uri::Authority};
 
 use super::tap::Tap;
 use crate::error::NetError;
@@ -15,8 +15,23 @@ pub(super) fn admit<B>(request: &mut Request<B>, tap: Option<&Tap>) -> Result<()
     if request.method() == Method::CONNECT {
         return Err(NetError::Unsupported("CONNECT"));
     }
+    if request.version() == Version::HTTP_2 {
+        length(request.headers())?;
+    }
     framing(request.headers(), tap)?;
     host(request)
+}
+
+/// HTTP/2 frames bodies by itself, so its parser lets a length pass that is none.
+fn length(headers: &HeaderMap) -> Result<(), NetError> {
+    let mut lengths = headers.get_all(CONTENT_LENGTH).iter();
+    let (length, second) = (lengths.next(), lengths.next());
+    let is_number =
+        |length: &HeaderValue| !length.is_empty() && length.as_bytes().iter().all(u8::is_ascii_digit);
+    if second.is_some() || length.is_some_and(|length| !is_number(length)) {
+        return Err(NetError::BadRequest("its Content-Length is no number"));
+    }
+    Ok(())
 }
 
 fn framing(headers: &HeaderMap, tap: Option<&Tap>) -> Result<(), NetError> {
@@ -49,6 +64,9 @@ fn host<B>(request: &mut Request<B>) -> Result<(), NetError> {
     if host.is_some_and(unclear) {
         return Err(NetError::BadRequest("its Host is not a host and port"));
     }
+    if request.uri().authority().is_some_and(|authority| unclear(authority.as_str())) {
+        return Err(NetError::BadRequest("its target is not a host and port"));
+    }
     match (request.uri().authority(), host) {
         (None, Some(_)) => return Ok(()),
         (None, None) if request.version() < Version::HTTP_11 => return Ok(()),
@@ -57,9 +75,6 @@ fn host<B>(request: &mut Request<B>) -> Result<(), NetError> {
         // see another request than we do.
         (Some(authority), Some(host)) if !authority.as_str().eq_ignore_ascii_case(host) => {
             return Err(NetError::BadRequest("its target and its Host differ"));
-        }
-        (Some(authority), Some(_)) if authority.as_str().contains('@') => {
-            return Err(NetError::BadRequest("its target has user information"));
         }
         (Some(_), Some(_)) => {}
         (Some(authority), None) => {

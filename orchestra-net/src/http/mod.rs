@@ -1,4 +1,4 @@
-//! HTTP/1.1: a proxy and a client, in front of the same forwarding.
+//! HTTP/1.1 and HTTP/2: a proxy and a client, in front of the same forwarding.
 
 mod answers;
 mod client;
@@ -6,6 +6,7 @@ mod forward;
 mod forwarded;
 mod guard;
 mod hop;
+mod http2;
 mod options;
 mod proxy;
 mod routes;

@@ -32,7 +32,10 @@ use crate::upstream::Upstream;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ClientAddress(pub SocketAddr);
 
-/// An HTTP/1.1 proxy. Clones are the same proxy.
+/// A proxy of HTTP/1.1 and HTTP/2. Clones are the same proxy.
+///
+/// Clients speak HTTP/2 from the first byte on (h2c with prior knowledge), as gRPC does; what endpoints speak,
+/// [`UpstreamOptions::http2`](crate::UpstreamOptions::http2) says.
 ///
 /// It listens only where it is [bound](Self::bind); as a `tower::Service` it can stand in any server. Bodies
 /// stream both ways. Nothing but `X-Forwarded-*` is added to a request, and `Host` stays.
@@ -125,6 +128,7 @@ impl HttpProxy {
     where
         F: Future<Output = Result<Request<ProxyBody>, NetError>>,
     {
+        let grpc = answers::is_grpc(&request);
         let answered = match routed {
             Ok((upstream, hash)) if upgrade::is_asked(&request) => {
                 upgrade::forward(&upstream, request, hash, &self.inner.tasks).await
@@ -137,7 +141,7 @@ impl HttpProxy {
         };
         let response = answered.unwrap_or_else(|error| {
             tracing::debug!(%error, "answered for a service");
-            answers::failure(&error)
+            if grpc { answers::grpc_failure(&error) } else { answers::failure(&error) }
         });
         tracing::Span::current().record("status", response.status().as_u16());
         response

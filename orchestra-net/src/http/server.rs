@@ -12,18 +12,21 @@ use hyper_util::rt::TokioIo;
 use orchestra_core::engine::Tasks;
 use tokio::net::TcpStream;
 
-use super::HttpProxy;
 use super::forwarded::Client;
 use super::tap::{Tap, Tapped};
 use super::timer::ConnectionTimer;
+use super::{HttpProxy, http2};
 use crate::error::NetError;
 use crate::listener::{Listening, listen, listen_on};
 use crate::workers::Workers;
 
+/// What an HTTP/2 connection begins with.
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
 /// What the requests of one connection have in common.
 #[derive(Debug)]
 pub(super) struct Served {
-    proxy: HttpProxy,
+    pub(super) proxy: HttpProxy,
     pub(super) tap: Tap,
     pub(super) client: Client,
 }
@@ -57,12 +60,13 @@ impl HttpProxy {
         let tap = Tap::new(options.max_header_bytes);
         // Of this connection alone: what all connections share is not counted up and down by each request.
         let served = Arc::new(Served { proxy: self, tap: tap.clone(), client: Client::new(client) });
+        let of_requests = Arc::clone(&served);
         let service = service_fn(move |request: http::Request<Incoming>| {
-            let served = Arc::clone(&served);
+            let served = Arc::clone(&of_requests);
             // Boxed: hyper keeps the place for it as long as the connection lives, and it takes kilobytes.
             Box::pin(async move { Ok::<_, Infallible>(served.proxy.handle_incoming(request, &served).await) })
         });
-        let connection = http1::Builder::new()
+        let mut connection = http1::Builder::new()
             .timer(ConnectionTimer::default())
             .header_read_timeout(options.header_timeout)
             .max_header_size(options.max_header_bytes)
@@ -70,25 +74,29 @@ impl HttpProxy {
             .max_buf_size(2 * options.max_header_bytes)
             .serve_connection(TokioIo::new(Tapped::new(stream, tap, options.write_timeout)), service)
             .with_upgrades();
-        tokio::pin!(connection);
         // Polled when it has something to say, and not, under a lock that all connections share, whenever a byte comes.
         let mut told_to_end: FuturesUnordered<_> = [tasks.cancelled()].into_iter().collect();
         let ended = tokio::select! {
             biased;
             Some(()) = told_to_end.next() => {
-                connection.as_mut().graceful_shutdown();
-                match tokio::time::timeout(options.shutdown_grace, connection).await {
-                    Ok(ended) => ended,
-                    Err(_elapsed) => {
-                        tracing::warn!(%client, "cut a connection off: its request took longer than the shutdown may");
-                        return;
-                    }
-                }
+                Pin::new(&mut connection).graceful_shutdown();
+                tokio::time::timeout(options.shutdown_grace, &mut connection).await
             }
-            ended = connection.as_mut() => ended,
+            ended = &mut connection => Ok(ended),
         };
-        if let Err(error) = ended {
-            tracing::debug!(%client, %error, "a client's connection ended");
+        match ended {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => match connection.into_parts() {
+                Some(parts) if parts.read_buf.starts_with(PREFACE) => {
+                    let stream = parts.io.into_inner().again(parts.read_buf);
+                    // Boxed, so that connections of HTTP/1.1 keep no place for it.
+                    Box::pin(http2::serve(stream, served, tasks)).await;
+                }
+                _ => tracing::debug!(%client, %error, "a client's connection ended"),
+            },
+            Err(_elapsed) => {
+                tracing::warn!(%client, "cut a connection off: its request took longer than the shutdown may");
+            }
         }
     }
 }

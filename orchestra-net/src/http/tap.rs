@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Sleep;
 
@@ -64,6 +65,8 @@ impl Tap {
 pub(super) struct Tapped<S> {
     stream: S,
     tap: Tap,
+    /// What was read before, and is to be read again.
+    again: Bytes,
     patience: Duration,
     /// Runs while a write waits, and only then.
     waiting: Option<Pin<Box<Sleep>>>,
@@ -71,7 +74,14 @@ pub(super) struct Tapped<S> {
 
 impl<S> Tapped<S> {
     pub(super) fn new(stream: S, tap: Tap, patience: Duration) -> Self {
-        Self { stream, tap, patience, waiting: None }
+        Self { stream, tap, again: Bytes::new(), patience, waiting: None }
+    }
+
+    /// The stream with these bytes, which were read from it, before all others; for whoever has no use for the tap.
+    pub(super) fn again(mut self, bytes: Bytes) -> Self {
+        self.tap = Tap::new(0);
+        self.again = bytes;
+        self
     }
 
     /// Bounds how long writing waits.
@@ -93,6 +103,11 @@ impl<S: AsyncRead + Unpin> AsyncRead for Tapped<S> {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        if !self.again.is_empty() {
+            let length = self.again.len().min(buf.remaining());
+            buf.put_slice(&self.again.split_to(length));
+            return Poll::Ready(Ok(()));
+        }
         let before = buf.filled().len();
         let polled = Pin::new(&mut self.stream).poll_read(cx, buf);
         if polled.is_ready() {

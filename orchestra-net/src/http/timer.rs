@@ -37,6 +37,24 @@ impl fmt::Debug for ConnectionTimer {
     }
 }
 
+/// Timers that are each their own, for connections with many requests at once.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct FreshTimer;
+
+impl Timer for FreshTimer {
+    fn sleep(&self, duration: Duration) -> Pin<Box<dyn Sleep>> {
+        self.sleep_until(self.now() + duration)
+    }
+
+    fn sleep_until(&self, deadline: Instant) -> Pin<Box<dyn Sleep>> {
+        ConnectionTimer::default().sleep_until(deadline)
+    }
+
+    fn now(&self) -> Instant {
+        tokio::time::Instant::now().into_std()
+    }
+}
+
 struct Until {
     deadline: Instant,
     timer: ConnectionTimer,

@@ -4,10 +4,12 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use hyper::client::conn::http2;
 use orchestra_core::balance::EndpointId;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
+use crate::body::ProxyBody;
 use crate::connection::Connection;
 use crate::workers::{shard, shards};
 
@@ -23,6 +25,8 @@ const FRESH: Duration = Duration::from_secs(1);
 const STALE: Duration = Duration::from_secs(30);
 
 #[allow(clippy::vec_box, reason = "a connection is a kilobyte that moves from request to request in its box")]
+type Shared = http2::SendRequest<ProxyBody>;
+
 type Idle = Mutex<Vec<Box<Connection>>>;
 
 /// An endpoint with its connections.
@@ -32,6 +36,8 @@ pub(crate) struct Backend {
     /// For each thread that serves, in the order they were given back: a connection is moved by the thread that made
     /// it, so another one would have to be woken by that one for every byte.
     idle: Box<[Idle]>,
+    /// For each thread again: the HTTP/2 connection that new ways lead into.
+    shared: Box<[Mutex<Option<Shared>>]>,
     in_flight: AtomicUsize,
     quiet: Notify,
     /// It is leaving: no request enters, no connection is kept.
@@ -44,6 +50,7 @@ impl Backend {
         Self {
             id,
             idle: (0..shards()).map(|_| Idle::default()).collect(),
+            shared: (0..shards()).map(|_| Mutex::default()).collect(),
             in_flight: AtomicUsize::new(0),
             quiet: Notify::new(),
             closed: AtomicBool::new(false),
@@ -95,6 +102,34 @@ impl Backend {
         false
     }
 
+    /// Another way into this thread's HTTP/2 connection, where there is one.
+    pub(crate) fn way_in(&self) -> Option<Box<Connection>> {
+        let shared = self.shared[shard()].lock().unwrap_or_else(PoisonError::into_inner);
+        shared.as_ref().filter(|shared| !shared.is_closed()).map(Connection::into)
+    }
+
+    /// Shares an HTTP/2 connection with this thread's next requests, unless there is one already; a way into the one
+    /// that is shared then.
+    pub(crate) fn share(&self, opened: Shared) -> Box<Connection> {
+        let mut shared = self.shared[shard()].lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(shared) = shared.as_ref().filter(|shared| !shared.is_closed()) {
+            return Connection::into(shared);
+        }
+        let way = Connection::into(&opened);
+        // Under the lock, as `keep`.
+        if !self.is_closed() {
+            *shared = Some(opened);
+        }
+        way
+    }
+
+    /// Shares no HTTP/2 connection any more: it ends with its last request.
+    fn unshare(&self) {
+        for shared in &self.shared {
+            shared.lock().unwrap_or_else(PoisonError::into_inner).take();
+        }
+    }
+
     pub(crate) fn idle(&self) -> usize {
         self.lists().map(|idle| idle.len()).sum()
     }
@@ -106,13 +141,19 @@ impl Backend {
             idle.drain(..stale);
             idle.first().map(|connection| connection.idle_since + STALE)
         });
-        next.min()
+        let next = next.min();
+        // Nobody has used a way into those for long.
+        if next.is_none() && self.in_flight() == 0 {
+            self.unshare();
+        }
+        next
     }
 
     /// Lets no request in any more, and closes what waits.
     pub(crate) fn close(&self) {
         self.closed.store(true, Ordering::SeqCst);
         self.lists().for_each(|mut idle| idle.clear());
+        self.unshare();
     }
 
     /// It is a member again.

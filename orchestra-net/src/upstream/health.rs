@@ -13,6 +13,7 @@ use tokio::time::MissedTickBehavior;
 use super::Upstream;
 use crate::body::ProxyBody;
 use crate::connection::{Connection, connect};
+use crate::http2::open_http2;
 
 /// What is asked of an endpoint.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -81,7 +82,7 @@ async fn watch(upstream: Weak<Upstream>, check: HealthCheck) {
         let Some(upstream) = upstream.upgrade() else { return };
         let ids: Vec<EndpointId> = upstream.endpoints().into_iter().map(|endpoint| endpoint.id).collect();
         rows.retain(|id, _| ids.contains(id));
-        let results = join_all(ids.iter().map(|id| well(id, &check))).await;
+        let results = join_all(ids.iter().map(|id| well(&upstream, id, &check))).await;
         for (id, well) in ids.into_iter().zip(results) {
             let row = rows.entry(id.clone()).or_default();
             *row = if well { (*row).max(0) + 1 } else { (*row).min(0) - 1 };
@@ -97,22 +98,30 @@ async fn watch(upstream: Weak<Upstream>, check: HealthCheck) {
     }
 }
 
-async fn well(id: &EndpointId, check: &HealthCheck) -> bool {
+async fn well(upstream: &Upstream, id: &EndpointId, check: &HealthCheck) -> bool {
     match &check.probe {
         Probe::Tcp => connect(id.address, check.timeout).await.is_ok(),
         Probe::Http(path) => {
-            let asked = tokio::time::timeout(check.timeout, get(id, path, check.timeout)).await;
+            let asked = tokio::time::timeout(check.timeout, get(upstream, id, path, check.timeout)).await;
             asked.ok().flatten().is_some_and(|status| status.as_u16() < 400)
         }
     }
 }
 
-async fn get(id: &EndpointId, path: &str, timeout: Duration) -> Option<http::StatusCode> {
+async fn get(
+    upstream: &Upstream,
+    id: &EndpointId,
+    path: &str,
+    timeout: Duration,
+) -> Option<http::StatusCode> {
     let request = Request::get(path)
         .header(http::header::HOST, id.address.to_string())
         .header(http::header::USER_AGENT, "orchestra-health")
         .body(ProxyBody::default())
         .ok()?;
-    let mut connection = Connection::open(id.address, timeout).await.ok()?;
+    let mut connection = match upstream.options.http2 {
+        true => Connection::into(&open_http2(id.address, timeout, &upstream.tasks).await.ok()?),
+        false => Connection::open(id.address, timeout).await.ok()?,
+    };
     connection.send(request, timeout).await.ok().map(|response| response.status())
 }

@@ -61,6 +61,8 @@ pub struct Upstream {
     tended: AtomicBool,
     origin: Instant,
     pub(crate) meters: Meters,
+    /// What moves connections that many requests share.
+    pub(crate) tasks: Tasks,
 }
 
 /// What an endpoint of an [`Upstream`] is doing.
@@ -123,6 +125,7 @@ impl Upstream {
             kept: Arc::default(),
             tended: AtomicBool::new(false),
             origin: Instant::now(),
+            tasks: Tasks::new(),
         })
     }
 
@@ -279,6 +282,7 @@ impl Drop for Upstream {
     fn drop(&mut self) {
         // Whoever looks after the connections sees that there are none any more.
         self.kept.notify_one();
+        self.tasks.cancel();
     }
 }
 

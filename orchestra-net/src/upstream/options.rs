@@ -6,6 +6,9 @@ use std::time::Duration;
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct UpstreamOptions {
+    /// Whether endpoints speak HTTP/2 from the first byte on, without TLS (h2c with prior knowledge). Else HTTP/1.1, which
+    /// requests that change their protocol need. Many requests share a connection, one for each thread that serves.
+    pub http2: bool,
     /// How long a connection may take to be made.
     pub connect_timeout: Duration,
     /// How long an endpoint may be silent: no answer begun, and none of the request's body taken.
@@ -33,6 +36,7 @@ pub struct UpstreamOptions {
 impl Default for UpstreamOptions {
     fn default() -> Self {
         Self {
+            http2: false,
             // A host that lives answers in microseconds; a lost first SYN is sent again after one second.
             connect_timeout: Duration::from_secs(2),
             response_timeout: Duration::from_secs(30),
@@ -52,6 +56,12 @@ impl Default for UpstreamOptions {
 }
 
 impl UpstreamOptions {
+    /// Sets [`http2`](Self::http2).
+    #[must_use]
+    pub fn with_http2(self, http2: bool) -> Self {
+        Self { http2, ..self }
+    }
+
     /// Sets [`connect_timeout`](Self::connect_timeout).
     #[must_use]
     pub fn with_connect_timeout(self, connect_timeout: Duration) -> Self {

@@ -37,6 +37,10 @@ impl Ticket {
         self.backend.connection(repeatable).await
     }
 
+    pub(crate) fn backend(&self) -> &Backend {
+        &self.backend
+    }
+
     pub(crate) fn keep(&self, connection: Box<Connection>) {
         if self.backend.keep(connection) {
             self.upstream.kept.notify_one();

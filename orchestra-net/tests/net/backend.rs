@@ -10,9 +10,9 @@ use bytes::Bytes;
 use http::{Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full, combinators::BoxBody};
 use hyper::body::Incoming;
-use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper_util::rt::TokioIo;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::server::conn::auto;
 use orchestra_core::balance::Endpoint;
 use orchestra_core::engine::Tasks;
 use orchestra_core::model::Uid;
@@ -99,9 +99,8 @@ async fn accept(listener: TcpListener, state: Arc<State>, tasks: Tasks) {
             async move { Ok::<_, Infallible>(answer(request, &state).await) }
         });
         tasks.spawn("backend-connection", async move {
-            let served =
-                http1::Builder::new().serve_connection(TokioIo::new(stream), service).with_upgrades();
-            drop(served.await);
+            let server = auto::Builder::new(TokioExecutor::new());
+            drop(server.serve_connection_with_upgrades(TokioIo::new(stream), service).await);
         });
     }
 }
@@ -139,12 +138,30 @@ async fn answer(request: Request<Incoming>, state: &Arc<State>) -> Response<Body
         "/echo" => Response::new(request.into_body().boxed()),
         "/fail" => status(StatusCode::INTERNAL_SERVER_ERROR, "failed"),
         "/upgrade" => upgrade(request).await,
+        "/trailers" => trailers(request),
         "/head" => Response::new(full(head(&request))),
         _ => {
             drop(request.into_body().collect().await);
             Response::new(full(state.name.clone()))
         }
     }
+}
+
+/// Sends back what comes, and in a trailer that all went well.
+fn trailers(request: Request<Incoming>) -> Response<Body> {
+    let body = futures_util::stream::unfold(Some(request.into_body()), |body| async move {
+        let mut body = body?;
+        match body.frame().await {
+            Some(frame) => Some((frame, Some(body))),
+            None => {
+                let mut trailers = http::HeaderMap::new();
+                trailers.insert("grpc-status", http::HeaderValue::from_static("0"));
+                Some((Ok(http_body::Frame::trailers(trailers)), None))
+            }
+        }
+    });
+    let body = http_body_util::StreamBody::new(body);
+    Response::builder().header("trailer", "grpc-status").body(BodyExt::boxed(body)).unwrap()
 }
 
 fn status(status: StatusCode, text: &'static str) -> Response<Body> {

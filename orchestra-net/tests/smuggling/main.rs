@@ -5,6 +5,10 @@
 #![allow(clippy::unwrap_used, reason = "a test may fail at any line")]
 
 mod corpus;
+mod downgrades;
+#[path = "../net/frames.rs"]
+#[allow(dead_code, reason = "the other tests use all of it")]
+mod frames;
 mod servers;
 
 use std::net::SocketAddr;
@@ -17,6 +21,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use corpus::Case;
+use downgrades::Downgrade;
 use servers::Server;
 
 /// How long an answer is waited for. A request that isn't whole, by the proxy's reading, gets none.
@@ -78,10 +83,16 @@ async fn attack(server: Server) {
         outcomes.extend(futures_util::future::join_all(sent).await);
         probe(listening.address(), &format!("/probe/{}", outcomes.len())).await;
     }
-    let last = format!("/probe/{}", outcomes.len());
+    let downgrades = downgrades::downgrades();
+    let sent = downgrades.iter().map(|downgrade| exchange_http2(listening.address(), downgrade));
+    let downgraded = futures_util::future::join_all(sent).await;
+    let last = "/probe/last".to_owned();
+    probe(listening.address(), &last).await;
     let seen = server.seen_up_to(&last).await;
-    let strange: Vec<_> =
-        seen.iter().filter(|line| !line.contains("/case/") && !line.contains("/probe/")).collect();
+    let strange: Vec<_> = seen
+        .iter()
+        .filter(|line| !["/case/", "/probe/", "/downgrade/"].iter().any(|known| line.contains(known)))
+        .collect();
     assert!(strange.is_empty(), "the server was asked what nobody asked: {strange:?}");
     let mut served = 0;
     let mut wrong = Vec::new();
@@ -91,6 +102,17 @@ async fn attack(server: Server) {
             wrong.push(format!("{}: {why}\n  {bytes:?}\n  {answers:?}", case.name));
         }
         served += usize::from(answers.contains("HTTP/1.1 200"));
+    }
+    for (downgrade, good) in downgrades.iter().zip(&downgraded) {
+        let target = downgrade.target();
+        let came = seen.iter().filter(|line| line.split(' ').nth(1) == Some(&target)).count();
+        if came > 1
+            || (*good && came != 1)
+            || (downgrade.refused && came > 0)
+            || (!downgrade.refused && !good)
+        {
+            wrong.push(format!("HTTP/2, {}: {came} requests, answered well: {good}", downgrade.name));
+        }
     }
     assert!(wrong.is_empty(), "{} of {}:\n{}", wrong.len(), cases.len(), wrong.join("\n"));
     assert!(served * 10 > cases.len(), "hardly anything was let through: {served} of {}", cases.len());
@@ -143,6 +165,26 @@ async fn exchange(proxy: SocketAddr, case: &Case) -> String {
         answers.extend_from_slice(&buffer[..read]);
     }
     String::from_utf8_lossy(&answers).into_owned()
+}
+
+/// Sends a request of HTTP/2; whether it was answered with 200.
+async fn exchange_http2(proxy: SocketAddr, downgrade: &Downgrade) -> bool {
+    let mut stream = TcpStream::connect(proxy).await.unwrap();
+    let _sent = stream.write_all(&downgrade.bytes()).await;
+    let mut came = Vec::new();
+    let mut buffer = [0; 4096];
+    let reading = async {
+        while let Ok(read) = stream.read(&mut buffer).await
+            && read > 0
+        {
+            came.extend_from_slice(&buffer[..read]);
+            if downgrades::outcome(&came).0 {
+                return;
+            }
+        }
+    };
+    tokio::time::timeout(PATIENCE, reading).await.expect("it is answered or refused");
+    downgrades::outcome(&came).1
 }
 
 /// Somebody else's request: it gets the answer to its own target.

@@ -1,0 +1,79 @@
+//! HTTP/2 connections to endpoints, and where the parts of any run.
+
+use std::future::Future;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use http::header::{HOST, HeaderValue};
+use http::uri::{Authority, Parts, PathAndQuery, Scheme};
+use http::{Request, Uri, Version};
+use hyper::client::conn::http2;
+use hyper_util::rt::TokioIo;
+use orchestra_core::engine::Tasks;
+
+use crate::body::ProxyBody;
+use crate::connection::connect;
+use crate::error::Cause;
+
+/// How much of a request's body waits for the endpoint.
+const SEND_BUFFER: usize = 64 * 1024;
+
+/// How much of one answer an endpoint may send ahead of its reader, and of all on one connection: 256 readers may stand
+/// still before others wait for them.
+const STREAM_WINDOW: u32 = 256 * 1024;
+const CONNECTION_WINDOW: u32 = 256 * STREAM_WINDOW;
+
+/// Runs them in a group of tasks, on the thread that they come from. They end with their connection.
+#[derive(Clone, Debug)]
+pub(crate) struct InTasks(pub(crate) Tasks);
+
+impl<F> hyper::rt::Executor<F> for InTasks
+where
+    F: Future<Output = ()> + Send + 'static,
+{
+    fn execute(&self, part: F) {
+        self.0.spawn_graceful("http2", part);
+    }
+}
+
+/// Opens an HTTP/2 connection for many requests, which ends when nobody has a way into it any more. `tasks` move it. The
+/// time is bounded by `limit`.
+pub(crate) async fn open_http2(
+    address: SocketAddr,
+    limit: Duration,
+    tasks: &Tasks,
+) -> Result<http2::SendRequest<ProxyBody>, Cause> {
+    let stream = connect(address, limit).await?;
+    let (sender, connection) = http2::Builder::new(InTasks(tasks.clone()))
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .max_send_buf_size(SEND_BUFFER)
+        .handshake(TokioIo::new(stream))
+        .await?;
+    tasks.spawn("http2-connection", async move {
+        if let Err(error) = connection.await {
+            tracing::debug!(%address, %error, "an upstream connection ended");
+        }
+    });
+    Ok(sender)
+}
+
+/// The request with its host where HTTP/2 has it.
+pub(crate) fn http2_form(mut request: Request<ProxyBody>) -> Request<ProxyBody> {
+    *request.version_mut() = Version::HTTP_2;
+    let host = request.headers_mut().remove(HOST);
+    let host = host.as_ref().map_or(&b""[..], HeaderValue::as_bytes);
+    let mut parts = Parts::default();
+    parts.path_and_query = request.uri().path_and_query().cloned();
+    parts.path_and_query.get_or_insert(PathAndQuery::from_static("/"));
+    parts.scheme = Some(Scheme::HTTP);
+    parts.authority = match request.uri().authority() {
+        Some(authority) => Some(authority.clone()),
+        // Old clients need not say it.
+        None => Authority::try_from(host).ok().or(Some(Authority::from_static("unknown"))),
+    };
+    if let Ok(uri) = Uri::from_parts(parts) {
+        *request.uri_mut() = uri;
+    }
+    request
+}

@@ -1,0 +1,74 @@
+//! How a request's body gets on, and what may be wrong with it.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use crate::error::NetError;
+
+/// How long a body may be, and how much of that is left, in bytes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Limit {
+    pub(crate) longest: u64,
+    pub(crate) left: u64,
+}
+
+/// How a request's body gets on, so that a slow client differs from a silent endpoint.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Progress(Arc<Passed>);
+
+#[derive(Debug, Default)]
+struct Passed {
+    frames: AtomicU64,
+    starving: AtomicBool,
+    fault: OnceLock<Fault>,
+}
+
+/// What is wrong with a request's body: with the client, not with the endpoint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fault {
+    /// The client did not send the rest for too long.
+    Slow,
+    /// The client broke off, or its framing is none.
+    Broken,
+    /// It is longer than this.
+    TooLarge(u64),
+}
+
+impl Fault {
+    /// The same, for people; `within`: how long the client had.
+    pub(crate) fn error(self, within: Duration) -> NetError {
+        match self {
+            Self::Slow => NetError::SlowClient { limit: within },
+            Self::Broken => NetError::BadRequest("its body broke off"),
+            Self::TooLarge(limit) => NetError::BodyTooLarge { limit },
+        }
+    }
+}
+
+impl Progress {
+    /// How many pieces of it have passed.
+    pub(crate) fn frames(&self) -> u64 {
+        self.0.frames.load(Ordering::Relaxed)
+    }
+
+    /// Whether it is the client that the next one is waited for from.
+    pub(crate) fn starving(&self) -> bool {
+        self.0.starving.load(Ordering::Relaxed)
+    }
+
+    /// What is wrong with it, where something is.
+    pub(crate) fn fault(&self) -> Option<Fault> {
+        self.0.fault.get().copied()
+    }
+
+    pub(crate) fn broken(&self, fault: Fault) {
+        // The first one counts.
+        let _first = self.0.fault.set(fault);
+    }
+
+    pub(crate) fn polled(&self, frame: bool) {
+        self.0.frames.fetch_add(u64::from(frame), Ordering::Relaxed);
+        self.0.starving.store(!frame, Ordering::Relaxed);
+    }
+}
