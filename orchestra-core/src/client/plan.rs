@@ -8,8 +8,8 @@ use serde_json::Value;
 
 use super::{Client, ClientError, DeleteOptions, Operation, Propagation, apply};
 use crate::model::{
-    AnyObject, AnyObjectExt, Condition, FieldErrors, Namespace, NamespacePhase, Node, Object, ObjectKey, Pod,
-    PodSpec, PreemptionPolicy, PriorityClass, Revision, Uid, validate_meta,
+    AnyObject, AnyObjectExt, Condition, FieldErrors, GPU_DEVICES, Namespace, NamespacePhase, Node, Object,
+    ObjectKey, Pod, PodSpec, PreemptionPolicy, PriorityClass, Revision, Uid, validate_meta,
 };
 use crate::store::{Commit, Committed, Precondition, Scope, StoreError};
 
@@ -30,8 +30,8 @@ pub(super) enum Op {
     /// The manifest as it was written, and decoded.
     Apply(Value, AnyObject),
     Delete(ObjectKey, DeleteOptions),
-    /// The pod with this key and identity goes to this node.
-    Bind(ObjectKey, Uid, Arc<str>),
+    /// The pod with this key and identity goes to this node, and has these of its GPUs.
+    Bind(ObjectKey, Uid, Arc<str>, Option<Arc<str>>),
 }
 
 /// What an op comes to.
@@ -77,7 +77,7 @@ impl<'c> Plan<'c> {
             Op::Status(object) => self.status(object).await,
             Op::Delete(key, options) => self.delete(key, options).await,
             Op::Apply(manifest, object) => self.apply(manifest, object).await,
-            Op::Bind(key, uid, node) => self.bind(key, uid, node).await,
+            Op::Bind(key, uid, node, devices) => self.bind(key, uid, node, devices.as_deref()).await,
         }
     }
 
@@ -355,7 +355,13 @@ impl<'c> Plan<'c> {
         Ok(())
     }
 
-    async fn bind(&mut self, key: &ObjectKey, uid: &Uid, node: &Arc<str>) -> Result<(), ClientError> {
+    async fn bind(
+        &mut self,
+        key: &ObjectKey,
+        uid: &Uid,
+        node: &Arc<str>,
+        devices: Option<&str>,
+    ) -> Result<(), ClientError> {
         let live = self.read(key).await?.ok_or_else(|| ClientError::NotFound(key.clone()))?;
         let conflict = |why: String| ClientError::Conflict { key: key.clone(), why };
         let Some(pod) = live.as_resource::<Pod>().filter(|pod| pod.metadata.uid == *uid) else {
@@ -369,6 +375,9 @@ impl<'c> Plan<'c> {
         }
         let mut bound = pod.clone();
         bound.node_name = Some(Arc::clone(node));
+        if let Some(devices) = devices {
+            bound.metadata.annotations.insert(GPU_DEVICES.to_owned(), devices.to_owned());
+        }
         bound.set_condition(Condition::new("PodScheduled", true, self.client.inner.clock.now()));
         self.condition(key, &*live, true);
         self.write(key, Arc::new(bound));

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::plan::{Op, Plan};
 use super::{CONFLICT_TRIES, Client, ClientError, DeleteOptions};
-use crate::model::{AnyObject, AnyObjectExt, ObjectKey, Pod, Resource, Revision, Uid};
+use crate::model::{AnyObject, AnyObjectExt, GPU_DEVICES, ObjectKey, Pod, Resource, Revision, Uid};
 use crate::store::{Precondition, StoreError};
 
 /// A change of several objects that happens whole or not at all.
@@ -80,9 +80,11 @@ impl<'c> Transaction<'c> {
         self.op(Op::Delete(key, options))
     }
 
-    /// Gives a pod that is on no node yet to `node`.
+    /// Gives a pod that is on no node yet to `node`. Which GPUs `pod` is annotated to have is written along, see
+    /// [`GPU_DEVICES`].
     pub fn bind(self, pod: &Pod, node: impl Into<Arc<str>>) -> Self {
-        self.op(Op::Bind(ObjectKey::of(pod), pod.metadata.uid.clone(), node.into()))
+        let devices = pod.metadata.annotations.value(GPU_DEVICES).map(Arc::from);
+        self.op(Op::Bind(ObjectKey::of(pod), pod.metadata.uid.clone(), node.into(), devices))
     }
 
     pub(super) fn apply(self, manifest: Value, object: AnyObject) -> Self {

@@ -4,13 +4,14 @@ use std::sync::Arc;
 
 use super::unit::{Pending, Unit};
 use super::{Batch, Explanation, PodInfo, Scheduler, View};
-use crate::model::Pod;
+use crate::model::{GpuRequest, Pod};
 
 /// What was decided about one pod.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Decision {
-    /// The pod, as it was when the decision was made.
+    /// The pod, as it was when the decision was made. Where it was given GPUs, with the annotation
+    /// [`GPU_DEVICES`](crate::model::GPU_DEVICES), which is to be stored along with the binding.
     pub pod: Arc<Pod>,
     /// The decision.
     pub outcome: Outcome,
@@ -121,7 +122,16 @@ pub fn schedule<P: Into<Pending>>(
     scheduler.schedule(&mut batch);
     let undecided = || Outcome::Pending(Explanation::note(UNDECIDED));
     let outcomes = batch.into_outcomes().into_iter().map(|o| o.unwrap_or_else(undecided));
-    pods.iter().zip(outcomes).map(|(pod, outcome)| Decision { pod: Arc::clone(pod.pod()), outcome }).collect()
+    let decision =
+        |(pod, outcome): (&PodInfo, Outcome)| Decision { pod: decided(view, pod, &outcome), outcome };
+    pods.iter().zip(outcomes).map(decision).collect()
+}
+
+/// The pod that was decided about, with the GPUs it was given.
+fn decided(view: &View, pod: &PodInfo, outcome: &Outcome) -> Arc<Pod> {
+    let placed = pod.class().gpus != GpuRequest::None && matches!(outcome, Outcome::Assigned(_));
+    let placed = placed.then(|| view.pod(&pod.pod().metadata.uid)).flatten();
+    Arc::clone(placed.unwrap_or(pod.pod()))
 }
 
 fn why_kept_back(view: &View, pod: &Pod) -> Option<Explanation> {

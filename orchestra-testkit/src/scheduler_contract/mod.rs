@@ -11,6 +11,7 @@
 mod cluster;
 mod naive;
 mod naive_domains;
+mod naive_gpus;
 pub mod random;
 
 use std::collections::BTreeMap;
@@ -229,6 +230,13 @@ fn check_room(view: &View, at: &str) {
                 node.name()
             );
         }
+        let gpus = naive_gpus::taken(node.node(), node.pods().map(|pod| &**pod));
+        let left: Vec<u32> = gpus.iter().map(|taken| 1000_u32.saturating_sub(*taken)).collect();
+        let counted: Vec<u32> = node.gpus().map(u32::from).collect();
+        assert_eq!(left, counted, "{at}: the view counts GPUs of {} wrong", node.name());
+        let staying = naive_gpus::taken(node.node(), node.pods().filter(stays).map(|pod| &**pod));
+        let fits = staying.iter().all(|taken| *taken <= 1000) || random::shrank(node.node());
+        assert!(fits, "{at}: GPUs of {} are taken twice: {staying:?}", node.name());
         let ports: Vec<_> = node.pods().filter(stays).flat_map(|pod| pod.spec.host_ports()).collect();
         for (i, port) in ports.iter().enumerate() {
             let clash = ports[..i].iter().any(|other| other.conflicts_with(port));

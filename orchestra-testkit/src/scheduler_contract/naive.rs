@@ -2,10 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use orchestra_core::model::{HostPort, Labels, Node, Pod, PodAffinityTerm, Taint, TaintEffect};
+use orchestra_core::model::{GPU_MILLI, HostPort, Labels, Node, Pod, PodAffinityTerm, Taint, TaintEffect};
 use orchestra_core::scheduler::{Batch, Explanation, NodeId, PodInfo, Points, Scheduler, View};
 
 use super::naive_domains::{affinity_allows, affinity_points, spread_allows, spread_points};
+use super::naive_gpus::has_gpus;
 
 /// Decides as `Pipeline::kubernetes()` does, and keeps nothing: for every pod it looks at every node and at every
 /// pod on it.
@@ -80,6 +81,7 @@ fn may_run(world: &World<'_>, pod: &Pod, place: &Place<'_>) -> bool {
         && node.spec.taints.iter().filter(hard).all(tolerated)
         && node_chosen(pod, node)
         && fits(pod, place)
+        && has_gpus(pod, place)
         && ports_free(pod, place)
         && spread_allows(world, pod, node)
         && affinity_allows(world, pod, node)
@@ -101,6 +103,8 @@ fn amounts(pod: &Pod) -> BTreeMap<String, i64> {
         })
         .collect();
     amounts.insert("pods".into(), 1);
+    // A node has no shares beside its GPUs: `has_gpus` counts both.
+    amounts.remove(GPU_MILLI);
     amounts
 }
 
@@ -111,7 +115,7 @@ fn fits(pod: &Pod, place: &Place<'_>) -> bool {
     })
 }
 
-fn has(node: &Node, resource: &str) -> i64 {
+pub(super) fn has(node: &Node, resource: &str) -> i64 {
     let status = &node.status;
     let list = if status.allocatable.is_empty() { &status.capacity } else { &status.allocatable };
     list.get(resource).map_or(0, |q| if resource == "cpu" { q.milli() } else { q.value() })

@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use orchestra_core::model::{
-    Affinity, Container, ContainerImage, ContainerPort, LabelOperator, LabelSelector, Labels, Namespace,
-    Node, NodeAffinity, NodeInclusionPolicy, NodeSelector, NodeSelectorOperator, NodeSelectorRequirement,
-    NodeSelectorTerm, OwnerReference, Pod, PodAffinity, PodAffinityTerm, PodPhase, PodSpec,
-    PreferredSchedulingTerm, Taint, TaintEffect, Timestamp, Toleration, TopologySpreadConstraint, Uid,
-    UnsatisfiableAction, WeightedPodAffinityTerm,
+    Affinity, Container, ContainerImage, ContainerPort, GPU, GPU_MILLI, LabelOperator, LabelSelector, Labels,
+    Namespace, Node, NodeAffinity, NodeInclusionPolicy, NodeSelector, NodeSelectorOperator,
+    NodeSelectorRequirement, NodeSelectorTerm, OwnerReference, Pod, PodAffinity, PodAffinityTerm, PodPhase,
+    PodSpec, PreferredSchedulingTerm, Taint, TaintEffect, Timestamp, Toleration, TopologySpreadConstraint,
+    Uid, UnsatisfiableAction, WeightedPodAffinityTerm,
 };
 use orchestra_core::rng::Rng;
 use orchestra_core::scheduler::{Decision, Outcome, View};
@@ -192,6 +192,9 @@ impl Cluster {
         if rng.chance(0.3) {
             node = node.capacity("example.com/gpu", "2");
         }
+        if rng.chance(0.4) {
+            node = node.capacity(GPU, *pick(rng, &["1", "2", "4"]));
+        }
         if self.pods.values().any(|(_, at)| **at == *name) {
             node = node.label(SHRANK, "true");
         }
@@ -255,19 +258,19 @@ impl Cluster {
     }
 }
 
-/// Of a node: what it has and what is used of each resource, and its pods.
-pub type Content = (Vec<(String, i64, i64)>, Vec<String>);
+/// Of a node: what it has and what is used of each resource, what is left of its GPUs, and its pods.
+pub type Content = (Vec<(String, i64, i64)>, Vec<u16>, Vec<String>);
 
 /// All that can be seen of a view, by node; pods are listed under their own names too, in case their node is unknown.
 #[must_use]
 pub fn content(view: &View) -> BTreeMap<String, Content> {
-    let resources = ["cpu", "memory", "ephemeral-storage", "pods", "example.com/gpu"];
+    let resources = ["cpu", "memory", "ephemeral-storage", "pods", "example.com/gpu", GPU, GPU_MILLI];
     let nodes = view.nodes().map(|node| {
         let amounts = resources.iter().map(|r| ((*r).to_owned(), node.allocatable(r), node.used(r)));
         let mut pods: Vec<String> =
             node.pods().map(|p| format!("{}/{:?}", p.metadata.name, p.metadata.deletion_timestamp)).collect();
         pods.sort();
-        (node.name().to_owned(), (amounts.collect(), pods))
+        (node.name().to_owned(), (amounts.collect(), node.gpus().collect(), pods))
     });
     let homeless =
         view.pods().map(|(pod, node)| (format!("{} at {node}", pod.metadata.name), Default::default()));
@@ -285,6 +288,7 @@ fn mutate(rng: &Rng, mut node: Node) -> Node {
         3 => node = node.label(ZONE, *pick(rng, &["a", "b", "c"])),
         4 => node = node.label("disk", *pick(rng, &["ssd", "hdd"])),
         5 => node = node.capacity("cpu", *pick(rng, &["1", "4"])).label(SHRANK, "true"),
+        6 if rng.chance(0.3) => node = node.capacity(GPU, *pick(rng, &["1", "4"])).label(SHRANK, "true"),
         6 => {
             let size_bytes = *pick(rng, &[10 << 20, 300 << 20, 2000 << 20]);
             let names = vec![(*pick(rng, &["app:1", "other:1"])).to_owned()];
@@ -373,6 +377,11 @@ fn template(rng: &Rng, number: usize) -> Pod {
     }
     if rng.chance(0.1) {
         container = container.request("example.com/gpu", "1");
+    }
+    match rng.below(8) {
+        0 => container = container.request(GPU, *pick(rng, &["1", "2"])),
+        1 | 2 => container = container.request(GPU_MILLI, *pick(rng, &["200", "450", "600"])),
+        _ => {}
     }
     if rng.chance(0.1) {
         container.ports.push(ContainerPort { container_port: 80, host_port: 80, ..ContainerPort::default() });

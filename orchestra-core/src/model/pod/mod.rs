@@ -11,6 +11,7 @@ mod defaults;
 mod env;
 mod env_rules;
 mod form;
+pub(crate) mod gpu;
 mod mode;
 mod placement_rules;
 mod probe;
@@ -53,6 +54,7 @@ pub use env::{
     EnvFromSource, EnvSourceRef, EnvVar, EnvVarSource, KeySelector, ObjectFieldSelector,
     ResourceFieldSelector,
 };
+pub use gpu::{GPU, GPU_DEVICES, GPU_MILLI, GpuRequest, WHOLE_GPU};
 pub use probe::Probe;
 pub use projected::{DownwardApiProjection, KeysProjection, ProjectedVolume, VolumeProjection};
 pub use requests::HostPort;

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::container_rules::validate_containers;
+use super::gpu::validate_gpus;
 use super::placement_rules::validate_placement;
 use super::update_rules::validate_pod_update;
 use super::volume_rules::validate_volumes;
@@ -50,6 +51,7 @@ impl Rules for Pod {
 /// Checks `spec` of a pod or a template, at the current path.
 pub(crate) fn validate_pod_spec(spec: &PodSpec, errors: &mut FieldErrors) {
     validate_containers(spec, errors);
+    validate_gpus(spec, errors);
     validate_volumes(&spec.volumes, errors);
     validate_placement(spec, errors);
     validate_names(spec, errors);

@@ -198,8 +198,10 @@ fn shortages(view: &View, pod: &PodInfo, open: &[Arc<str>]) -> Vec<(Remedy, Vec<
     let mut groups: BTreeMap<Vec<ResourceId>, Vec<Missing>> = BTreeMap::new();
     for node in nodes().filter(large) {
         let free = |r: ResourceId| node.allocatable_of(r) - node.used_of(r);
-        let missing = requests.iter().filter(|(r, amount)| *amount > free(*r));
-        let (resources, amounts) = missing.map(|(r, amount)| (*r, amount - free(*r))).unzip();
+        let sums = requests.iter().filter(|(r, _)| ![ResourceId::GPU, ResourceId::GPU_MILLI].contains(r));
+        let missing =
+            sums.filter(|(r, amount)| *amount > free(*r)).map(|(r, amount)| (*r, amount - free(*r)));
+        let (resources, amounts) = missing.chain(node.missing_gpus(pod)).unzip();
         groups.entry(resources).or_default().push((amounts, node.name().into()));
     }
     if groups.is_empty() {

@@ -1,12 +1,13 @@
 //! Equal pods: what they ask for, worked out once for all of them.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
 use super::columns::{ResourceId, ResourceNames, Weight, amount};
 use super::terms::PodTerms;
-use crate::model::{HostPort, Labels, Pod, PodSpec, Uid};
+use crate::model::{GPU, GPU_DEVICES, GPU_MILLI, GpuRequest, HostPort, Labels, Pod, PodSpec, Uid, WHOLE_GPU};
 
 /// What a pod without a request for CPU counts for in scores, in thousandths of a CPU: Kubernetes' figure.
 const LEAST_CPU: i64 = 100;
@@ -31,6 +32,7 @@ pub(crate) struct PodClass {
     /// What is set aside on the node, the place for one pod included; nothing that is zero.
     pub(crate) requests: Box<[(ResourceId, i64)]>,
     pub(crate) weight: Weight,
+    pub(crate) gpus: GpuRequest,
     pub(crate) ports: Box<[HostPort]>,
     pub(crate) terms: PodTerms,
 }
@@ -39,11 +41,22 @@ impl PodClass {
     fn new(id: u64, pod: &Pod, resources: &mut ResourceNames) -> Self {
         let meta = &pod.metadata;
         let mut requests = vec![(ResourceId::PODS, 1)];
+        let (mut whole, mut milli) = (0, 0);
         for (name, quantity) in pod.spec.requests() {
             let amount = amount(&name, quantity);
             if amount > 0 && name != "pods" {
                 requests.push((resources.intern(&name), amount));
+                match &*name {
+                    GPU => whole = amount,
+                    GPU_MILLI => milli = amount,
+                    _ => {}
+                }
             }
+        }
+        if whole > 0 {
+            // Counted by shares too, so that what shares leave of a device is no whole one.
+            requests.retain(|(resource, _)| *resource != ResourceId::GPU_MILLI);
+            requests.push((ResourceId::GPU_MILLI, milli + whole * i64::from(WHOLE_GPU)));
         }
         // CPU and memory are what nodes run out of first, and the order is that of the explanations.
         requests.sort_unstable();
@@ -52,7 +65,8 @@ impl PodClass {
             id,
             namespace: meta.namespace.clone(),
             labels: meta.labels.clone(),
-            annotations: meta.annotations.clone(),
+            annotations: annotations(pod).into_owned(),
+            gpus: GpuRequest::new(whole, milli),
             spec: Arc::clone(&pod.spec),
             controller: meta.controller().map(|owner| owner.uid.clone()),
             terminating: pod.is_terminating(),
@@ -75,10 +89,21 @@ impl PodClass {
         (Arc::ptr_eq(&self.spec, &pod.spec) || self.spec == pod.spec)
             && self.namespace == meta.namespace
             && self.labels == meta.labels
-            && self.annotations == meta.annotations
+            && self.annotations == *annotations(pod)
             && self.terminating == pod.is_terminating()
             && self.controller.as_ref() == meta.controller().map(|owner| &owner.uid)
     }
+}
+
+/// The annotations that tell pods apart: which GPUs a pod was given does not.
+fn annotations(pod: &Pod) -> Cow<'_, Labels> {
+    let all = &pod.metadata.annotations;
+    if !all.contains_key(GPU_DEVICES) {
+        return Cow::Borrowed(all);
+    }
+    let mut rest = all.clone();
+    rest.remove(GPU_DEVICES);
+    Cow::Owned(if rest.is_empty() { Labels::new() } else { rest })
 }
 
 /// A number that equal pods share and others mostly don't.
@@ -87,7 +112,7 @@ fn digest(pod: &Pod) -> u64 {
     let mut hasher = DefaultHasher::new();
     meta.namespace.hash(&mut hasher);
     meta.labels.hash(&mut hasher);
-    meta.annotations.hash(&mut hasher);
+    annotations(pod).hash(&mut hasher);
     pod.is_terminating().hash(&mut hasher);
     meta.controller().map(|owner| &owner.uid).hash(&mut hasher);
     for container in spec.containers.iter().chain(&spec.init_containers) {

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use crate::model::{Quantity, ResourceList};
+use crate::model::{GPU, GPU_MILLI, Quantity, ResourceList, WHOLE_GPU};
 
 /// How many resources are told apart. A real cluster knows a few dozen; a pod that asks for a resource beyond
 /// the bound is taken to ask for something that no node has.
@@ -13,7 +13,7 @@ const MAX_RESOURCES: usize = 4096;
 /// that 32,768 of the largest requests fit into a sum.
 const MAX_AMOUNT: i64 = 1 << 48;
 
-/// A resource's number. The order is that of first sight; the first four are fixed.
+/// A resource's number. The order is that of first sight; the first six are fixed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct ResourceId(u16);
 
@@ -24,6 +24,10 @@ impl ResourceId {
     pub(crate) const MEMORY: Self = Self(1);
     /// How many pods.
     pub(crate) const PODS: Self = Self(3);
+    /// Whole GPUs.
+    pub(crate) const GPU: Self = Self(4);
+    /// Thousandths of GPUs, whole ones included.
+    pub(crate) const GPU_MILLI: Self = Self(5);
     /// A resource that no node has.
     const UNKNOWN: Self = Self(u16::MAX);
 
@@ -33,7 +37,7 @@ impl ResourceId {
 }
 
 /// The resources with fixed numbers.
-const FIXED: [&str; 4] = ["cpu", "memory", "ephemeral-storage", "pods"];
+const FIXED: [&str; 6] = ["cpu", "memory", "ephemeral-storage", "pods", GPU, GPU_MILLI];
 
 /// The amount of `quantity` of the resource called `name`: thousandths for `cpu`, whole units for all others.
 pub(crate) fn amount(name: &str, quantity: Quantity) -> i64 {
@@ -159,9 +163,15 @@ impl Columns {
         }
         for (name, quantity) in list {
             let (resource, amount) = (names.intern(name), amount(name, *quantity));
-            if amount > 0 && resource != ResourceId::UNKNOWN {
+            // How much of GPUs can be shared follows from how many there are.
+            if amount > 0 && ![ResourceId::UNKNOWN, ResourceId::GPU_MILLI].contains(&resource) {
                 *cell(&mut self.allocatable, resource, node) = amount;
             }
+        }
+        let gpus = self.allocatable(ResourceId::GPU, node);
+        if gpus > 0 {
+            let milli = (gpus * i64::from(WHOLE_GPU)).min(MAX_AMOUNT);
+            *cell(&mut self.allocatable, ResourceId::GPU_MILLI, node) = milli;
         }
     }
 

@@ -3,6 +3,7 @@
 pub(crate) mod budgets;
 pub(crate) mod class;
 pub(crate) mod columns;
+pub(crate) mod gpus;
 mod images;
 pub(crate) mod log;
 mod node_view;
@@ -23,6 +24,7 @@ use std::sync::Arc;
 use budgets::Budgets;
 use class::{Classes, PodClass};
 use columns::{Columns, ResourceId, ResourceNames};
+use gpus::Gpus;
 use images::Images;
 use log::ChangeLog;
 pub use node_view::NodeView;
@@ -57,6 +59,7 @@ pub struct View {
     pods: Pods,
     columns: Columns,
     resources: ResourceNames,
+    gpus: Gpus,
     classes: Classes,
     residents: Residents,
     topology: Topology,
@@ -124,6 +127,12 @@ impl View {
     #[must_use]
     pub fn node_of(&self, uid: &Uid) -> Option<&Arc<str>> {
         self.pods.find(uid).map(|number| &self.slots.slot(self.pods.get(number).node).name)
+    }
+
+    /// A pod on a node, or that was given to one.
+    #[must_use]
+    pub fn pod(&self, uid: &Uid) -> Option<&Arc<Pod>> {
+        self.pods.find(uid).map(|number| &self.pods.get(number).pod)
     }
 
     /// Whether a pod was given to a node by a decision that is not confirmed yet.

@@ -4,14 +4,17 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::columns::{Facts, ResourceId, Weight};
+use super::gpus::Devices;
 use super::slots::{NodeId, Slot};
 use super::{PodInfo, View};
-use crate::model::{Labels, Node, Pod};
+use crate::model::{GpuRequest, Labels, Node, Pod, WHOLE_GPU};
 
 /// A node in a [`View`], with the pods that are on it or were given to it, decisions of the running batch
 /// included. Cheap to copy.
 ///
-/// Amounts are in thousandths of a CPU for `cpu`, bytes for memory and storage, pieces for all else.
+/// Amounts are in thousandths of a CPU for `cpu`, bytes for memory and storage, pieces for all else. Of
+/// `orchestra.dev/gpu-milli` a node has 1000 for each of its `nvidia.com/gpu`, whatever it says, and a pod with whole GPUs
+/// uses 1000 for each.
 #[derive(Clone, Copy)]
 pub struct NodeView<'v> {
     view: &'v View,
@@ -84,6 +87,13 @@ impl<'v> NodeView<'v> {
         fraction(used + more, self.allocatable_of(resource))
     }
 
+    /// What is left of each of the node's GPUs, in thousandths: 1000 for one that nobody has. Their number is the
+    /// allocatable `nvidia.com/gpu`, up to 1024.
+    pub fn gpus(&self) -> impl ExactSizeIterator<Item = u16> + use<'v> {
+        static NONE: Devices = Devices::none();
+        self.view.gpus().of(self.id).unwrap_or(&NONE).free()
+    }
+
     /// The pods here, in no particular but a repeatable order.
     pub fn pods(&self) -> impl ExactSizeIterator<Item = &'v Arc<Pod>> + use<'v> {
         let view = self.view;
@@ -130,8 +140,36 @@ impl<'v> NodeView<'v> {
     }
 
     pub(crate) fn lacking(&self, pod: &PodInfo) -> Option<&'v str> {
-        let lacking = self.view.columns.lacking(self.id.index(), &pod.class().requests);
-        lacking.map(|resource| self.view.resources.name(resource))
+        let class = pod.class();
+        let lacking = match self.view.columns.lacking(self.id.index(), &class.requests) {
+            None if class.gpus == GpuRequest::None || self.has_gpus(class.gpus) => return None,
+            None | Some(ResourceId::GPU_MILLI) if matches!(class.gpus, GpuRequest::Whole(_)) => {
+                ResourceId::GPU
+            }
+            lacking => lacking.unwrap_or(ResourceId::GPU_MILLI),
+        };
+        Some(self.view.resources.name(lacking))
+    }
+
+    fn has_gpus(&self, request: GpuRequest) -> bool {
+        self.view.gpus().of(self.id).is_some_and(|devices| devices.fits(request))
+    }
+
+    /// How much the node lacks of what GPUs `pod` asks for: whole ones that nobody has, or thousandths on one device.
+    pub(crate) fn missing_gpus(&self, pod: &PodInfo) -> Option<(ResourceId, i64)> {
+        let (resource, missing) = match pod.class().gpus {
+            GpuRequest::None => return None,
+            GpuRequest::Whole(devices) => {
+                let whole = self.gpus().filter(|free| *free == WHOLE_GPU).count();
+                (ResourceId::GPU, i64::from(devices) - i64::try_from(whole).unwrap_or(0))
+            }
+            GpuRequest::Share(milli) => {
+                let most = self.gpus().max().unwrap_or(0);
+                (ResourceId::GPU_MILLI, i64::from(milli) - i64::from(most))
+            }
+            GpuRequest::Impossible => (ResourceId::GPU_MILLI, pod.class().request(ResourceId::GPU_MILLI)),
+        };
+        (missing > 0).then_some((resource, missing))
     }
 
     pub(crate) fn port_taken(&self, pod: &PodInfo) -> bool {

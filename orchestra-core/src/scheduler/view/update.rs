@@ -3,13 +3,13 @@
 use std::sync::Arc;
 
 use super::class::PodClass;
-use super::columns::Facts;
+use super::columns::{Facts, ResourceId};
 use super::log::{Entry, NodeDiff};
 use super::pods::Record;
 use super::slots::NodeId;
 use super::undo::Undo;
 use super::{PodInfo, View, labels};
-use crate::model::{Labels, Namespace, Node, Pod, ResourceList, Uid};
+use crate::model::{GPU_DEVICES, GpuRequest, Labels, Namespace, Node, Pod, ResourceList, Uid};
 use crate::scheduler::Change;
 
 /// What is known of a pod: the pod, its class, its node's name, and whether that is assumed.
@@ -81,7 +81,8 @@ impl View {
     /// Puts a pod on a node by a decision. Returns the node's name.
     pub(crate) fn assume(&mut self, pod: &PodInfo, node: NodeId) -> Arc<str> {
         let name = Arc::clone(&self.slots.slot(node).name);
-        let next = (Arc::clone(pod.pod()), Arc::clone(pod.class()), Arc::clone(&name), true);
+        let placed = self.with_devices(pod.pod(), pod.class(), node);
+        let next = (placed, Arc::clone(pod.class()), Arc::clone(&name), true);
         self.set_pod(&pod.pod().metadata.uid, Some(next));
         name
     }
@@ -109,6 +110,7 @@ impl View {
         if diff.intersects(NodeDiff::RESOURCES) {
             let list = new.map(allocatable).cloned().unwrap_or_default();
             self.columns.set_allocatable(id.index(), &list, &mut self.resources);
+            self.set_gpus(id, self.columns.allocatable(ResourceId::GPU, id.index()));
         }
         if diff.intersects(NodeDiff::TOPOLOGY) {
             self.topology.set_node(id.index(), new.map(|n| &n.metadata.labels));
@@ -137,7 +139,10 @@ impl View {
         let mut change = Change::NONE;
         if let (Some(number), Some((pod, class, name, assumed))) = (number, &next) {
             let record = self.pods.get(number);
-            if record.class.id == class.id && self.slots.slot(record.node).name == *name {
+            if record.class.id == class.id
+                && self.slots.slot(record.node).name == *name
+                && has_same_devices(&record.pod, pod, class)
+            {
                 self.save(uid, Some(number));
                 let record = self.pods.get_mut(number);
                 (record.pod, record.assumed) = (Arc::clone(pod), *assumed);
@@ -190,12 +195,16 @@ impl View {
             }
         }
         let place = slot.pods.len();
+        let gpus = (class.gpus != GpuRequest::None).then(|| (Arc::clone(&pod), Arc::clone(&class)));
         let number = self.pods.insert(Record { pod, class, node: id, place, assumed });
         slot.pods.push(number);
+        if let Some((pod, class)) = gpus {
+            self.gpus_taken(id, &pod, &class);
+        }
     }
 
     fn displace(&mut self, number: u32) {
-        let Record { class, node: id, place, .. } = self.pods.remove(number);
+        let Record { pod, class, node: id, place, .. } = self.pods.remove(number);
         self.columns.charge(id.index(), &class.requests, class.weight, -1);
         self.residents.remove(&class, id);
         let priority = class.spec.importance();
@@ -216,9 +225,16 @@ impl View {
         if let Some(moved) = slot.pods.get(place) {
             self.pods.get_mut(*moved).place = place;
         }
+        self.gpus_freed(id, &pod, &class);
         self.slots.release(id);
         self.log.push(Entry::Pod(id, class, -1));
     }
+}
+
+/// Whether both forms of a pod of this class have the same GPUs.
+fn has_same_devices(a: &Pod, b: &Pod, class: &PodClass) -> bool {
+    let devices = |pod: &Pod| pod.metadata.annotations.value(GPU_DEVICES).map(str::to_owned);
+    class.gpus == GpuRequest::None || devices(a) == devices(b)
 }
 
 /// What pods can have of a node: what it says is allocatable, or all it has.
