@@ -47,6 +47,24 @@ pub enum NetError {
         /// How many wait.
         waiting: usize,
     },
+    /// All endpoints have as many requests as they may, and none got free in time.
+    #[error("{service} has {limit} requests at each of its endpoints, and none ended within {waited:.1?}")]
+    Overloaded {
+        /// The service.
+        service: Arc<str>,
+        /// How many each endpoint may have.
+        limit: usize,
+        /// How long the request waited.
+        waited: Duration,
+    },
+    /// The client sends more requests than it may.
+    #[error("this client may send {per_second} requests a second: the next one in {wait:.1?}")]
+    TooManyRequests {
+        /// How many it may send in a second.
+        per_second: u32,
+        /// When it may send the next one.
+        wait: Duration,
+    },
     /// The endpoint refused or broke off, and the request could not be tried again.
     #[error("{service} did not answer at {endpoint:?}")]
     Upstream {
@@ -117,7 +135,10 @@ impl NetError {
     #[must_use]
     pub fn status(&self) -> http::StatusCode {
         match self {
-            Self::NoEndpoint { .. } | Self::Busy { .. } => http::StatusCode::SERVICE_UNAVAILABLE,
+            Self::NoEndpoint { .. } | Self::Busy { .. } | Self::Overloaded { .. } => {
+                http::StatusCode::SERVICE_UNAVAILABLE
+            }
+            Self::TooManyRequests { .. } => http::StatusCode::TOO_MANY_REQUESTS,
             Self::NoService(_) => http::StatusCode::NOT_FOUND,
             Self::Timeout { .. } | Self::Stalled { .. } => http::StatusCode::GATEWAY_TIMEOUT,
             Self::SlowClient { .. } => http::StatusCode::REQUEST_TIMEOUT,

@@ -1,6 +1,6 @@
 //! What a proxy answers by itself.
 
-use http::header::{CONTENT_TYPE, HeaderValue};
+use http::header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER};
 use http::{HeaderName, Request, Response, StatusCode, Version};
 
 use crate::body::ProxyBody;
@@ -26,6 +26,15 @@ pub(super) fn failure(error: &NetError) -> Response<ProxyBody> {
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
     headers.insert(PROXY_STATUS, HeaderValue::from_static(kind(error)));
+    match error {
+        NetError::TooManyRequests { wait, .. } => {
+            headers.insert(RETRY_AFTER, HeaderValue::from(wait.as_secs() + 1));
+        }
+        NetError::Busy { .. } | NetError::Overloaded { .. } => {
+            headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
+        }
+        _ => {}
+    }
     response
 }
 
@@ -55,7 +64,7 @@ pub(super) fn is_grpc<B>(request: &Request<B>) -> bool {
 fn grpc_status(error: &NetError) -> &'static str {
     match error {
         NetError::Timeout { .. } | NetError::Stalled { .. } => "4",
-        NetError::BodyTooLarge { .. } => "8",
+        NetError::BodyTooLarge { .. } | NetError::TooManyRequests { .. } => "8",
         NetError::NoService(_) | NetError::Unsupported(_) => "12",
         NetError::BadRequest(_) | NetError::SlowClient { .. } => "13",
         _ => "14",
@@ -66,7 +75,8 @@ fn grpc_status(error: &NetError) -> &'static str {
 fn kind(error: &NetError) -> &'static str {
     match error {
         NetError::NoEndpoint { .. } => "orchestra; error=destination_unavailable",
-        NetError::Busy { .. } => "orchestra; error=connection_limit_reached",
+        NetError::TooManyRequests { .. } => "orchestra; error=http_request_denied",
+        NetError::Busy { .. } | NetError::Overloaded { .. } => "orchestra; error=connection_limit_reached",
         NetError::NoService(_) => "orchestra; error=destination_not_found",
         NetError::Timeout { .. } | NetError::Stalled { .. } => "orchestra; error=http_response_timeout",
         NetError::SlowClient { .. }

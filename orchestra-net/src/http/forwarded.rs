@@ -1,11 +1,12 @@
 //! Telling the endpoint who asked, and how.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use http::header::{HOST, HeaderMap, HeaderName, HeaderValue};
 
 const FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+const FORWARDED: HeaderName = http::header::FORWARDED;
 const HOST_ASKED: HeaderName = HeaderName::from_static("x-forwarded-host");
 
 /// Where a request comes from.
@@ -24,9 +25,14 @@ impl Client {
     }
 }
 
-/// Sets `X-Forwarded-For`, `-Proto` and `-Host`. What the client says of itself is believed, and added to,
+/// Sets `X-Forwarded-For`, `-Proto` and `-Host`, and, where `standard`, `Forwarded`. What the client says of itself is believed, and added to,
 /// only where `trusted`: at an edge anybody can say anything.
-pub(super) fn forwarded(headers: &mut HeaderMap, client: &Client, trusted: bool) {
+pub(super) fn forwarded(headers: &mut HeaderMap, client: &Client, trusted: bool, standard: bool) {
+    if standard {
+        standardized(headers, client, trusted);
+    } else if !trusted {
+        headers.remove(FORWARDED);
+    }
     let chain = if trusted { longer(headers, client) } else { None };
     headers.insert(FOR, chain.unwrap_or_else(|| client.ip.clone()));
     if !(trusted && headers.contains_key(PROTO)) {
@@ -37,6 +43,26 @@ pub(super) fn forwarded(headers: &mut HeaderMap, client: &Client, trusted: bool)
             Some(host) => drop(headers.insert(HOST_ASKED, host)),
             None => drop(headers.remove(HOST_ASKED)),
         }
+    }
+}
+
+/// Sets `Forwarded` (RFC 7239), as the chain's last element where what came is trusted.
+fn standardized(headers: &mut HeaderMap, client: &Client, trusted: bool) {
+    let before: Vec<&[u8]> = match trusted {
+        true => headers.get_all(FORWARDED).iter().map(HeaderValue::as_bytes).collect(),
+        false => Vec::new(),
+    };
+    let node = match client.address.ip() {
+        IpAddr::V4(ip) => ip.to_string(),
+        IpAddr::V6(ip) => format!("\"[{ip}]\""),
+    };
+    let host =
+        headers.get(HOST).and_then(|host| host.to_str().ok()).filter(|host| !host.contains(['"', '\\']));
+    let host = host.map_or_else(String::new, |host| format!(";host=\"{host}\""));
+    let element = format!("for={node}{host};proto=http");
+    let chain = [before, vec![element.as_bytes()]].concat().join(&b", "[..]);
+    if let Ok(chain) = HeaderValue::from_bytes(&chain) {
+        headers.insert(FORWARDED, chain);
     }
 }
 
@@ -55,6 +81,7 @@ mod tests {
         let mut headers = HeaderMap::new();
         headers.insert(FOR, HeaderValue::from_static("192.0.2.1"));
         headers.insert(PROTO, HeaderValue::from_static("https"));
+        headers.insert(FORWARDED, HeaderValue::from_static("for=192.0.2.1"));
         headers.insert(HOST, HeaderValue::from_static("shop"));
         headers
     }
@@ -62,14 +89,16 @@ mod tests {
     #[test]
     fn inside_the_chain_grows_and_at_the_edge_it_begins() {
         let mut inside = headers();
-        forwarded(&mut inside, &Client::new(([127, 0, 0, 1], 80).into()), true);
+        forwarded(&mut inside, &Client::new(([127, 0, 0, 1], 80).into()), true, true);
+        assert_eq!(inside[FORWARDED], "for=192.0.2.1, for=127.0.0.1;host=\"shop\";proto=http");
         assert_eq!(inside[FOR], "192.0.2.1, 127.0.0.1");
         assert_eq!(
             (&inside[PROTO], &inside[HOST_ASKED]),
             (&"https".parse().unwrap(), &"shop".parse().unwrap())
         );
         let mut edge = headers();
-        forwarded(&mut edge, &Client::new(([127, 0, 0, 1], 80).into()), false);
+        forwarded(&mut edge, &Client::new(([127, 0, 0, 1], 80).into()), false, false);
+        assert!(!edge.contains_key(FORWARDED), "what nobody vouches for");
         assert_eq!((&edge[FOR], &edge[PROTO]), (&"127.0.0.1".parse().unwrap(), &"http".parse().unwrap()));
     }
 }

@@ -1,8 +1,8 @@
 //! Headers that are meant for the next hop only.
 
 use http::header::{
-    CONNECTION, HOST, HeaderMap, HeaderName, HeaderValue, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE,
-    TRANSFER_ENCODING, UPGRADE,
+    CONNECTION, FORWARDED, HOST, HeaderMap, HeaderName, HeaderValue, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION,
+    TE, TRANSFER_ENCODING, UPGRADE,
 };
 
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
@@ -21,11 +21,14 @@ const FIXED: [HeaderName; 7] = [
 ];
 
 /// What `Connection` can't take out: without it the request would be another one, or what we say of its client be lost.
-const KEPT: [HeaderName; 4] = [
+const KEPT: [HeaderName; 7] = [
     HOST,
     HeaderName::from_static("x-forwarded-for"),
     HeaderName::from_static("x-forwarded-proto"),
     HeaderName::from_static("x-forwarded-host"),
+    FORWARDED,
+    super::identity::REQUEST_ID,
+    super::identity::TRACEPARENT,
 ];
 
 /// Takes out what is meant for the next hop only, and what `Connection` names besides. That the sender takes trailers

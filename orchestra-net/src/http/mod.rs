@@ -1,5 +1,6 @@
 //! HTTP/1.1 and HTTP/2: a proxy and a client, in front of the same forwarding.
 
+mod access;
 mod answers;
 mod client;
 mod forward;
@@ -7,8 +8,10 @@ mod forwarded;
 mod guard;
 mod hop;
 mod http2;
+mod identity;
 mod options;
 mod proxy;
+mod rate;
 mod routes;
 mod server;
 mod tap;
@@ -19,4 +22,5 @@ pub use self::client::ServiceClient;
 pub use self::options::HttpOptions;
 pub(crate) use self::proxy::hash;
 pub use self::proxy::{ClientAddress, HttpProxy};
+pub use self::rate::RateLimit;
 pub use self::routes::{Route, Routes};

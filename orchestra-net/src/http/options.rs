@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use super::RateLimit;
+
 /// The least [`HttpOptions::max_header_bytes`]: what the parser takes as its least.
 const LEAST_HEADER_BYTES: usize = 8 * 1024;
 
@@ -19,6 +21,19 @@ pub struct HttpOptions {
     /// The longest body of a request, in bytes: a longer one is answered with 413, or, where the answer has begun, cut
     /// off. `None`: any. Bodies pass through in pieces, whatever their length.
     pub max_body: Option<u64>,
+    /// How many requests one client address may send; more are answered with 429. `None`: any.
+    pub rate_limit: Option<RateLimit>,
+    /// Whether each request bears an `X-Request-Id`: the client's own where clients are
+    /// [trusted](Self::trust_forwarded), else a new one. It is in the request's span and in the access log.
+    pub request_ids: bool,
+    /// Whether the proxy is a part of W3C traces: each request bears a `traceparent` of the proxy's own, in the client's
+    /// trace, or in a new one that is not sampled. What it is called is in the request's span.
+    pub trace_context: bool,
+    /// Whether each request is told as an event of the target `orchestra_net::access`, at the level `INFO`, when its
+    /// answer has ended.
+    pub access_log: bool,
+    /// Whether a request bears `Forwarded` (RFC 7239) besides `X-Forwarded-*`.
+    pub forwarded: bool,
     /// How long requests in flight may take when the proxy shuts down.
     pub shutdown_grace: Duration,
     /// How many connections there may be. More wait in the kernel until one has ended.
@@ -38,6 +53,11 @@ impl Default for HttpOptions {
             write_timeout: Duration::from_secs(60),
             max_header_bytes: 64 * 1024,
             max_body: None,
+            rate_limit: None,
+            request_ids: false,
+            trace_context: false,
+            access_log: false,
+            forwarded: false,
             shutdown_grace: Duration::from_secs(10),
             // At about 20 KB a connection: 330 MB at the worst.
             max_connections: 16 * 1024,
@@ -70,6 +90,36 @@ impl HttpOptions {
     #[must_use]
     pub fn with_max_body(self, max_body: Option<u64>) -> Self {
         Self { max_body, ..self }
+    }
+
+    /// Sets [`rate_limit`](Self::rate_limit).
+    #[must_use]
+    pub fn with_rate_limit(self, rate_limit: Option<RateLimit>) -> Self {
+        Self { rate_limit, ..self }
+    }
+
+    /// Sets [`request_ids`](Self::request_ids).
+    #[must_use]
+    pub fn with_request_ids(self, request_ids: bool) -> Self {
+        Self { request_ids, ..self }
+    }
+
+    /// Sets [`trace_context`](Self::trace_context).
+    #[must_use]
+    pub fn with_trace_context(self, trace_context: bool) -> Self {
+        Self { trace_context, ..self }
+    }
+
+    /// Sets [`access_log`](Self::access_log).
+    #[must_use]
+    pub fn with_access_log(self, access_log: bool) -> Self {
+        Self { access_log, ..self }
+    }
+
+    /// Sets [`forwarded`](Self::forwarded).
+    #[must_use]
+    pub fn with_forwarded(self, forwarded: bool) -> Self {
+        Self { forwarded, ..self }
     }
 
     /// Sets [`shutdown_grace`](Self::shutdown_grace).

@@ -10,15 +10,18 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
-use http::header::HOST;
+use http::header::{HOST, HeaderMap};
 use http::{Request, Response};
 use http_body::Body;
 use hyper::body::Incoming;
 use orchestra_core::engine::Tasks;
 use tracing::Instrument;
 
+use super::access::Access;
 use super::forwarded::{Client, forwarded};
+use super::identity::{Ids, REQUEST_ID, TRACEPARENT};
 use super::options::HttpOptions;
+use super::rate::Rates;
 use super::routes::Routes;
 use super::server::Served;
 use super::tap::Tap;
@@ -49,13 +52,16 @@ pub(super) struct Inner {
     routes: ArcSwap<Routes>,
     pub(super) options: HttpOptions,
     pub(super) tasks: Tasks,
+    rates: Rates,
+    ids: Ids,
 }
 
 impl HttpProxy {
     /// A proxy with these routes, whose tasks run in `tasks`.
     #[must_use]
     pub fn new(routes: Routes, options: HttpOptions, tasks: &Tasks) -> Self {
-        let inner = Inner { routes: ArcSwap::default(), options, tasks: tasks.clone() };
+        let (rates, ids) = (Rates::new(), Ids::new());
+        let inner = Inner { routes: ArcSwap::default(), options, tasks: tasks.clone(), rates, ids };
         let proxy = Self { inner: Arc::new(inner) };
         proxy.set_routes(routes);
         proxy
@@ -75,9 +81,9 @@ impl HttpProxy {
     {
         let mut request = request;
         let span = span(&request);
-        let routed = self.route(&mut request, &Client::new(client), None);
+        let routed = span.in_scope(|| self.route(&mut request, &Client::new(client), None));
         let limit = self.inner.options.max_body;
-        self.answer(routed, request, |request, _| async move {
+        self.answer(routed, request, client, |request, _| async move {
             forward::fits(request.body(), limit)?;
             Ok(request.map(ProxyBody::new))
         })
@@ -92,10 +98,11 @@ impl HttpProxy {
         served: &Served,
     ) -> Response<ProxyBody> {
         let span = span(&request);
-        let routed = self.route(&mut request, &served.client, Some(&served.tap));
+        let routed = span.in_scope(|| self.route(&mut request, &served.client, Some(&served.tap)));
         served.tap.clear();
         let limit = self.inner.options.max_body;
-        self.answer(routed, request, |request, within| forward::take(request, within, limit))
+        let client = served.client.address;
+        self.answer(routed, request, client, |request, within| forward::take(request, within, limit))
             .instrument(span)
             .await
     }
@@ -107,14 +114,23 @@ impl HttpProxy {
         client: &Client,
         tap: Option<&Tap>,
     ) -> Result<(Arc<Upstream>, Option<u64>), NetError> {
-        guard::admit(request, tap)?;
         let options = &self.inner.options;
+        if let Some(limit) = options.rate_limit
+            && let Err(wait) = self.inner.rates.take(client.address.ip(), limit)
+        {
+            return Err(NetError::TooManyRequests { per_second: limit.per_second.get(), wait });
+        }
+        guard::admit(request, tap)?;
         let routes = self.inner.routes.load();
         let upstream = routes.find(request).ok_or_else(|| {
             let host = request.headers().get(HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
             NetError::NoService(format!("{host}{}", request.uri().path()))
         })?;
-        forwarded(request.headers_mut(), client, options.trust_forwarded);
+        forwarded(request.headers_mut(), client, options.trust_forwarded, options.forwarded);
+        if options.request_ids || options.trace_context {
+            self.inner.ids.name(request.headers_mut(), options);
+            tell_names(request.headers());
+        }
         let hash = options.hash_client_address.then(|| hash(client.address));
         Ok((Arc::clone(upstream), hash))
     }
@@ -123,12 +139,17 @@ impl HttpProxy {
         &self,
         routed: Result<(Arc<Upstream>, Option<u64>), NetError>,
         request: Request<B>,
+        client: SocketAddr,
         take: impl FnOnce(Request<B>, Duration) -> F,
     ) -> Response<ProxyBody>
     where
         F: Future<Output = Result<Request<ProxyBody>, NetError>>,
     {
         let grpc = answers::is_grpc(&request);
+        let access = self.inner.options.access_log.then(|| {
+            let service = routed.as_ref().ok().map(|(upstream, _)| upstream.name());
+            Box::new(Access::begin(&request, client, service))
+        });
         let answered = match routed {
             Ok((upstream, hash)) if upgrade::is_asked(&request) => {
                 upgrade::forward(&upstream, request, hash, &self.inner.tasks).await
@@ -144,7 +165,10 @@ impl HttpProxy {
             if grpc { answers::grpc_failure(&error) } else { answers::failure(&error) }
         });
         tracing::Span::current().record("status", response.status().as_u16());
-        response
+        match access {
+            Some(access) => access.answered(response),
+            None => response,
+        }
     }
 }
 
@@ -154,7 +178,19 @@ fn span<B>(request: &Request<B>) -> tracing::Span {
         method = %request.method(),
         path = request.uri().path(),
         status = tracing::field::Empty,
+        request_id = tracing::field::Empty,
+        traceparent = tracing::field::Empty,
     )
+}
+
+/// Tells the request's span what the request is called.
+fn tell_names(headers: &HeaderMap) {
+    let span = tracing::Span::current();
+    for (field, name) in [("request_id", &REQUEST_ID), ("traceparent", &TRACEPARENT)] {
+        if let Some(value) = headers.get(name).and_then(|value| value.to_str().ok()) {
+            span.record(field, value);
+        }
+    }
 }
 
 /// FNV-1a over the client's address, so that every proxy agrees.

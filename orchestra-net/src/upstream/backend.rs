@@ -29,6 +29,16 @@ type Shared = http2::SendRequest<ProxyBody>;
 
 type Idle = Mutex<Vec<Box<Connection>>>;
 
+/// Whether a request got in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Entry {
+    In,
+    /// The endpoint is leaving.
+    Closed,
+    /// It has as many as it may.
+    Full,
+}
+
 /// An endpoint with its connections.
 #[derive(Debug)]
 pub(crate) struct Backend {
@@ -166,17 +176,21 @@ impl Backend {
         self.closed.load(Ordering::SeqCst)
     }
 
-    /// Counts a request in, unless the endpoint is leaving.
+    /// Counts a request in, unless the endpoint is leaving, or has as many as it may.
     ///
     /// Counting comes before looking here, and closing before counting in a drain: of a request and a drain
     /// at the same moment, one sees the other.
-    pub(crate) fn enter(&self) -> bool {
-        self.in_flight.fetch_add(1, Ordering::SeqCst);
+    pub(crate) fn enter(&self, most: Option<usize>) -> Entry {
+        let before = self.in_flight.fetch_add(1, Ordering::SeqCst);
         if self.is_closed() {
             self.leave();
-            return false;
+            return Entry::Closed;
         }
-        true
+        if most.is_some_and(|most| before >= most) {
+            self.leave();
+            return Entry::Full;
+        }
+        Entry::In
     }
 
     /// Counts a request out.
@@ -214,9 +228,10 @@ mod tests {
     #[tokio::test]
     async fn a_closed_endpoint_lets_nobody_in_and_is_quiet_after_the_last_one() {
         let backend = Backend::new(Endpoint::new("pod", ([127, 0, 0, 1], 80)).id);
-        assert!(backend.enter());
+        assert_eq!(backend.enter(Some(1)), Entry::In);
+        assert_eq!(backend.enter(Some(1)), Entry::Full);
         backend.close();
-        assert!(!backend.enter());
+        assert_eq!(backend.enter(None), Entry::Closed);
         let mut quiet = Box::pin(backend.quiet());
         assert!(quiet.as_mut().now_or_never().is_none(), "one is in flight");
         backend.leave();

@@ -21,6 +21,9 @@ pub struct UpstreamOptions {
     pub endpoint_wait: Duration,
     /// How many requests may wait for an endpoint at once. More are refused.
     pub max_waiting: usize,
+    /// How many requests an endpoint may have at once; `None`: any. Where all have as many, the next ones wait, as where there is
+    /// none: [`max_waiting`](Self::max_waiting) at most, for [`endpoint_wait`](Self::endpoint_wait).
+    pub max_in_flight: Option<usize>,
     /// How many endpoints a request is tried on in a row, and how often it is sent at most.
     pub attempts: usize,
     /// How many failures in a row eject an endpoint; 0 turns ejection off.
@@ -46,6 +49,7 @@ impl Default for UpstreamOptions {
             endpoint_wait: Duration::from_secs(5),
             // At 1,000 requests a second: one second's worth. Each costs about 4 KB.
             max_waiting: 1024,
+            max_in_flight: None,
             attempts: 4,
             eject_after: 5,
             eject_for: Duration::from_secs(5),
@@ -90,6 +94,12 @@ impl UpstreamOptions {
     #[must_use]
     pub fn with_max_waiting(self, max_waiting: usize) -> Self {
         Self { max_waiting, ..self }
+    }
+
+    /// Sets [`max_in_flight`](Self::max_in_flight), to 1 at least.
+    #[must_use]
+    pub fn with_max_in_flight(self, max_in_flight: Option<usize>) -> Self {
+        Self { max_in_flight: max_in_flight.map(|most| most.max(1)), ..self }
     }
 
     /// Sets [`eject_after`](Self::eject_after), [`eject_for`](Self::eject_for) and

@@ -7,6 +7,7 @@ use std::time::Duration;
 use orchestra_core::balance::{EndpointId, Lease, RequestKey};
 use tokio::time::Instant;
 
+use super::backend::Entry;
 use super::{Ticket, Upstream};
 use crate::error::{Cause, NetError};
 
@@ -21,6 +22,13 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 const PICKS: usize = 64;
 
 impl Upstream {
+    /// A request has left: one that waits for a place may look again.
+    pub(super) fn place_is_free(&self) {
+        if self.options.max_in_flight.is_some() && self.waiting.load(Ordering::SeqCst) > 0 {
+            self.arrived.notify_one();
+        }
+    }
+
     /// Picks an endpoint that is not in `tried`; one that is avoided only where there is no other. For protocols
     /// that this crate does not speak: [`ServiceClient`](crate::ServiceClient) does this by itself.
     ///
@@ -28,15 +36,22 @@ impl Upstream {
     #[must_use]
     #[tracing::instrument(level = "trace", skip_all, fields(service = %self.name))]
     pub fn pick(self: &Arc<Self>, tried: &[EndpointId], hash: Option<u64>) -> Option<Ticket> {
+        // Those that have as many requests as they may; nearly always none.
+        let mut full: Vec<EndpointId> = Vec::new();
         for _ in 0..PICKS {
-            let lease = self.lease(tried, hash)?;
-            let backend = self.members.load().get(lease.id()).cloned();
-            match backend {
-                Some(backend) if backend.enter() => {
-                    return Some(Ticket::new(Arc::clone(self), backend, lease));
-                }
-                _ => {}
+            let lease = match full.is_empty() {
+                true => self.lease(tried, hash)?,
+                false => self.lease(&[tried, &full].concat(), hash)?,
+            };
+            let Some(backend) = self.members.load().get(lease.id()).cloned() else { continue };
+            match backend.enter(self.options.max_in_flight) {
+                Entry::In => return Some(Ticket::new(Arc::clone(self), backend, lease)),
+                Entry::Full => full.push(lease.id().clone()),
+                Entry::Closed => {}
             }
+        }
+        if !full.is_empty() {
+            return None;
         }
         tracing::error!(service = %self.name, "the balancer picks endpoints that were removed");
         None
@@ -154,7 +169,12 @@ impl<'u> Tries<'u> {
         let service = Arc::clone(self.upstream.name());
         match self.last.take() {
             Some((endpoint, source)) => NetError::Upstream { service, endpoint, source },
-            None => NetError::NoEndpoint { service, waited: since.elapsed() },
+            None => match self.upstream.options.max_in_flight {
+                Some(limit) if !self.upstream.members.is_empty() => {
+                    NetError::Overloaded { service, limit, waited: since.elapsed() }
+                }
+                _ => NetError::NoEndpoint { service, waited: since.elapsed() },
+            },
         }
     }
 }
@@ -164,7 +184,8 @@ struct Place<'u>(&'u Upstream);
 
 impl<'u> Place<'u> {
     fn take(upstream: &'u Upstream) -> Result<Self, NetError> {
-        let before = upstream.waiting.fetch_add(1, Ordering::Relaxed);
+        // Before looking for a place, as whoever leaves looks for those who wait after leaving.
+        let before = upstream.waiting.fetch_add(1, Ordering::SeqCst);
         upstream.meters.waiting.increment(1.0);
         let place = Self(upstream);
         if before >= upstream.options.max_waiting {

@@ -90,5 +90,6 @@ impl Drop for Ticket {
             lease.complete(outcome, at);
         }
         self.backend.leave();
+        self.upstream.place_is_free();
     }
 }

@@ -11,6 +11,8 @@ mod frames;
 mod health;
 mod hostile;
 mod http2;
+mod limits;
+mod names;
 mod proxy;
 mod retries;
 mod streams;

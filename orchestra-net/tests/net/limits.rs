@@ -1,0 +1,80 @@
+//! What keeps a service from being asked for more than it can do.
+
+use std::num::NonZeroU32;
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use http::StatusCode;
+use orchestra_net::{HttpOptions, RateLimit, UpstreamOptions};
+
+use crate::backend::Backend;
+use crate::client::{Client, raw};
+use crate::proxy::{bind, proxy};
+use crate::{soon, until};
+
+#[tokio::test]
+async fn endpoints_get_no_more_at_once_than_they_may_and_the_rest_waits_its_turn() {
+    let (a, b) = (Backend::start("a").await, Backend::start("b").await);
+    let (upstream, listening) =
+        proxy(&[&a, &b], UpstreamOptions::default().with_max_in_flight(Some(2))).await;
+    let mut clients: Vec<_> = (0..10).map(|_| Client::new(listening.address())).collect();
+    let all = join_all(clients.iter_mut().map(|client| client.get("/gated")));
+    let watching = async {
+        let places = || upstream.status().iter().map(|endpoint| endpoint.in_flight).collect::<Vec<_>>();
+        until("all places are taken", || a.entered() + b.entered() == 4).await;
+        assert_eq!(places(), [2, 2]);
+        // One that ends makes room for one.
+        a.state.gate.add_permits(1);
+        until("the next one", || a.entered() == 3).await;
+        assert_eq!((b.entered(), places()), (2, vec![2, 2]));
+        a.state.gate.add_permits(10);
+        b.state.gate.add_permits(10);
+    };
+    let (answers, ()) = soon("all answers", futures_util::future::join(all, watching)).await;
+    assert!(answers.iter().all(|(status, _)| *status == StatusCode::OK), "{answers:?}");
+    assert_eq!(a.entered() + b.entered(), 10);
+}
+
+#[tokio::test]
+async fn where_all_endpoints_stay_busy_a_request_is_told_so() {
+    let a = Backend::start("a").await;
+    let options = UpstreamOptions::default()
+        .with_max_in_flight(Some(1))
+        .with_max_waiting(1)
+        .with_endpoint_wait(Duration::from_millis(200));
+    let (upstream, listening) = proxy(&[&a], options).await;
+    let mut clients: Vec<_> = (0..3).map(|_| Client::new(listening.address())).collect();
+    let mut busy = Client::new(listening.address());
+    let first = busy.get("/gated");
+    let others = async {
+        until("the place is taken", || upstream.status()[0].in_flight == 1).await;
+        let answers = join_all(clients.iter_mut().map(|client| client.get("/"))).await;
+        a.state.gate.add_permits(1);
+        answers
+    };
+    let (first, answers) = soon("the answers", futures_util::future::join(first, others)).await;
+    assert_eq!(first.0, StatusCode::OK);
+    assert!(answers.iter().all(|(status, _)| *status == StatusCode::SERVICE_UNAVAILABLE), "{answers:?}");
+    let told = |words: &str| answers.iter().filter(|(_, text)| text.contains(words)).count();
+    assert_eq!(
+        (told("1 requests at each of its endpoints"), told("wait for one already")),
+        (1, 2),
+        "{answers:?}"
+    );
+    assert_eq!(clients[0].get("/").await.1, "a", "it goes on");
+}
+
+#[tokio::test]
+async fn a_client_that_asks_too_often_is_told_when_to_come_back() {
+    let a = Backend::start("a").await;
+    let (upstream, _listening) = proxy(&[&a], UpstreamOptions::default()).await;
+    let limit = RateLimit::per_second(NonZeroU32::MIN).burst(NonZeroU32::new(2).unwrap());
+    let listening = bind(&upstream, HttpOptions::default().with_rate_limit(Some(limit))).await;
+    let request = b"GET / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
+    for status in ["200", "200", "429"] {
+        let answer = raw(listening.address(), request).await;
+        assert_eq!(answer.get(9..12), Some(status), "{answer}");
+        assert_eq!(answer.contains("retry-after: 1\r\n"), status == "429", "{answer}");
+    }
+    assert_eq!(a.entered(), 2);
+}
