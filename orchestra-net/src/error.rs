@@ -85,6 +85,14 @@ pub enum NetError {
         /// The bound.
         limit: Duration,
     },
+    /// The route's time for the request is over.
+    #[error("{service} did not answer within the {limit:?} that the route allows")]
+    Deadline {
+        /// The service.
+        service: Arc<str>,
+        /// The bound.
+        limit: Duration,
+    },
     /// The endpoint fell silent in the middle of an answer. This is the error of the answer's body: its head has gone.
     #[error("{service} sent nothing more of its answer for {limit:?} at {endpoint:?}")]
     Stalled {
@@ -140,7 +148,9 @@ impl NetError {
             }
             Self::TooManyRequests { .. } => http::StatusCode::TOO_MANY_REQUESTS,
             Self::NoService(_) => http::StatusCode::NOT_FOUND,
-            Self::Timeout { .. } | Self::Stalled { .. } => http::StatusCode::GATEWAY_TIMEOUT,
+            Self::Timeout { .. } | Self::Deadline { .. } | Self::Stalled { .. } => {
+                http::StatusCode::GATEWAY_TIMEOUT
+            }
             Self::SlowClient { .. } => http::StatusCode::REQUEST_TIMEOUT,
             Self::BodyTooLarge { .. } => http::StatusCode::PAYLOAD_TOO_LARGE,
             Self::BadRequest(_) => http::StatusCode::BAD_REQUEST,

@@ -33,7 +33,10 @@ pub use body::{MAX_BODY, ProxyBody};
 pub use discovery::DnsServer;
 pub use discovery::{Answer, ClusterIps, NamedPort, Question, ServiceRecord, Target, Zone};
 pub use error::NetError;
-pub use http::{ClientAddress, HttpOptions, HttpProxy, RateLimit, Route, Routes, ServiceClient};
+pub use http::{
+    ClientAddress, HeaderChanges, HttpOptions, HttpProxy, PathChange, RateLimit, Redirect, Route, Routes,
+    ServiceClient,
+};
 pub use listener::Listening;
 pub use plane::{
     BALANCER_ANNOTATION, DataPlane, DataPlaneOptions, Listener, ListenerStatus, PortKey, ServiceTable,

@@ -63,7 +63,7 @@ pub(super) fn is_grpc<B>(request: &Request<B>) -> bool {
 /// gRPC's status codes.
 fn grpc_status(error: &NetError) -> &'static str {
     match error {
-        NetError::Timeout { .. } | NetError::Stalled { .. } => "4",
+        NetError::Timeout { .. } | NetError::Deadline { .. } | NetError::Stalled { .. } => "4",
         NetError::BodyTooLarge { .. } | NetError::TooManyRequests { .. } => "8",
         NetError::NoService(_) | NetError::Unsupported(_) => "12",
         NetError::BadRequest(_) | NetError::SlowClient { .. } => "13",
@@ -78,7 +78,9 @@ fn kind(error: &NetError) -> &'static str {
         NetError::TooManyRequests { .. } => "orchestra; error=http_request_denied",
         NetError::Busy { .. } | NetError::Overloaded { .. } => "orchestra; error=connection_limit_reached",
         NetError::NoService(_) => "orchestra; error=destination_not_found",
-        NetError::Timeout { .. } | NetError::Stalled { .. } => "orchestra; error=http_response_timeout",
+        NetError::Timeout { .. } | NetError::Deadline { .. } | NetError::Stalled { .. } => {
+            "orchestra; error=http_response_timeout"
+        }
         NetError::SlowClient { .. }
         | NetError::BodyTooLarge { .. }
         | NetError::BadRequest(_)

@@ -34,11 +34,13 @@ enum Try {
 }
 
 /// Makes a body that arrives one that can be sent, and, where the method allows and it is small, sent twice.
-/// `within`: how long the client may take for a small one; `longest`: how long it may be.
+/// `within`: how long the client may take for a small one; `longest`: how long it may be; `keep`: whether a small one is
+/// kept whatever the method.
 pub(super) async fn take(
     request: Request<Incoming>,
     within: Duration,
     longest: Option<u64>,
+    keep: bool,
 ) -> Result<Request<ProxyBody>, NetError> {
     let (parts, body) = request.into_parts();
     fits(&body, longest)?;
@@ -46,7 +48,7 @@ pub(super) async fn take(
         return Ok(Request::from_parts(parts, ProxyBody::default()));
     }
     let small = body.size_hint().exact().is_some_and(|size| size <= REPLAY_LIMIT);
-    if !small || !parts.method.is_idempotent() {
+    if !small || !(keep || parts.method.is_idempotent()) {
         return Ok(Request::from_parts(parts, ProxyBody::request(body, longest)));
     }
     let limit = usize::try_from(REPLAY_LIMIT).unwrap_or(usize::MAX);
@@ -193,6 +195,11 @@ fn replay(request: &Request<ProxyBody>) -> Option<Request<ProxyBody>> {
     if !request.method().is_idempotent() {
         return None;
     }
+    copy(request)
+}
+
+/// Another request like this one, where its body is not a stream.
+pub(super) fn copy(request: &Request<ProxyBody>) -> Option<Request<ProxyBody>> {
     let mut copy = Request::new(request.body().replay()?);
     copy.method_mut().clone_from(request.method());
     copy.uri_mut().clone_from(request.uri());

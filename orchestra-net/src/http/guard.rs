@@ -19,7 +19,20 @@ pub(super) fn admit<B>(request: &mut Request<B>, tap: Option<&Tap>) -> Result<()
         length(request.headers())?;
     }
     framing(request.headers(), tap)?;
+    path(request.uri().path())?;
     host(request)
+}
+
+/// A server that takes out dot segments would answer for another path than the one that a route was found for.
+fn path(path: &str) -> Result<(), NetError> {
+    if !path.contains("/.") && !path.contains("/%2") {
+        return Ok(());
+    }
+    let dot = |segment: &str| matches!(segment.replace("%2e", ".").replace("%2E", ".").as_str(), "." | "..");
+    match path.split('/').any(dot) {
+        true => Err(NetError::BadRequest("its path has a segment . or ..")),
+        false => Ok(()),
+    }
 }
 
 /// HTTP/2 frames bodies by itself, so its parser lets a length pass that is none.

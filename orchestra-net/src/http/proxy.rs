@@ -13,6 +13,7 @@ use bytes::Bytes;
 use http::header::{HOST, HeaderMap};
 use http::{Request, Response};
 use http_body::Body;
+use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use orchestra_core::engine::Tasks;
 use tracing::Instrument;
@@ -22,6 +23,7 @@ use super::forwarded::{Client, forwarded};
 use super::identity::{Ids, REQUEST_ID, TRACEPARENT};
 use super::options::HttpOptions;
 use super::rate::Rates;
+use super::route::Route;
 use super::routes::Routes;
 use super::server::Served;
 use super::tap::Tap;
@@ -69,7 +71,7 @@ impl HttpProxy {
 
     /// Replaces the routes. Requests that were routed before go on.
     pub fn set_routes(&self, routes: Routes) {
-        routes.iter().for_each(|route| route.upstream.tend(&self.inner.tasks));
+        routes.iter().flat_map(Route::services).for_each(|upstream| upstream.tend(&self.inner.tasks));
         self.inner.routes.store(Arc::new(routes));
     }
 
@@ -83,7 +85,7 @@ impl HttpProxy {
         let span = span(&request);
         let routed = span.in_scope(|| self.route(&mut request, &Client::new(client), None));
         let limit = self.inner.options.max_body;
-        self.answer(routed, request, client, |request, _| async move {
+        self.answer(routed, request, client, |request, _, _| async move {
             forward::fits(request.body(), limit)?;
             Ok(request.map(ProxyBody::new))
         })
@@ -102,9 +104,11 @@ impl HttpProxy {
         served.tap.clear();
         let limit = self.inner.options.max_body;
         let client = served.client.address;
-        self.answer(routed, request, client, |request, within| forward::take(request, within, limit))
-            .instrument(span)
-            .await
+        self.answer(routed, request, client, |request, within, keep| {
+            forward::take(request, within, limit, keep)
+        })
+        .instrument(span)
+        .await
     }
 
     /// Checks a request, tells the endpoint of its client, and finds its service.
@@ -113,7 +117,7 @@ impl HttpProxy {
         request: &mut Request<B>,
         client: &Client,
         tap: Option<&Tap>,
-    ) -> Result<(Arc<Upstream>, Option<u64>), NetError> {
+    ) -> Result<Routed, NetError> {
         let options = &self.inner.options;
         if let Some(limit) = options.rate_limit
             && let Err(wait) = self.inner.rates.take(client.address.ip(), limit)
@@ -122,42 +126,58 @@ impl HttpProxy {
         }
         guard::admit(request, tap)?;
         let routes = self.inner.routes.load();
-        let upstream = routes.find(request).ok_or_else(|| {
+        let nobody = || {
             let host = request.headers().get(HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
             NetError::NoService(format!("{host}{}", request.uri().path()))
-        })?;
+        };
+        let route = routes.find(request).ok_or_else(nobody)?;
+        if let Some(redirected) = route.redirected(request) {
+            return Ok(Routed::Redirected(redirected?));
+        }
+        let upstream = Arc::clone(route.service().ok_or_else(nobody)?);
         forwarded(request.headers_mut(), client, options.trust_forwarded, options.forwarded);
         if options.request_ids || options.trace_context {
             self.inner.ids.name(request.headers_mut(), options);
             tell_names(request.headers());
         }
+        route.change(request)?;
         let hash = options.hash_client_address.then(|| hash(client.address));
-        Ok((Arc::clone(upstream), hash))
+        Ok(Routed::To { route: Arc::clone(route), upstream, hash })
     }
 
     async fn answer<B: Body, F>(
         &self,
-        routed: Result<(Arc<Upstream>, Option<u64>), NetError>,
+        routed: Result<Routed, NetError>,
         request: Request<B>,
         client: SocketAddr,
-        take: impl FnOnce(Request<B>, Duration) -> F,
+        take: impl FnOnce(Request<B>, Duration, bool) -> F,
     ) -> Response<ProxyBody>
     where
         F: Future<Output = Result<Request<ProxyBody>, NetError>>,
     {
         let grpc = answers::is_grpc(&request);
         let access = self.inner.options.access_log.then(|| {
-            let service = routed.as_ref().ok().map(|(upstream, _)| upstream.name());
+            let service = match &routed {
+                Ok(Routed::To { upstream, .. }) => Some(upstream.name()),
+                _ => None,
+            };
             Box::new(Access::begin(&request, client, service))
         });
         let answered = match routed {
-            Ok((upstream, hash)) if upgrade::is_asked(&request) => {
-                upgrade::forward(&upstream, request, hash, &self.inner.tasks).await
+            Ok(Routed::To { route, upstream, hash }) => {
+                let forwarding = self.forward(&route, &upstream, hash, request, take);
+                let answered = match route.timeout {
+                    None => forwarding.await,
+                    Some(limit) => tokio::time::timeout(limit, forwarding).await.unwrap_or_else(|_elapsed| {
+                        Err(NetError::Deadline { service: Arc::clone(upstream.name()), limit })
+                    }),
+                };
+                answered.map(|mut response| {
+                    route.answers.apply(response.headers_mut());
+                    response
+                })
             }
-            Ok((upstream, hash)) => match take(request, upstream.options.response_timeout).await {
-                Ok(request) => forward::forward(&upstream, request, hash).await,
-                Err(error) => Err(error),
-            },
+            Ok(Routed::Redirected(response)) => Ok(response.map(|()| ProxyBody::default())),
             Err(error) => Err(error),
         };
         let response = answered.unwrap_or_else(|error| {
@@ -170,6 +190,49 @@ impl HttpProxy {
             None => response,
         }
     }
+
+    async fn forward<B: Body, F>(
+        &self,
+        route: &Route,
+        upstream: &Arc<Upstream>,
+        hash: Option<u64>,
+        request: Request<B>,
+        take: impl FnOnce(Request<B>, Duration, bool) -> F,
+    ) -> Result<Response<ProxyBody>, NetError>
+    where
+        F: Future<Output = Result<Request<ProxyBody>, NetError>>,
+    {
+        if upgrade::is_asked(&request) {
+            return upgrade::forward(upstream, request, hash, &self.inner.tasks).await;
+        }
+        let request = take(request, upstream.options.response_timeout, route.mirrors()).await?;
+        if route.mirrors() {
+            self.mirror(route, &request);
+        }
+        forward::forward(upstream, request, hash).await
+    }
+
+    /// Sends a copy to the route's mirror. What becomes of it is nobody's concern.
+    fn mirror(&self, route: &Route, request: &Request<ProxyBody>) {
+        let Some(copy) = forward::copy(request) else { return };
+        let Some((upstream, place)) = route.mirror_to() else { return };
+        self.inner.tasks.spawn("mirror", async move {
+            let _place = place;
+            match forward::forward(&upstream, copy, None).await {
+                Ok(response) => {
+                    let mut body = response.into_body();
+                    while let Some(Ok(_)) = body.frame().await {}
+                }
+                Err(error) => tracing::debug!(%error, "a mirror did not answer"),
+            }
+        });
+    }
+}
+
+/// What becomes of a request.
+enum Routed {
+    To { route: Arc<Route>, upstream: Arc<Upstream>, hash: Option<u64> },
+    Redirected(Response<()>),
 }
 
 fn span<B>(request: &Request<B>) -> tracing::Span {

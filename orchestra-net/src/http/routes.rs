@@ -5,22 +5,12 @@ use std::sync::Arc;
 use http::Request;
 use http::header::HOST;
 
+use super::route::Route;
 use crate::upstream::Upstream;
 
-/// A rule: requests for this host whose path begins with this prefix go to this service.
-#[derive(Clone, Debug)]
-#[non_exhaustive]
-pub struct Route {
-    /// The host, without a port, in lower case; empty for every host.
-    pub host: String,
-    /// The path's beginning, by whole segments: `/cart` is for `/cart` and `/cart/1`, not for `/carts`.
-    pub prefix: String,
-    /// Where such requests go.
-    pub upstream: Arc<Upstream>,
-}
-
-/// Rules, of which the most exact one counts: one with a host before one without, a longer prefix before a
-/// shorter one.
+/// Rules, of which the most exact one counts: one with a host before one for all below a name before one for all; an exact
+/// path before a prefix, a longer prefix before a shorter one; then one with a method, and one with more headers; among
+/// equals the one that was added first.
 ///
 /// ```
 /// # tokio::runtime::Runtime::new().unwrap().block_on(async {
@@ -28,13 +18,14 @@ pub struct Route {
 ///
 /// let routes = Routes::to(Upstream::named("frontend")).route("", "/api", Upstream::named("api"));
 /// let request = http::Request::get("/api/items").body(()).unwrap();
-/// assert_eq!(&**routes.find(&request).unwrap().name(), "api");
+/// let service = routes.find(&request).unwrap().services().next().unwrap();
+/// assert_eq!(&**service.name(), "api");
 /// # });
 /// ```
 #[derive(Clone, Debug, Default)]
 pub struct Routes {
     /// The most exact first.
-    routes: Vec<Route>,
+    routes: Vec<Arc<Route>>,
 }
 
 impl Routes {
@@ -50,34 +41,33 @@ impl Routes {
         Self::new().route("", "/", upstream)
     }
 
-    /// Adds a rule; an empty `host` is for every host. It replaces one for the same host and prefix.
+    /// Adds a rule for a host and a prefix; an empty `host` is for every host. It replaces one for the same.
     #[must_use]
-    pub fn route(mut self, host: &str, prefix: &str, upstream: Arc<Upstream>) -> Self {
-        let (host, prefix) = (host.to_ascii_lowercase(), prefix.trim_end_matches('/').to_owned());
-        self.routes.retain(|route| (&route.host, &route.prefix) != (&host, &prefix));
-        self.routes.push(Route { host, prefix, upstream });
+    pub fn route(self, host: &str, prefix: &str, upstream: Arc<Upstream>) -> Self {
+        self.with(Route::to(upstream).host(host).prefix(prefix))
+    }
+
+    /// Adds a rule. It replaces one for the same requests.
+    #[must_use]
+    pub fn with(mut self, route: Route) -> Self {
+        self.routes.retain(|other| !other.is_like(&route));
+        self.routes.push(Arc::new(route));
         // Stable, so that the order among equals is the order of adding.
-        self.routes.sort_by_key(|route| (route.host.is_empty(), std::cmp::Reverse(route.prefix.len())));
+        self.routes.sort_by_key(|route| route.rank());
         self
     }
 
-    /// The service that a request is for.
+    /// The rule that counts for a request.
     #[must_use]
-    pub fn find<B>(&self, request: &Request<B>) -> Option<&Arc<Upstream>> {
-        let host = || {
-            let host = request.headers().get(HOST).and_then(|host| host.to_str().ok());
-            without_port(host.unwrap_or_default())
-        };
-        let path = request.uri().path();
-        let fits = |route: &&Route| {
-            (route.host.is_empty() || host().eq_ignore_ascii_case(&route.host)) && begins(path, &route.prefix)
-        };
-        self.routes.iter().find(fits).map(|route| &route.upstream)
+    pub fn find<B>(&self, request: &Request<B>) -> Option<&Arc<Route>> {
+        let host = request.headers().get(HOST).and_then(|host| host.to_str().ok());
+        let host = without_port(host.unwrap_or_default());
+        self.routes.iter().find(|route| route.fits(request, host))
     }
 
     /// The rules, the most exact first.
     pub fn iter(&self) -> impl Iterator<Item = &Route> {
-        self.routes.iter()
+        self.routes.iter().map(|route| &**route)
     }
 }
 
@@ -86,11 +76,6 @@ fn without_port(host: &str) -> &str {
         Some((name, port)) if port.bytes().all(|b| b.is_ascii_digit()) && !name.ends_with(':') => name,
         _ => host,
     }
-}
-
-fn begins(path: &str, prefix: &str) -> bool {
-    path.strip_prefix(prefix)
-        .is_some_and(|rest| rest.is_empty() || rest.starts_with('/') || prefix.is_empty())
 }
 
 #[cfg(test)]
@@ -108,7 +93,7 @@ mod tests {
             .route("shop.local", "/api", host_api);
         let find = |host: &str, path: &str| {
             let request = Request::get(path).header(HOST, host).body(()).unwrap();
-            routes.find(&request).unwrap().name().to_string()
+            routes.find(&request).unwrap().service().unwrap().name().to_string()
         };
         assert_eq!(find("x", "/"), "all");
         assert_eq!(find("x", "/apis"), "all");
@@ -119,5 +104,47 @@ mod tests {
         assert_eq!(find("[::1]:80", "/"), "all");
         let one = Routes::new().route("", "/api", Upstream::named("api"));
         assert!(one.find(&Request::get("/x").body(()).unwrap()).is_none());
+    }
+
+    #[tokio::test]
+    async fn all_that_a_rule_says_must_fit() {
+        let [all, below, deep, exact, post, canary] =
+            ["all", "below", "deep", "exact", "post", "canary"].map(Upstream::named);
+        let header = (http::HeaderName::from_static("x-canary"), http::HeaderValue::from_static("yes"));
+        let routes = Routes::to(all)
+            .with(Route::to(below).host("*.Shop.local"))
+            .with(Route::to(deep).host("*.eu.shop.local"))
+            .with(Route::to(exact).exact("/cart"))
+            .with(Route::to(post).prefix("/cart").method(http::Method::POST))
+            .with(Route::to(canary).prefix("/cart").method(http::Method::POST).header(header.0, header.1));
+        let find = |method: &str, host: &str, path: &str, canary: &str| {
+            let request = Request::builder().method(method).uri(path).header(HOST, host);
+            let request = request.header("x-canary", canary).body(()).unwrap();
+            routes.find(&request).unwrap().service().unwrap().name().to_string()
+        };
+        assert_eq!(find("GET", "a.shop.local", "/cart", ""), "below", "the host counts first");
+        assert_eq!(find("GET", "b.a.SHOP.local:80", "/", ""), "below");
+        assert_eq!(find("GET", "a.eu.shop.local", "/", ""), "deep");
+        for other in ["shop.local", ".shop.local", "ashop.local", "shop.local.x"] {
+            assert_eq!(find("GET", other, "/", ""), "all", "{other}");
+        }
+        assert_eq!(find("POST", "x", "/cart", "yes"), "exact");
+        assert_eq!(find("POST", "x", "/cart/1", ""), "post");
+        assert_eq!(find("POST", "x", "/cart/1", "yes"), "canary");
+        assert_eq!(find("GET", "x", "/cart/1", "yes"), "all");
+    }
+
+    #[tokio::test]
+    async fn shares_are_as_the_weights_say_and_lie_evenly() {
+        let [a, b, none] = ["a", "b", "none"].map(Upstream::named);
+        let route = Route::to(a).weight(9).split(b, 1).split(none, 0);
+        let picked: Vec<_> = (0..1000).map(|_| route.service().unwrap().name().to_string()).collect();
+        let of_b = |part: &[String]| part.iter().filter(|name| *name == "b").count();
+        assert!((99..=101).contains(&of_b(&picked)), "{}", of_b(&picked));
+        for part in picked.chunks(100) {
+            assert!((8..=12).contains(&of_b(part)), "{}", of_b(part));
+        }
+        assert!(!picked.contains(&"none".to_owned()));
+        assert!(Route::to(Upstream::named("x")).weight(0).service().is_none());
     }
 }

@@ -15,6 +15,7 @@ mod limits;
 mod names;
 mod proxy;
 mod retries;
+mod routes;
 mod streams;
 mod table;
 

@@ -1,0 +1,317 @@
+//! One rule: which requests, and what becomes of them.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use http::header::{HOST, HeaderName, HeaderValue};
+use http::{Method, Request};
+
+use super::rewrite::{HeaderChanges, PathChange, Redirect, Rewrite};
+use crate::error::NetError;
+use crate::upstream::Upstream;
+
+/// How many copies of a route's requests may be on their way at once. More are not made.
+const MAX_MIRRORED: usize = 256;
+
+/// Which hosts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Hosts {
+    Any,
+    /// All below this name: `*.shop.local` has `a.shop.local` and `a.b.shop.local`.
+    Below(String),
+    One(String),
+}
+
+impl Hosts {
+    fn have(&self, host: &str) -> bool {
+        match self {
+            Self::Any => true,
+            Self::One(one) => host.eq_ignore_ascii_case(one),
+            Self::Below(name) => {
+                let dot = host.len().checked_sub(name.len() + 1).filter(|dot| *dot > 0);
+                let parts = dot.and_then(|dot| host.split_at_checked(dot));
+                parts.is_some_and(|(_, rest)| rest.starts_with('.') && rest[1..].eq_ignore_ascii_case(name))
+            }
+        }
+    }
+}
+
+/// Which paths.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Paths {
+    /// By whole segments, without a slash at the end.
+    Prefix(String),
+    Exact(String),
+}
+
+impl Paths {
+    fn have(&self, path: &str) -> bool {
+        match self {
+            Self::Exact(exact) => path == exact,
+            Self::Prefix(prefix) => path
+                .strip_prefix(prefix.as_str())
+                .is_some_and(|rest| rest.is_empty() || rest.starts_with('/') || prefix.is_empty()),
+        }
+    }
+}
+
+/// A rule: requests for this host, path, method and these headers go to these services.
+///
+/// What Kubernetes' Ingress and the Gateway API's HTTPRoute have in common. All that it says must fit; what it does not say
+/// fits everything.
+///
+/// ```
+/// # tokio::runtime::Runtime::new().unwrap().block_on(async {
+/// use orchestra_net::{PathChange, Route, Routes, Upstream};
+///
+/// // One request of ten goes to the new version, under another path.
+/// let api = Route::to(Upstream::named("api"))
+///     .host("*.shop.local")
+///     .prefix("/api")
+///     .weight(9)
+///     .split(Upstream::named("api-canary"), 1)
+///     .rewrite_path(PathChange::Prefix("/v1".to_owned()));
+/// let routes = Routes::to(Upstream::named("frontend")).with(api);
+/// # assert_eq!(routes.iter().count(), 2);
+/// # });
+/// ```
+#[derive(Clone, Debug)]
+pub struct Route {
+    hosts: Hosts,
+    paths: Paths,
+    method: Option<Method>,
+    headers: Vec<(HeaderName, HeaderValue)>,
+    services: Vec<(Arc<Upstream>, u32)>,
+    turn: Arc<AtomicU64>,
+    mirror: Option<Arc<Upstream>>,
+    mirrored: Arc<AtomicUsize>,
+    redirect: Option<Redirect>,
+    rewrite: Rewrite,
+    pub(super) answers: HeaderChanges,
+    pub(super) timeout: Option<Duration>,
+}
+
+impl Route {
+    fn new(services: Vec<(Arc<Upstream>, u32)>) -> Self {
+        Self {
+            hosts: Hosts::Any,
+            paths: Paths::Prefix(String::new()),
+            method: None,
+            headers: Vec::new(),
+            services,
+            turn: Arc::default(),
+            mirror: None,
+            mirrored: Arc::default(),
+            redirect: None,
+            rewrite: Rewrite::default(),
+            answers: HeaderChanges::default(),
+            timeout: None,
+        }
+    }
+
+    /// Every request goes to this service, until more is said.
+    #[must_use]
+    pub fn to(upstream: Arc<Upstream>) -> Self {
+        Self::new(vec![(upstream, 1)])
+    }
+
+    /// Every request is answered with this redirect, until more is said.
+    #[must_use]
+    pub fn redirect(redirect: Redirect) -> Self {
+        Self { redirect: Some(redirect), ..Self::new(Vec::new()) }
+    }
+
+    /// Only requests for this host, without a port, in any case; `*.shop.local` has all hosts below `shop.local`; an empty
+    /// one, every host.
+    #[must_use]
+    pub fn host(mut self, host: &str) -> Self {
+        let host = host.to_ascii_lowercase();
+        self.hosts = match host.strip_prefix("*.") {
+            Some(name) => Hosts::Below(name.to_owned()),
+            None if host.is_empty() => Hosts::Any,
+            None => Hosts::One(host),
+        };
+        self
+    }
+
+    /// Only paths that begin with this one, by whole segments: `/cart` is for `/cart` and `/cart/1`, not for `/carts`.
+    #[must_use]
+    pub fn prefix(mut self, prefix: &str) -> Self {
+        self.paths = Paths::Prefix(prefix.trim_end_matches('/').to_owned());
+        self
+    }
+
+    /// Only this path.
+    #[must_use]
+    pub fn exact(mut self, path: &str) -> Self {
+        self.paths = Paths::Exact(path.to_owned());
+        self
+    }
+
+    /// Only this method.
+    #[must_use]
+    pub fn method(mut self, method: Method) -> Self {
+        self.method = Some(method);
+        self
+    }
+
+    /// Only requests with this header. May be said again: then all must fit.
+    #[must_use]
+    pub fn header(mut self, name: HeaderName, value: HeaderValue) -> Self {
+        self.headers.push((name, value));
+        self
+    }
+
+    /// The share of the service that was named last, beside the others'; 0: none.
+    #[must_use]
+    pub fn weight(mut self, weight: u32) -> Self {
+        if let Some((_, share)) = self.services.last_mut() {
+            *share = weight;
+        }
+        self
+    }
+
+    /// Another service gets this share of the requests.
+    #[must_use]
+    pub fn split(mut self, upstream: Arc<Upstream>, weight: u32) -> Self {
+        self.services.push((upstream, weight));
+        self
+    }
+
+    /// Sends a copy of each request to this service, too, whose answers nobody sees. Of requests without a body, and with
+    /// one of at most 64 KB whose length is said; 256 at once.
+    #[must_use]
+    pub fn mirror(mut self, upstream: Arc<Upstream>) -> Self {
+        self.mirror = Some(upstream);
+        self
+    }
+
+    /// The services are asked for another host.
+    #[must_use]
+    pub fn rewrite_host(mut self, host: HeaderValue) -> Self {
+        self.rewrite.host = Some(host);
+        self
+    }
+
+    /// The services are asked for another path.
+    #[must_use]
+    pub fn rewrite_path(mut self, path: PathChange) -> Self {
+        self.rewrite.path = Some(path);
+        self
+    }
+
+    /// Changes the headers of requests.
+    #[must_use]
+    pub fn request_headers(mut self, changes: HeaderChanges) -> Self {
+        self.rewrite.headers = changes;
+        self
+    }
+
+    /// Changes the headers of answers.
+    #[must_use]
+    pub fn answer_headers(mut self, changes: HeaderChanges) -> Self {
+        self.answers = changes;
+        self
+    }
+
+    /// How long a request may take in all until its answer begins, however often it is tried.
+    #[must_use]
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = Some(timeout);
+        self
+    }
+
+    /// Whether this request is meant; `host` is the one it is for, without a port.
+    pub(super) fn fits<B>(&self, request: &Request<B>, host: &str) -> bool {
+        let has = |(name, value): &(HeaderName, HeaderValue)| {
+            request.headers().get_all(name).iter().any(|found| found == value)
+        };
+        self.hosts.have(host)
+            && self.paths.have(request.uri().path())
+            && self.method.as_ref().is_none_or(|method| method == request.method())
+            && self.headers.iter().all(has)
+    }
+
+    /// Where it stands among others: the smallest counts.
+    pub(super) fn rank(&self) -> impl Ord + use<> {
+        let host = match &self.hosts {
+            Hosts::One(_) => (0, 0),
+            Hosts::Below(name) => (1, usize::MAX - name.len()),
+            Hosts::Any => (2, 0),
+        };
+        let path = match &self.paths {
+            Paths::Exact(_) => (0, 0),
+            Paths::Prefix(prefix) => (1, usize::MAX - prefix.len()),
+        };
+        (host, path, self.method.is_none(), usize::MAX - self.headers.len())
+    }
+
+    /// Whether both are for the same requests.
+    pub(super) fn is_like(&self, other: &Self) -> bool {
+        (&self.hosts, &self.paths, &self.method, &self.headers)
+            == (&other.hosts, &other.paths, &other.method, &other.headers)
+    }
+
+    /// The service for the next request, each as often as its weight says; `None` where no service has one.
+    pub(super) fn service(&self) -> Option<&Arc<Upstream>> {
+        if let [(only, 1..)] = &self.services[..] {
+            return Some(only);
+        }
+        let total: u128 = self.services.iter().map(|(_, weight)| u128::from(*weight)).sum();
+        // Multiples of the golden ratio lie evenly in any number of shares.
+        let turn = self.turn.fetch_add(1, Ordering::Relaxed).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        let mut place = (u128::from(turn) * total) >> 64;
+        for (service, weight) in &self.services {
+            match place.checked_sub(u128::from(*weight)) {
+                Some(rest) => place = rest,
+                None => return Some(service),
+            }
+        }
+        None
+    }
+
+    /// All services that it leads to.
+    pub fn services(&self) -> impl Iterator<Item = &Arc<Upstream>> {
+        self.services.iter().map(|(service, _)| service).chain(&self.mirror)
+    }
+
+    /// Changes what it changes of a request.
+    pub(super) fn change<B>(&self, request: &mut Request<B>) -> Result<(), NetError> {
+        self.rewrite.apply(request, self.prefix_length())
+    }
+
+    /// Where a request is redirected to, and with which status.
+    pub(super) fn redirected<B>(&self, request: &Request<B>) -> Option<Result<http::Response<()>, NetError>> {
+        let redirect = self.redirect.as_ref()?;
+        let host = request.headers().get(HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
+        Some(redirect.answer(request.uri(), host, self.prefix_length()))
+    }
+
+    fn prefix_length(&self) -> usize {
+        match &self.paths {
+            Paths::Prefix(prefix) | Paths::Exact(prefix) => prefix.len(),
+        }
+    }
+
+    /// Where copies go, and a place for one on its way.
+    pub(super) fn mirror_to(&self) -> Option<(Arc<Upstream>, Mirrored)> {
+        let upstream = Arc::clone(self.mirror.as_ref()?);
+        let before = self.mirrored.fetch_add(1, Ordering::Relaxed);
+        let place = Mirrored(Arc::clone(&self.mirrored));
+        (before < MAX_MIRRORED).then_some((upstream, place))
+    }
+
+    pub(super) fn mirrors(&self) -> bool {
+        self.mirror.is_some()
+    }
+}
+
+/// A copy of a request on its way.
+pub(super) struct Mirrored(Arc<AtomicUsize>);
+
+impl Drop for Mirrored {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
