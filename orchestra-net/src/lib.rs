@@ -23,6 +23,7 @@ mod http2;
 mod listener;
 mod plane;
 mod progress;
+mod proxy_protocol;
 mod tcp;
 mod timer;
 mod upstream;
@@ -41,6 +42,7 @@ pub use listener::Listening;
 pub use plane::{
     BALANCER_ANNOTATION, DataPlane, DataPlaneOptions, Listener, ListenerStatus, PortKey, ServiceTable,
 };
+pub use proxy_protocol::ProxyProtocol;
 pub use tcp::{TcpOptions, TcpProxy};
 pub use upstream::{EndpointState, EndpointStatus, HealthCheck, Probe, Ticket, Upstream, UpstreamOptions};
 pub use workers::Workers;

@@ -1,23 +1,28 @@
 //! The TCP proxy: each connection goes to one endpoint of a service.
 
+use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use orchestra_core::balance::Outcome;
 use orchestra_core::engine::Tasks;
-use tokio::io::copy_bidirectional_with_sizes;
+use tokio::io::{AsyncWriteExt as _, copy_bidirectional_with_sizes};
 use tokio::net::TcpStream;
 
 use crate::connection::connect;
 use crate::error::NetError;
 use crate::http::hash;
 use crate::listener::{Listening, listen, listen_on};
+use crate::proxy_protocol::{ProxyProtocol, who};
 use crate::upstream::{Ticket, Tries, Upstream};
 use crate::workers::Workers;
 
 /// How much is copied at once, each way: 64 KB cost half the CPU of 8 KB, and more gains nothing.
 const COPY_BUFFER: usize = 64 * 1024;
+
+/// How long a client may take to say who it is.
+const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How a [`TcpProxy`] treats its clients.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -30,12 +35,23 @@ pub struct TcpOptions {
     /// Whether connections of one client address go to one endpoint. Counts where the balancer is one that
     /// looks at it.
     pub hash_client_address: bool,
+    /// Whether each connection begins with a header of the PROXY protocol, of either version, that says who the client is.
+    /// Only for listeners that nobody but such a proxy reaches: a connection without one, within ten seconds, is closed.
+    pub proxy_protocol: bool,
+    /// Whether, and how, endpoints are told by such a header who the client is.
+    pub send_proxy: Option<ProxyProtocol>,
 }
 
 impl Default for TcpOptions {
     fn default() -> Self {
         // At 128 KB of buffers a connection: 512 MB at the worst.
-        Self { shutdown_grace: Duration::from_secs(10), max_connections: 4096, hash_client_address: false }
+        Self {
+            shutdown_grace: Duration::from_secs(10),
+            max_connections: 4096,
+            hash_client_address: false,
+            proxy_protocol: false,
+            send_proxy: None,
+        }
     }
 }
 
@@ -44,6 +60,18 @@ impl TcpOptions {
     #[must_use]
     pub fn with_hash_client_address(self, hash_client_address: bool) -> Self {
         Self { hash_client_address, ..self }
+    }
+
+    /// Sets [`proxy_protocol`](Self::proxy_protocol).
+    #[must_use]
+    pub fn with_proxy_protocol(self, proxy_protocol: bool) -> Self {
+        Self { proxy_protocol, ..self }
+    }
+
+    /// Sets [`send_proxy`](Self::send_proxy).
+    #[must_use]
+    pub fn with_send_proxy(self, send_proxy: Option<ProxyProtocol>) -> Self {
+        Self { send_proxy, ..self }
     }
 }
 
@@ -85,6 +113,14 @@ impl TcpProxy {
     }
 
     async fn serve(self, mut client: TcpStream, from: SocketAddr, tasks: Tasks) {
+        let from = match self.options.proxy_protocol {
+            false => from,
+            true => {
+                let told = who(&mut client, from, HEADER_TIMEOUT, &tasks).await;
+                let Some(from) = told else { return };
+                from
+            }
+        };
         let hash = self.options.hash_client_address.then(|| hash(from));
         let (ticket, mut endpoint) = match open(&self.upstream, hash).await {
             Ok(opened) => opened,
@@ -93,6 +129,12 @@ impl TcpProxy {
                 return;
             }
         };
+        if let Some(version) = self.options.send_proxy
+            && let Err(error) = tell(version, from, &client, &mut endpoint).await
+        {
+            tracing::debug!(%from, endpoint = ?ticket.id(), %error, "a connection broke off at its begin");
+            return;
+        }
         let grace = self.options.shutdown_grace;
         let told_to_end = async {
             tasks.cancelled().await;
@@ -108,6 +150,16 @@ impl TcpProxy {
             }
         }
     }
+}
+
+/// Tells the endpoint who the client is. The header fits any socket's buffer, so it needs no bound of its own.
+async fn tell(
+    version: ProxyProtocol,
+    from: SocketAddr,
+    client: &TcpStream,
+    endpoint: &mut TcpStream,
+) -> io::Result<()> {
+    endpoint.write_all(&version.header(from, client.local_addr()?)?).await
 }
 
 async fn open(upstream: &Arc<Upstream>, hash: Option<u64>) -> Result<(Ticket, TcpStream), NetError> {

@@ -21,6 +21,9 @@ pub struct HttpOptions {
     /// The longest body of a request, in bytes: a longer one is answered with 413, or, where the answer has begun, cut
     /// off. `None`: any. Bodies pass through in pieces, whatever their length.
     pub max_body: Option<u64>,
+    /// Whether each connection begins with a header of the PROXY protocol, of either version, that says who the client is.
+    /// Only for listeners that nobody but such a proxy reaches: a connection without one is closed.
+    pub proxy_protocol: bool,
     /// How many requests one client address may send; more are answered with 429. `None`: any.
     pub rate_limit: Option<RateLimit>,
     /// Whether each request bears an `X-Request-Id`: the client's own where clients are
@@ -53,6 +56,7 @@ impl Default for HttpOptions {
             write_timeout: Duration::from_secs(60),
             max_header_bytes: 64 * 1024,
             max_body: None,
+            proxy_protocol: false,
             rate_limit: None,
             request_ids: false,
             trace_context: false,
@@ -90,6 +94,12 @@ impl HttpOptions {
     #[must_use]
     pub fn with_max_body(self, max_body: Option<u64>) -> Self {
         Self { max_body, ..self }
+    }
+
+    /// Sets [`proxy_protocol`](Self::proxy_protocol).
+    #[must_use]
+    pub fn with_proxy_protocol(self, proxy_protocol: bool) -> Self {
+        Self { proxy_protocol, ..self }
     }
 
     /// Sets [`rate_limit`](Self::rate_limit).

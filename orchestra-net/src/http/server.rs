@@ -18,6 +18,7 @@ use super::timer::ConnectionTimer;
 use super::{HttpProxy, http2};
 use crate::error::NetError;
 use crate::listener::{Listening, listen, listen_on};
+use crate::proxy_protocol::who;
 use crate::workers::Workers;
 
 /// What an HTTP/2 connection begins with.
@@ -55,8 +56,16 @@ impl HttpProxy {
     }
 
     /// Serves one connection until it ends, or, told to end, until its last request is answered.
-    async fn serve(self, stream: TcpStream, client: SocketAddr, tasks: Tasks) {
+    async fn serve(self, mut stream: TcpStream, client: SocketAddr, tasks: Tasks) {
         let options = self.inner.options;
+        let client = match options.proxy_protocol {
+            false => client,
+            true => {
+                let told = Box::pin(who(&mut stream, client, options.header_timeout, &tasks)).await;
+                let Some(client) = told else { return };
+                client
+            }
+        };
         let tap = Tap::new(options.max_header_bytes);
         // Of this connection alone: what all connections share is not counted up and down by each request.
         let served = Arc::new(Served { proxy: self, tap: tap.clone(), client: Client::new(client) });

@@ -14,6 +14,7 @@ mod http2;
 mod limits;
 mod names;
 mod proxy;
+mod proxy_protocol;
 mod retries;
 mod routes;
 mod streams;

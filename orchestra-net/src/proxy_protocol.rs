@@ -1,0 +1,184 @@
+//! The PROXY protocol: who a connection comes from, said by the proxy before us, and to the endpoint behind us.
+
+use std::io;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use orchestra_core::engine::Tasks;
+use ppp::{HeaderResult, PartialResult as _, v1, v2};
+use tokio::io::AsyncReadExt as _;
+use tokio::net::TcpStream;
+
+/// How much is looked at once: a header without extras is 107 bytes at most.
+const STEP: usize = 256;
+
+/// The longest header, in bytes: room for the extras of the second version, which are passed over.
+const LONGEST: usize = 4096;
+
+/// How a proxy says who a connection comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ProxyProtocol {
+    /// As a line of text.
+    V1,
+    /// In binary.
+    V2,
+}
+
+impl ProxyProtocol {
+    /// What is said of a connection from `source` to `destination`.
+    pub(crate) fn header(self, source: SocketAddr, destination: SocketAddr) -> io::Result<Vec<u8>> {
+        let addresses = (source, destination);
+        match self {
+            Self::V1 => Ok(v1::Addresses::from(addresses).to_string().into_bytes()),
+            Self::V2 => {
+                let command = v2::Version::Two | v2::Command::Proxy;
+                v2::Builder::with_addresses(command, v2::Protocol::Stream, addresses).build()
+            }
+        }
+    }
+}
+
+/// Who a connection from `client` comes from, by the header that it begins with; `None` where it has none, or the tasks
+/// end before.
+pub(crate) async fn who(
+    stream: &mut TcpStream,
+    client: SocketAddr,
+    within: Duration,
+    tasks: &Tasks,
+) -> Option<SocketAddr> {
+    let told = tokio::select! {
+        biased;
+        () = tasks.cancelled() => return None,
+        told = take(stream, within) => told,
+    };
+    match told {
+        Ok(told) => Some(told.unwrap_or(client)),
+        Err(error) => {
+            tracing::debug!(%client, %error, "closes a connection that does not say who it comes from");
+            None
+        }
+    }
+}
+
+/// Takes the header off the stream, and nothing else. Returns who it says the connection comes from; `None` where it says
+/// that it is the proxy's own.
+///
+/// # Errors
+/// Where there is none: what comes without one is not guessed at.
+async fn take(stream: &mut TcpStream, within: Duration) -> io::Result<Option<SocketAddr>> {
+    let late =
+        |_elapsed| io::Error::new(io::ErrorKind::TimedOut, format!("no PROXY header came within {within:?}"));
+    tokio::time::timeout(within, read(stream)).await.map_err(late)?
+}
+
+async fn read(stream: &mut TcpStream) -> io::Result<Option<SocketAddr>> {
+    let mut seen = Vec::new();
+    loop {
+        let taken = seen.len();
+        seen.resize(taken + STEP, 0);
+        let more = stream.peek(&mut seen[taken..]).await?;
+        seen.truncate(taken + more);
+        let whole = match parse(&seen) {
+            Parsed::Whole(source, length) => Some((source, length)),
+            Parsed::Part if more == 0 => return Err(io::ErrorKind::UnexpectedEof.into()),
+            Parsed::Part if seen.len() < LONGEST => None,
+            Parsed::Part | Parsed::Other => {
+                return Err(io::Error::new(io::ErrorKind::InvalidData, "it begins with no PROXY header"));
+            }
+        };
+        // What was looked at is taken, up to the header's end.
+        let end = whole.map_or(seen.len(), |(_, length)| length);
+        stream.read_exact(&mut seen[taken..end]).await?;
+        if let Some((source, _)) = whole {
+            return Ok(source);
+        }
+    }
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Parsed {
+    /// Who it comes from, and the header's length.
+    Whole(Option<SocketAddr>, usize),
+    /// The begin of one.
+    Part,
+    Other,
+}
+
+/// What a header of text begins with, and how long it may be.
+const TEXT: &[u8] = b"PROXY ";
+const LONGEST_TEXT: usize = 107;
+
+fn parse(bytes: &[u8]) -> Parsed {
+    let is_text = bytes.starts_with(TEXT) || TEXT.starts_with(bytes);
+    if is_text && !bytes.windows(2).any(|end| end == b"\r\n") {
+        // The parser of lines takes some that are not whole for none.
+        return if bytes.len() < LONGEST_TEXT { Parsed::Part } else { Parsed::Other };
+    }
+    let header = HeaderResult::parse(bytes);
+    let part = header.is_incomplete();
+    match header {
+        HeaderResult::V1(Ok(header)) => {
+            let source = match header.addresses {
+                v1::Addresses::Tcp4(ip) => Some(SocketAddr::from((ip.source_address, ip.source_port))),
+                v1::Addresses::Tcp6(ip) => Some(SocketAddr::from((ip.source_address, ip.source_port))),
+                v1::Addresses::Unknown => None,
+            };
+            Parsed::Whole(source, header.header.len())
+        }
+        HeaderResult::V2(Ok(header)) => {
+            let source = match (header.command, header.addresses) {
+                (v2::Command::Proxy, v2::Addresses::IPv4(ip)) => {
+                    Some(SocketAddr::from((ip.source_address, ip.source_port)))
+                }
+                (v2::Command::Proxy, v2::Addresses::IPv6(ip)) => {
+                    Some(SocketAddr::from((ip.source_address, ip.source_port)))
+                }
+                _ => None,
+            };
+            Parsed::Whole(source, header.len())
+        }
+        _ if part => Parsed::Part,
+        _ => Parsed::Other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn what_is_said_is_heard_and_nothing_behind_it(
+            source: SocketAddr, destination: SocketAddr, v2: bool, behind: Vec<u8>,
+        ) {
+            let version = if v2 { ProxyProtocol::V2 } else { ProxyProtocol::V1 };
+            let header = version.header(source, destination).unwrap();
+            let same_family = source.is_ipv4() == destination.is_ipv4();
+            let heard = same_family.then(|| SocketAddr::new(source.ip(), source.port()));
+            let all = [header.clone(), behind].concat();
+            prop_assert_eq!(parse(&all), Parsed::Whole(heard, header.len()));
+            for end in 1..header.len() {
+                prop_assert_eq!(parse(&header[..end]), Parsed::Part, "{} of {:?}", end, &header);
+            }
+        }
+
+        #[test]
+        fn anything_may_come(bytes: Vec<u8>) {
+            if let Parsed::Whole(_, length) = parse(&bytes) {
+                prop_assert!(length <= bytes.len());
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_no_header_is_told_at_once() {
+        for other in
+            ["GET / HTTP/1.1\r\nhost: x\r\n\r\n", "PROXY TCP4 a b c d\r\n", "PROXY TCP9 ::1 ::1 1 1\r\n"]
+        {
+            assert_eq!(parse(other.as_bytes()), Parsed::Other, "{other}");
+        }
+    }
+}
