@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 use orchestra::model::{
-    AnyObjectExt, Container, Event, PodDisruptionBudget, PodSpec, PriorityClass, Quantity, Resource, Revision,
+    AnyObjectExt, Container, Event, PodDisruptionBudget, PodGroup, PodSpec, PriorityClass, Quantity,
+    Resource, Revision,
 };
 use orchestra::prelude::*;
 use orchestra::store::{MemoryStore, Scope, Store};
@@ -149,6 +150,96 @@ async fn budgets_and_policies_are_kept() {
     // Of the room that is left it goes before those of lower priority.
     cluster.client().scale::<Deployment>("low", 0).await.unwrap();
     until::<Pod>(&cluster, "patient", runs).await;
+    assert_never_overcommitted(&store).await;
+    cluster.stop().await;
+}
+
+/// Creates the group and its pods, each of which requests a CPU.
+async fn gang(cluster: &Cluster, name: &str, least: u32, count: usize, class: &str) -> Vec<String> {
+    cluster.create(PodGroup::gang(name, least)).await.unwrap();
+    let names: Vec<String> = (0..count).map(|i| format!("{name}-{i}")).collect();
+    for pod_name in &names {
+        let spec = PodSpec::new(Container::new("main", "app:1").request("cpu", "1")).priority_class(class);
+        cluster.create(Pod::new(pod_name.as_str()).spec(spec.scheduling_group(name))).await.unwrap();
+    }
+    names
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_gang_waits_until_it_is_complete_and_gangs_do_not_block_each_other() {
+    let store = MemoryStore::new();
+    let cluster = cluster(&store).await;
+    let early = PodSpec::new(Container::new("main", "app:1").request("cpu", "1")).scheduling_group("one");
+    cluster.create(Pod::new("one-early").spec(early)).await.unwrap();
+    until::<Pod>(&cluster, "one-early", waits_with("waits for its PodGroup one, which is not there")).await;
+    cluster.create(PodGroup::gang("one", 4)).await.unwrap();
+    until::<Pod>(&cluster, "one-early", waits_with("waits until its PodGroup one has 4 pods")).await;
+    // Both have their first pods before either is complete; there is room for one of them.
+    let two = gang(&cluster, "two", 3, 3, "").await;
+    for name in &two {
+        until::<Pod>(&cluster, name, runs).await;
+    }
+    for i in 0..3 {
+        let spec = PodSpec::new(Container::new("main", "app:1").request("cpu", "1")).scheduling_group("one");
+        cluster.create(Pod::new(format!("one-{i}")).spec(spec)).await.unwrap();
+    }
+    until::<Pod>(&cluster, "one-2", waits_with("gang default/one needs 4 pods placed together, 1 can be"))
+        .await;
+    let bound = |name: &'static str| {
+        let cluster = &cluster;
+        async move { cluster.get::<Pod>(name).await.unwrap().node_name.is_some() }
+    };
+    assert!(!bound("one-early").await && !bound("one-0").await, "a part of it was placed");
+    cluster.delete::<Pod>("two-0", &DeleteOptions::default()).await.unwrap();
+    until::<Pod>(&cluster, "one-2", waits_with("2 can be")).await;
+    for name in &two[1..] {
+        cluster.delete::<Pod>(name, &DeleteOptions::default()).await.unwrap();
+    }
+    for name in ["one-early", "one-0", "one-1", "one-2"] {
+        until::<Pod>(&cluster, name, runs).await;
+    }
+    assert_never_overcommitted(&store).await;
+    cluster.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn others_leave_for_all_of_a_gang_or_for_none_of_it() {
+    let store = MemoryStore::new();
+    let cluster = cluster(&store).await;
+    fill(&cluster).await;
+    let budget = PodDisruptionBudget::new("keep").selector([("app", "low")]).min_available(2);
+    cluster.apply(budget).await.unwrap();
+    let allows = |b: Option<&PodDisruptionBudget>| b.is_some_and(|b| b.status.disruptions_allowed == 2);
+    until::<PodDisruptionBudget>(&cluster, "keep", allows).await;
+    let names = gang(&cluster, "urgent", 3, 3, "urgent").await;
+    for name in &names {
+        until::<Pod>(&cluster, name, waits_with("needs 3 pods placed together, 0 can be")).await;
+    }
+    let low = cluster.get::<Deployment>("low").await.unwrap();
+    assert_eq!(low.status.available_replicas, 4, "three would have to go, and only two may");
+    cluster.delete::<PodDisruptionBudget>("keep", &DeleteOptions::default()).await.unwrap();
+    until::<Pod>(&cluster, "urgent-0", waits_with("until 1 pod of lower priority left node node")).await;
+    for name in &names {
+        until::<Pod>(&cluster, name, runs).await;
+    }
+    until::<Deployment>(&cluster, "low", |d| d.is_some_and(|d| d.status.available_replicas == 1)).await;
+    assert_never_overcommitted(&store).await;
+    cluster.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_gang_that_loses_a_pod_while_it_waits_for_others_to_leave_gives_up_together() {
+    let store = MemoryStore::new();
+    let cluster = cluster(&store).await;
+    fill(&cluster).await;
+    let names = gang(&cluster, "urgent", 2, 2, "urgent").await;
+    until::<Pod>(&cluster, "urgent-0", |p| p.is_some_and(|p| !p.status.nominated_node_name.is_empty())).await;
+    cluster.delete::<Pod>(&names[1], &DeleteOptions::default()).await.unwrap();
+    until::<Deployment>(&cluster, "low", |d| d.is_some_and(|d| d.status.available_replicas == 4)).await;
+    assert!(
+        cluster.get::<Pod>("urgent-0").await.unwrap().node_name.is_none(),
+        "a part of the gang was placed"
+    );
     assert_never_overcommitted(&store).await;
     cluster.stop().await;
 }

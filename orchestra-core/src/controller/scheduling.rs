@@ -1,27 +1,34 @@
 //! Giving pods to nodes: the loop around a [`Scheduler`].
 
+mod inbox;
 mod nominations;
 mod questions;
 mod writer;
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::mpsc;
 
 use crate::client::Client;
-use crate::engine::{CacheChange, Caches, Recorder, Tasks};
-use crate::model::{Namespace, Node, ObjectKey, Pod, PodDisruptionBudget, Resource, Uid};
-use crate::scheduler::{Change, Explanation, Outcome, PodQueue, Scheduler, View, schedule};
-use nominations::Nominations;
+use crate::engine::{Caches, Recorder, Tasks};
+use crate::model::{Pod, Uid};
+use crate::scheduler::{
+    Change, Decision, Explanation, Outcome, Pending, PodQueue, Scheduler, View, schedule,
+};
+use inbox::{Inbox, Input};
+use nominations::{Nomination, Nominations};
 pub use questions::{AskError, SchedulingDesk};
 use questions::{Desk, Question};
-use writer::Writer;
+use writer::{Placements, Writer};
 
 /// How many pods are decided about together. The commit of their placements is the unit of a conflict, and
 /// changes that come in meanwhile wait for it: a few hundred keep both small.
 const BATCH: usize = 512;
+
+/// A pod, the node it is to have, and those that must leave that for it.
+type Waiting<'d> = (&'d Arc<Pod>, &'d Arc<str>, &'d [Arc<Pod>]);
 
 /// The schedulers of a cluster, by the name that pods ask for in `spec.schedulerName`.
 pub type Schedulers = BTreeMap<String, Box<dyn Scheduler>>;
@@ -36,72 +43,16 @@ pub struct SchedulingLoop {
     view: View,
     queues: BTreeMap<String, (Box<dyn Scheduler>, PodQueue)>,
     nominations: Nominations,
-    /// Pods for which others left, by their scheduler: next.
-    ready: Vec<(String, Uid)>,
+    /// Pods for which others left: next.
+    ready: Vec<Nomination>,
+    /// Pods that are held back for their group, and why: to be told.
+    held_back: BTreeMap<Uid, (Arc<Pod>, Explanation)>,
     questions: mpsc::Receiver<Question>,
 }
 
 impl fmt::Debug for SchedulingLoop {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("SchedulingLoop").field("schedulers", &self.queues.keys()).finish_non_exhaustive()
-    }
-}
-
-/// What changed since the loop last looked: the newest form of each object, so that it holds at most one
-/// entry an object however long a decision takes.
-#[derive(Debug, Default)]
-struct Inbox {
-    changes: Mutex<BTreeMap<ObjectKey, Vec<Input>>>,
-    wake: Notify,
-}
-
-#[derive(Clone, Debug)]
-enum Input {
-    Node(Arc<Node>),
-    NodeGone(String),
-    Pod(Arc<Pod>),
-    PodGone(Uid),
-    Namespace(Arc<Namespace>),
-    NamespaceGone(String),
-    Budget(Arc<PodDisruptionBudget>),
-    /// Its namespace and name.
-    BudgetGone(String, String),
-}
-
-impl Inbox {
-    /// Follows a kind: `made` turns an object that is there into an input, `gone` one that was.
-    fn follow<T: Resource>(
-        self: &Arc<Self>,
-        caches: &Caches,
-        made: impl Fn(&Arc<T>) -> Input + Send + Sync + 'static,
-        gone: impl Fn(&T) -> Input + Send + Sync + 'static,
-    ) {
-        let inbox = Arc::clone(self);
-        caches.of::<T>().on_change(move |change: &CacheChange<'_, T>| {
-            let mut inputs = Vec::new();
-            // A pod of the same name is another pod: that the old one has gone must not be lost.
-            if let Some(old) =
-                change.old.filter(|old| change.new.is_none_or(|new| new.meta().uid != old.meta().uid))
-            {
-                inputs.push(gone(old));
-            }
-            let mut changes = inbox.changes.lock().unwrap_or_else(PoisonError::into_inner);
-            let entry = changes.entry(change.key.clone()).or_default();
-            if let Some(new) = change.new {
-                inputs.push(made(new));
-                if inputs.len() == 1 {
-                    entry.retain(|input| matches!(input, Input::PodGone(_)));
-                }
-            }
-            entry.extend(inputs);
-            drop(changes);
-            inbox.wake.notify_one();
-        });
-    }
-
-    fn take(&self) -> Vec<Input> {
-        let changes = std::mem::take(&mut *self.changes.lock().unwrap_or_else(PoisonError::into_inner));
-        changes.into_values().flatten().collect()
     }
 }
 
@@ -115,26 +66,7 @@ impl SchedulingLoop {
         tasks: &Tasks,
     ) -> SchedulingDesk {
         let inbox = Arc::<Inbox>::default();
-        inbox.follow::<Namespace>(
-            caches,
-            |n| Input::Namespace(Arc::clone(n)),
-            |n| Input::NamespaceGone(n.metadata.name.clone()),
-        );
-        inbox.follow::<Node>(
-            caches,
-            |n| Input::Node(Arc::clone(n)),
-            |n| Input::NodeGone(n.metadata.name.clone()),
-        );
-        inbox.follow::<PodDisruptionBudget>(
-            caches,
-            |b| Input::Budget(Arc::clone(b)),
-            |b| Input::BudgetGone(b.metadata.namespace.clone(), b.metadata.name.clone()),
-        );
-        inbox.follow::<Pod>(
-            caches,
-            |p| Input::Pod(Arc::clone(p)),
-            |p| Input::PodGone(p.metadata.uid.clone()),
-        );
+        inbox.follow_all(caches);
         let queues = schedulers.into_iter().map(|(name, s)| (name, (s, PodQueue::new()))).collect();
         let writer = Writer { client: client.clone(), recorder };
         let (desk, questions) = SchedulingDesk::new(caches);
@@ -145,6 +77,7 @@ impl SchedulingLoop {
             queues,
             nominations: Nominations::default(),
             ready: Vec::new(),
+            held_back: BTreeMap::new(),
             questions,
         };
         let caches = caches.clone();
@@ -166,6 +99,9 @@ impl SchedulingLoop {
         }
         let mut decided = !self.ready.is_empty();
         self.decide_ready().await;
+        for (_, (pod, why)) in std::mem::take(&mut self.held_back) {
+            self.writer.explain(&pod, &why).await;
+        }
         let names: Vec<String> = self.queues.keys().cloned().collect();
         for name in names {
             decided |= self.decide(&name).await;
@@ -212,6 +148,10 @@ impl SchedulingLoop {
                 }
                 if let Some((_, queue)) = self.queues.get_mut(&pod.spec.scheduler_name) {
                     queue.pod_changed(pod);
+                    let told = pod.condition("PodScheduled").map(|condition| &condition.message);
+                    if let Some(why) = queue.held_back(uid).filter(|why| told != Some(&why.to_string())) {
+                        self.held_back.insert(uid.clone(), (Arc::clone(pod), why));
+                    }
                 }
                 self.view.pod_changed(pod)
             }
@@ -226,78 +166,109 @@ impl SchedulingLoop {
             Input::NamespaceGone(name) => self.view.namespace_removed(name),
             Input::Budget(budget) => self.view.budget_changed(budget),
             Input::BudgetGone(namespace, name) => self.view.budget_removed(namespace, name),
+            Input::Group(group) => {
+                self.queues.values_mut().for_each(|(_, queue)| queue.group_changed(group));
+                self.hold_back(&group.metadata.namespace, &group.metadata.name);
+                Change::NONE
+            }
+            Input::GroupGone(namespace, name) => {
+                self.queues.values_mut().for_each(|(_, queue)| queue.group_removed(namespace, name));
+                self.hold_back(namespace, name);
+                Change::NONE
+            }
         };
         self.wake(change);
     }
 
+    /// Has told why the pods of a group are held back.
+    fn hold_back(&mut self, namespace: &str, name: &str) {
+        let held = self.queues.values().flat_map(|(_, queue)| queue.held_back_for(namespace, name));
+        self.held_back.extend(held.map(|(pod, why)| (pod.metadata.uid.clone(), (pod, why))));
+    }
+
     /// A pod that others wait for is gone. Who waits for nobody any more comes next.
     fn left(&mut self, victim: &Uid) {
-        for pod in self.nominations.left(victim) {
-            if let Some((scheduler, _)) = self.nominations.remove(&pod) {
-                self.ready.push((scheduler, pod));
-            }
-        }
+        self.ready.extend(self.nominations.left(victim));
     }
 
     /// Decides anew about the pods for which others left, each before anybody else could take its room: the nodes may
     /// have changed meanwhile.
     async fn decide_ready(&mut self) {
-        for (name, uid) in std::mem::take(&mut self.ready) {
-            let change = self.view.forget(&uid);
-            self.wake(change);
-            let pod = self.queues.get(&name).and_then(|(_, queue)| queue.taken(&uid)).cloned();
-            self.decide_about(&name, pod.into_iter().collect()).await;
+        for nomination in std::mem::take(&mut self.ready) {
+            let pods = nomination.pods();
+            for pod in &pods {
+                let change = self.view.forget(pod);
+                self.wake(change);
+            }
+            let queue = self.queues.get(&nomination.scheduler);
+            let units = queue.map(|(_, queue)| queue.taken_together(&pods)).unwrap_or_default();
+            self.decide_about(&nomination.scheduler, units).await;
         }
     }
 
-    /// Ends the wait of a pod for others. Those of them that were not made to leave yet stay.
+    /// Ends the wait of a pod for others, and of all that wait with it. Those of the others that were not made to leave yet
+    /// stay.
     fn give_up(&mut self, pod: &Uid) {
-        if let Some(queue) = self.take_back(pod) {
-            queue.retry(pod);
+        let Some(nomination) = self.take_back(pod) else { return };
+        if let Some((_, queue)) = self.queues.get_mut(&nomination.scheduler) {
+            nomination.pods().iter().for_each(|pod| queue.retry(pod));
         }
     }
 
-    /// Takes back the decision that a pod waits for others, and answers with the queue that it is of.
-    fn take_back(&mut self, pod: &Uid) -> Option<&mut PodQueue> {
-        let (scheduler, victims) = self.nominations.remove(pod)?;
+    /// Takes back the decision that a pod, and those with it, wait for others.
+    fn take_back(&mut self, pod: &Uid) -> Option<Nomination> {
+        let (nomination, victims) = self.nominations.remove(pod)?;
         victims.iter().for_each(|victim| self.view.spare(victim));
-        let change = self.view.forget(pod);
-        self.wake(change);
-        self.queues.get_mut(&scheduler).map(|(_, queue)| queue)
+        for pod in nomination.pods() {
+            let change = self.view.forget(&pod);
+            self.wake(change);
+        }
+        Some(nomination)
     }
 
-    /// Has pods leave a node for another, which waits for their end.
-    async fn preempt(&mut self, name: &str, pod: &Arc<Pod>, node: &Arc<str>, victims: &[Arc<Pod>]) {
-        let uid = &pod.metadata.uid;
-        self.nominations.add(name, uid, node, victims);
-        for victim in victims {
-            if self.nominations.contains(&victim.metadata.uid) {
-                // It only waited there itself.
-                self.give_up(&victim.metadata.uid);
-                self.left(&victim.metadata.uid);
-            } else if !victim.is_terminating()
-                && let Err(error) = self.writer.evict(victim, pod, node).await
-            {
-                let name = &victim.metadata.name;
-                let why = format!("pod {name} on node {node} could not be made to leave: {error}");
-                tracing::debug!(pod = %pod.metadata.name, %error, victim = %name, "could not preempt");
-                self.settle_refused(pod, &Explanation::note(why)).await;
-                return;
+    /// Has pods leave for a pod, or for those of a gang, which wait for their end.
+    async fn preempt(&mut self, name: &str, unit: &[Waiting<'_>]) {
+        let waiting =
+            unit.iter().map(|(pod, node, _)| (pod.metadata.uid.clone(), Arc::clone(node))).collect();
+        let victims: Vec<Arc<Pod>> = unit.iter().flat_map(|(.., victims)| victims.iter().cloned()).collect();
+        self.nominations.add(Nomination::new(name, waiting, &victims));
+        for (pod, node, victims) in unit {
+            for victim in *victims {
+                let uid = &victim.metadata.uid;
+                if self.nominations.contains(uid) {
+                    // It only waited there itself, perhaps with others elsewhere.
+                    self.give_up(uid);
+                    self.left(uid);
+                } else if !victim.is_terminating()
+                    && let Err(error) = self.writer.evict(victim, pod, node).await
+                {
+                    let name = &victim.metadata.name;
+                    let why = format!("pod {name} on node {node} could not be made to leave: {error}");
+                    tracing::debug!(pod = %pod.metadata.name, %error, victim = %name, "could not preempt");
+                    self.settle_refused(unit, &Explanation::note(why)).await;
+                    return;
+                }
             }
         }
-        if self.nominations.contains(uid) {
-            self.writer.nominate(pod, node, victims.len()).await;
+        for (pod, node, victims) in unit {
+            if self.nominations.contains(&pod.metadata.uid) {
+                self.writer.nominate(pod, node, victims.len()).await;
+            }
         }
     }
 
-    /// A pod can't have the room it was to have.
-    async fn settle_refused(&mut self, pod: &Arc<Pod>, why: &Explanation) {
-        let uid = &pod.metadata.uid;
-        if let Some(queue) = self.take_back(uid) {
-            // It waits for another change: at once it would be refused again.
-            queue.set_aside(uid, why);
+    /// Pods can't have the room they were to have.
+    async fn settle_refused(&mut self, unit: &[Waiting<'_>], why: &Explanation) {
+        let Some((first, ..)) = unit.first() else { return };
+        if let Some(nomination) = self.take_back(&first.metadata.uid)
+            && let Some((_, queue)) = self.queues.get_mut(&nomination.scheduler)
+        {
+            // They wait for another change: at once they would be refused again.
+            nomination.pods().iter().for_each(|pod| queue.set_aside(pod, why));
         }
-        self.writer.explain(pod, why).await;
+        for (pod, ..) in unit {
+            self.writer.explain(pod, why).await;
+        }
     }
 
     fn wake(&mut self, change: Change) {
@@ -311,27 +282,33 @@ impl SchedulingLoop {
     /// Decides about some of the pods that wait for the scheduler `name`. Returns whether there were any.
     async fn decide(&mut self, name: &str) -> bool {
         let Some((_, queue)) = self.queues.get_mut(name) else { return false };
-        let pods = queue.take(BATCH);
-        self.decide_about(name, pods).await
+        let units = queue.take(BATCH);
+        self.decide_about(name, units).await
     }
 
-    async fn decide_about(&mut self, name: &str, pods: Vec<Arc<Pod>>) -> bool {
-        let Some((scheduler, queue)) = self.queues.get_mut(name).filter(|_| !pods.is_empty()) else {
+    async fn decide_about(&mut self, name: &str, units: Vec<Pending>) -> bool {
+        let Some((scheduler, queue)) = self.queues.get_mut(name).filter(|_| !units.is_empty()) else {
             return false;
         };
-        let span = tracing::debug_span!("schedule", scheduler = name, pods = pods.len());
-        let decisions = span.in_scope(|| schedule(&mut **scheduler, &mut self.view, pods));
+        let span = tracing::debug_span!("schedule", scheduler = name, units = units.len());
+        let decisions = span.in_scope(|| schedule(&mut **scheduler, &mut self.view, units));
         queue.settle(&decisions);
-        let (mut assigned, mut pending, mut preempting) = (Vec::new(), Vec::new(), Vec::new());
-        for decision in &decisions {
-            match &decision.outcome {
-                Outcome::Assigned(node) => assigned.push((&decision.pod, Arc::clone(node))),
-                Outcome::Pending(why) => pending.push((&decision.pod, why)),
-                Outcome::Preempting { node, victims } => preempting.push((&decision.pod, node, victims)),
+        let (mut assigned, mut pending, mut preempting) =
+            (Vec::<Placements<'_>>::new(), Vec::new(), Vec::new());
+        for unit in decisions.chunk_by(|a, b| a.gang.is_some() && a.gang == b.gang) {
+            let (mut placements, mut waiting) = (Placements::new(), Vec::new());
+            for Decision { pod, outcome, .. } in unit {
+                match outcome {
+                    Outcome::Assigned(node) => placements.push((pod, Arc::clone(node))),
+                    Outcome::Pending(why) => pending.push((pod, why)),
+                    Outcome::Preempting { node, victims } => waiting.push((pod, node, victims.as_slice())),
+                }
             }
+            assigned.extend(Some(placements).filter(|placements| !placements.is_empty()));
+            preempting.extend(Some(waiting).filter(|waiting| !waiting.is_empty()));
         }
-        metrics::counter!("orchestra_scheduled_total", "result" => "assigned")
-            .increment(assigned.len() as u64);
+        let placed = assigned.iter().map(Vec::len).sum::<usize>();
+        metrics::counter!("orchestra_scheduled_total", "result" => "assigned").increment(placed as u64);
         metrics::counter!("orchestra_scheduled_total", "result" => "pending").increment(pending.len() as u64);
         for uid in self.writer.bind(&assigned).await {
             let change = self.view.forget(&uid);
@@ -340,8 +317,8 @@ impl SchedulingLoop {
             }
             self.wake(change);
         }
-        for (pod, node, victims) in preempting {
-            self.preempt(name, pod, node, victims).await;
+        for unit in preempting {
+            self.preempt(name, &unit).await;
         }
         for (pod, why) in pending {
             self.writer.explain(pod, why).await;

@@ -38,6 +38,7 @@ mod node_tests;
 pub(crate) mod object;
 mod object_reference;
 pub(crate) mod pod;
+mod pod_group;
 mod priority_class;
 mod quantity;
 mod replica_set;
@@ -102,6 +103,10 @@ pub use node_selector::{NodeSelector, NodeSelectorOperator, NodeSelectorRequirem
 pub use object::{AnyObject, AnyObjectExt, GroupKind, KindInfo, Object, ObjectKey, Resource, Rules};
 pub use object_reference::ObjectReference;
 pub use pod::*;
+pub use pod_group::{
+    BasicSchedulingPolicy, GangSchedulingPolicy, PodGroup, PodGroupSchedulingConstraints,
+    PodGroupSchedulingPolicy, PodGroupSpec, PodSchedulingGroup, TopologyConstraint,
+};
 pub use priority_class::{PreemptionPolicy, PriorityClass};
 pub use quantity::{Quantity, ResourceList};
 pub use replica_set::{ReplicaSet, ReplicaSetSpec, ReplicaSetStatus};

@@ -9,8 +9,8 @@ use serde_json::Value;
 use super::kinds::{MODELLED_SHORT_NAMES, UNMODELLED, guess_plural};
 use super::{
     AnyObject, ConfigMap, Deployment, EndpointSlice, Event, HorizontalPodAutoscaler, KindInfo, Lease,
-    ManifestError, ManifestProblem, Namespace, Node, Object, Pod, PodDisruptionBudget, PriorityClass,
-    ReplicaSet, Resource, Secret, Service, Warning, decode,
+    ManifestError, ManifestProblem, Namespace, Node, Object, Pod, PodDisruptionBudget, PodGroup,
+    PriorityClass, ReplicaSet, Resource, Secret, Service, Warning, decode,
 };
 
 /// The kinds that a cluster knows, and how to read their manifests.
@@ -80,6 +80,7 @@ impl Scheme {
         scheme.register::<HorizontalPodAutoscaler>();
         scheme.register::<PodDisruptionBudget>();
         scheme.register::<PriorityClass>();
+        scheme.register::<PodGroup>();
         scheme.register::<EndpointSlice>();
         scheme.register::<Event>();
         scheme.register::<Lease>();

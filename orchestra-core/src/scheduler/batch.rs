@@ -147,6 +147,26 @@ impl<'v> Batch<'v> {
         matches!(self.outcomes.get(pod.slot as usize), Some(None))
     }
 
+    /// Has every pod that was assigned since the `decided`th decision wait where others of them wait for pods to leave.
+    pub(super) fn wait_together(&mut self, decided: usize) {
+        let slots: Vec<usize> = self.decided[decided..].iter().map(|slot| *slot as usize).collect();
+        let waits = |slot: &usize| matches!(self.outcomes[*slot], Some(Outcome::Preempting { .. }));
+        if !slots.iter().any(waits) {
+            return;
+        }
+        for slot in slots {
+            if let Some(Outcome::Assigned(node)) = &self.outcomes[slot] {
+                let node = std::sync::Arc::clone(node);
+                self.outcomes[slot] = Some(Outcome::Preempting { node, victims: Vec::new() });
+            }
+        }
+    }
+
+    /// How many decisions there are.
+    pub(super) fn decisions(&self) -> usize {
+        self.decided.len()
+    }
+
     fn decide(&mut self, pod: &PodInfo, outcome: Outcome) {
         self.outcomes[pod.slot as usize] = Some(outcome);
         self.decided.push(pod.slot);
@@ -171,47 +191,29 @@ impl<'v> Batch<'v> {
     }
 
     /// Decides about all pods of a unit. `choose` says where a pod goes, or why it waits. Of a gang enough pods
-    /// are placed or none; members beyond that wait without holding up the rest.
+    /// are placed or none, in one domain where it asks for that; members beyond that wait without holding up the rest.
+    ///
+    /// Of a gang that must be [within](Unit::within) a domain, `choose` is given its pods with a node selector for the
+    /// domain that is tried.
     pub fn place(
         &mut self,
         unit: &Unit,
         mut choose: impl FnMut(&mut Self, &PodInfo) -> Result<NodeId, Explanation>,
     ) {
-        let mut put = |batch: &mut Self, pod: &PodInfo| {
-            let node = choose(batch, pod)?;
+        let mut put = |batch: &mut Self, pod: &PodInfo, seen: &PodInfo| {
+            let node = choose(batch, seen)?;
             batch.assign(pod, node).map_err(Explanation::from)
         };
-        let Some((gang, least)) = &unit.gang else {
+        let Some(gang) = &unit.gang else {
             for pod in &unit.pods {
-                if let Err(why) = put(self, pod) {
+                if let Err(why) = put(self, pod, pod) {
                     self.defer(pod, why);
                 }
             }
             return;
         };
-        let result = self.atomic(|batch| {
-            let mut waiting = None;
-            let mut placed = 0;
-            for pod in &unit.pods {
-                match put(batch, pod) {
-                    Ok(()) => placed += 1,
-                    Err(why) => {
-                        batch.defer(pod, why.clone());
-                        waiting.get_or_insert(why);
-                    }
-                }
-            }
-            if placed >= *least { Ok(()) } else { Err((placed, waiting)) }
-        });
-        if let Err((placed, waiting)) = result {
-            let note = format!("gang {gang} needs {least} pods placed together, {placed} can be");
-            let why = match waiting {
-                Some(why) if !why.reasons().is_empty() => why.with_note(note),
-                _ => Explanation::note(note),
-            };
-            for pod in &unit.pods {
-                self.defer(pod, why.clone());
-            }
+        if let Err(why) = self.place_gang(unit, gang, false, &mut put) {
+            unit.pods.iter().for_each(|pod| self.defer(pod, why.clone()));
         }
     }
 }

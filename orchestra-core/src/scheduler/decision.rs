@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::unit::{Pending, Unit};
+use super::unit::{Pending, Unit, order};
 use super::{Batch, Explanation, PodInfo, Scheduler, View};
 use crate::model::{GpuRequest, Pod};
 
@@ -13,6 +13,8 @@ pub struct Decision {
     /// The pod, as it was when the decision was made. Where it was given GPUs, with the annotation
     /// [`GPU_DEVICES`](crate::model::GPU_DEVICES), which is to be stored along with the binding.
     pub pod: Arc<Pod>,
+    /// The gang that it was decided about with, if any.
+    pub gang: Option<Arc<str>>,
     /// The decision.
     pub outcome: Outcome,
 }
@@ -33,7 +35,7 @@ pub enum Outcome {
     Preempting {
         /// The node's name.
         node: Arc<str>,
-        /// Those that must leave.
+        /// Those that must leave; none for a pod of a gang that waits for those that must leave for others of it.
         victims: Vec<Arc<Pod>>,
     },
 }
@@ -102,7 +104,11 @@ pub fn schedule<P: Into<Pending>>(
     let mut pods: Vec<PodInfo> = Vec::with_capacity(count);
     let mut outcomes: Vec<Option<Outcome>> = Vec::with_capacity(count);
     let mut units = Vec::with_capacity(pending.len());
-    for Pending { pods: members, gang } in pending {
+    let mut gangs = Vec::with_capacity(count);
+    for Pending { pods: mut members, gang } in pending {
+        // So that no member can have another leave.
+        members.sort_by(|a, b| order(a).cmp(&order(b)));
+        gangs.extend(std::iter::repeat_n(gang.as_ref().map(|gang| Arc::clone(&gang.name)), members.len()));
         let mut unit = Unit { pods: Vec::with_capacity(members.len()), gang };
         for pod in &members {
             let mut info = view.pod_info(pod);
@@ -122,9 +128,11 @@ pub fn schedule<P: Into<Pending>>(
     scheduler.schedule(&mut batch);
     let undecided = || Outcome::Pending(Explanation::note(UNDECIDED));
     let outcomes = batch.into_outcomes().into_iter().map(|o| o.unwrap_or_else(undecided));
-    let decision =
-        |(pod, outcome): (&PodInfo, Outcome)| Decision { pod: decided(view, pod, &outcome), outcome };
-    pods.iter().zip(outcomes).map(decision).collect()
+    let decision = |((pod, gang), outcome): ((&PodInfo, Option<Arc<str>>), Outcome)| {
+        let pod = decided(view, pod, &outcome);
+        Decision { pod, gang, outcome }
+    };
+    pods.iter().zip(gangs).zip(outcomes).map(decision).collect()
 }
 
 /// The pod that was decided about, with the GPUs it was given.

@@ -28,6 +28,8 @@ mod batch;
 mod decision;
 mod diagnosis;
 mod explain;
+mod gang;
+mod groups;
 mod pipeline;
 mod plugin;
 mod plugins;

@@ -4,9 +4,10 @@ use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
+use super::groups::{GroupKey, Groups, Quorum, group_of};
 use super::unit::order;
 use super::{Change, Decision, Explanation, Outcome, Pending};
-use crate::model::{Pod, Uid};
+use crate::model::{Pod, PodGroup, Uid};
 
 /// A pod at its place in the order of scheduling.
 #[derive(Clone, Debug)]
@@ -40,8 +41,8 @@ enum Place {
     Taken,
     /// Tried in vain; waits for a change that can help.
     Parked(Explanation),
-    /// Has a scheduling gate: not tried.
-    Gated,
+    /// Has a scheduling gate, or its group is not complete: not tried.
+    HeldBack,
 }
 
 /// The pods that one scheduler has to place.
@@ -55,6 +56,11 @@ enum Place {
 /// [`schedule`](super::schedule) them, [`settle`](Self::settle) the decisions and bind the assigned ones. A bind
 /// that failed is followed by [`View::forget`](super::View::forget) and [`retry`](Self::retry).
 ///
+/// **Gangs.** Pods of a [`PodGroup`] with the policy `gang` are taken together, those that are parked too, once there are
+/// enough of them; what wakes one wakes all. Before that, and while there is no such group, they are held back and
+/// nobody tries them. Tell the queue of the groups, and of pods until they are gone: those that are placed count. All
+/// pods of a group must be in one queue.
+///
 /// It holds the pods it is given and is bounded by their number.
 #[derive(Debug, Default)]
 pub struct PodQueue {
@@ -63,6 +69,7 @@ pub struct PodQueue {
     parked: BTreeMap<Change, BTreeSet<InOrder>>,
     /// What happened since pods were last taken: what a decision in the making may not have seen.
     since_taken: Change,
+    groups: Groups,
 }
 
 impl PodQueue {
@@ -78,37 +85,153 @@ impl PodQueue {
         let uid = &pod.metadata.uid;
         if pod.node_name.is_some() || pod.is_terminal() || pod.is_terminating() {
             self.pod_removed(uid);
+            if let (Some(node), Some(group), false) =
+                (&pod.node_name, group_of(pod), pod.is_terminal() || pod.is_terminating())
+            {
+                self.groups.placed(group.clone(), uid, node);
+                self.ask_again(&self.groups.members(&group));
+            }
             return;
         }
         let place = match self.pods.get(uid) {
-            _ if !pod.spec.scheduling_gates.is_empty() => Place::Gated,
+            _ if !pod.spec.scheduling_gates.is_empty() => Place::HeldBack,
             Some((_, Place::Taken)) => Place::Taken,
             Some((old, Place::Parked(why))) if same(old, pod) => Place::Parked(why.clone()),
             _ => Place::Waiting,
         };
         self.put(Arc::clone(pod), place);
+        self.review(group_of(pod));
     }
 
     /// A pod is gone.
     pub fn pod_removed(&mut self, uid: &Uid) {
-        if let Some((pod, place)) = self.pods.remove(uid) {
-            self.unlist(&InOrder(pod), &place);
+        let queued = self.take_out(uid);
+        let placed = self.groups.ended(uid);
+        self.review(queued.and_then(|pod| group_of(&pod)).or(placed));
+    }
+
+    /// A group came or changed.
+    pub fn group_changed(&mut self, group: &PodGroup) {
+        let key = (group.metadata.namespace.clone(), group.metadata.name.clone());
+        self.set_group(&key, Some(group));
+    }
+
+    /// A group is gone: those of its pods that wait are held back until it comes again.
+    pub fn group_removed(&mut self, namespace: &str, name: &str) {
+        self.set_group(&(namespace.to_owned(), name.to_owned()), None);
+    }
+
+    fn set_group(&mut self, key: &GroupKey, group: Option<&PodGroup>) {
+        let members = self.groups.set(key, group);
+        self.ask_again(&members);
+        self.review(Some(key.clone()));
+    }
+
+    /// Has parked pods be tried again, for whom it is another question now.
+    fn ask_again(&mut self, members: &[Uid]) {
+        for uid in members {
+            if let Some((pod, Place::Parked(_))) = self.pods.get(uid) {
+                let pod = Arc::clone(pod);
+                self.put(pod, Place::Waiting);
+            }
         }
     }
 
-    /// Takes up to `most` pods off the queue, in order. They are out of the queue's hands until they are parked,
-    /// retried or [`pod_changed`](Self::pod_changed) tells that they are bound.
-    pub fn take(&mut self, most: usize) -> Vec<Arc<Pod>> {
+    /// Lets those of a group wait that were held back for it, or holds them back.
+    fn review(&mut self, group: Option<GroupKey>) {
+        let Some(key) = group else { return };
+        let complete = self.groups.quorum(&key).is_ok();
+        for uid in self.groups.members(&key) {
+            let Some((pod, place)) = self.pods.get(&uid) else { continue };
+            let place = match place {
+                Place::HeldBack if complete => Place::Waiting,
+                Place::Waiting | Place::Parked(_) if !complete => Place::HeldBack,
+                _ => continue,
+            };
+            let pod = Arc::clone(pod);
+            self.put(pod, place);
+        }
+    }
+
+    /// Takes up to `most` pods off the queue, in order, those of a gang together even where they are more. They are out of
+    /// the queue's hands until they are parked, retried or [`pod_changed`](Self::pod_changed) tells that they are bound.
+    pub fn take(&mut self, most: usize) -> Vec<Pending> {
         self.since_taken = Change::NONE;
-        let mut taken = Vec::with_capacity(most.min(self.waiting.len()));
-        while taken.len() < most {
+        let (mut taken, mut count) = (Vec::new(), 0);
+        while count < most {
             let Some(InOrder(pod)) = self.waiting.pop_first() else { break };
-            if let Some((_, place)) = self.pods.get_mut(&pod.metadata.uid) {
-                *place = Place::Taken;
+            if pod.spec.scheduling_group.is_none() {
+                if let Some((_, place)) = self.pods.get_mut(&pod.metadata.uid) {
+                    *place = Place::Taken;
+                }
+                count += 1;
+                taken.push(pod.into());
+                continue;
             }
-            taken.push(pod);
+            let Some(unit) = self.unit(&pod) else { continue };
+            for pod in &unit.pods {
+                self.put(Arc::clone(pod), Place::Taken);
+            }
+            count += unit.pods.len();
+            taken.push(unit);
         }
         taken
+    }
+
+    /// A waiting pod with all that must be placed together with it. Nothing, where that is not now: then it waits no more.
+    fn unit(&mut self, pod: &Arc<Pod>) -> Option<Pending> {
+        let Some(key) = group_of(pod) else { return Some(Arc::clone(pod).into()) };
+        let Ok(quorum) = self.groups.quorum(&key) else {
+            self.put(Arc::clone(pod), Place::HeldBack);
+            return None;
+        };
+        let Some(quorum) = quorum else { return Some(Arc::clone(pod).into()) };
+        let place = |uid: &Uid| self.pods.get(uid).map(|(pod, place)| (Arc::clone(pod), place));
+        let members: Vec<_> = quorum.queued.iter().filter_map(place).collect();
+        if members.iter().any(|(_, place)| matches!(place, Place::Taken)) {
+            // The others wait for pods to leave, or are being decided about.
+            let why = Explanation::note("waits for the others of its group");
+            self.put(Arc::clone(pod), Place::Parked(why));
+            return None;
+        }
+        let pods = members.into_iter().map(|(pod, _)| pod).collect();
+        Some(gang(&key, quorum, pods))
+    }
+
+    /// Pods that were taken, as they were taken: gangs together.
+    #[must_use]
+    pub fn taken_together(&self, pods: &[Uid]) -> Vec<Pending> {
+        let mut units = Vec::new();
+        let mut gangs: BTreeMap<GroupKey, Vec<Arc<Pod>>> = BTreeMap::new();
+        for pod in pods.iter().filter_map(|uid| self.taken(uid)) {
+            match group_of(pod) {
+                Some(key) => gangs.entry(key).or_default().push(Arc::clone(pod)),
+                None => units.push(Arc::clone(pod).into()),
+            }
+        }
+        for (key, pods) in gangs {
+            match self.groups.quorum(&key) {
+                Ok(Some(quorum)) => units.push(gang(&key, quorum, pods)),
+                _ => units.extend(pods.into_iter().map(Pending::from)),
+            }
+        }
+        units
+    }
+
+    /// Why a pod is held back for its group, where it is.
+    #[must_use]
+    pub fn held_back(&self, uid: &Uid) -> Option<Explanation> {
+        let (pod, Place::HeldBack) = self.pods.get(uid)? else { return None };
+        let key = group_of(pod).filter(|_| pod.spec.scheduling_gates.is_empty())?;
+        self.groups.quorum(&key).err().map(Explanation::note)
+    }
+
+    /// The pods that are held back for a group, and why.
+    #[must_use]
+    pub fn held_back_for(&self, namespace: &str, name: &str) -> Vec<(Arc<Pod>, Explanation)> {
+        let members = self.groups.members(&(namespace.to_owned(), name.to_owned()));
+        let why = |uid: &Uid| Some((Arc::clone(&self.pods.get(uid)?.0), self.held_back(uid)?));
+        members.iter().filter_map(why).collect()
     }
 
     /// The newest form of a pod that was taken.
@@ -172,13 +295,28 @@ impl PodQueue {
         woken
     }
 
-    /// The pods that are to be tried or are parked, in order.
+    /// The pods that are to be tried or are parked, in order, as they would be taken.
     #[must_use]
     pub fn pending(&self) -> Vec<Pending> {
         let parked = self.parked.values().flatten();
         let mut all: Vec<&InOrder> = self.waiting.iter().chain(parked).collect();
         all.sort();
-        all.into_iter().map(|InOrder(pod)| Arc::clone(pod).into()).collect()
+        let (mut units, mut done) = (Vec::new(), BTreeSet::new());
+        for InOrder(pod) in all {
+            let quorum = group_of(pod).map(|key| (self.groups.quorum(&key), key));
+            match quorum {
+                Some((Ok(Some(quorum)), key)) => {
+                    if done.insert(key.clone()) {
+                        let pods = quorum.queued.iter().filter_map(|uid| self.pods.get(uid));
+                        let pods = pods.filter(|(_, place)| !matches!(place, Place::Taken));
+                        let pods = pods.map(|(pod, _)| Arc::clone(pod)).collect();
+                        units.push(gang(&key, quorum, pods));
+                    }
+                }
+                _ => units.push(Arc::clone(pod).into()),
+            }
+        }
+        units
     }
 
     /// How many pods are to be tried.
@@ -202,8 +340,21 @@ impl PodQueue {
         }
     }
 
+    /// Takes a pod out of the queue.
+    fn take_out(&mut self, uid: &Uid) -> Option<Arc<Pod>> {
+        let (pod, place) = self.pods.remove(uid)?;
+        if let Some(key) = group_of(&pod) {
+            self.groups.left(&key, uid);
+        }
+        self.unlist(&InOrder(Arc::clone(&pod)), &place);
+        Some(pod)
+    }
+
     fn put(&mut self, pod: Arc<Pod>, place: Place) {
-        self.pod_removed(&pod.metadata.uid);
+        self.take_out(&pod.metadata.uid);
+        if let Some(key) = group_of(&pod).filter(|_| pod.spec.scheduling_gates.is_empty()) {
+            self.groups.queued(&key, &pod.metadata.uid);
+        }
         match &place {
             Place::Waiting => {
                 self.waiting.insert(InOrder(Arc::clone(&pod)));
@@ -211,7 +362,7 @@ impl PodQueue {
             Place::Parked(why) => {
                 self.parked.entry(why.helped_by()).or_default().insert(InOrder(Arc::clone(&pod)));
             }
-            Place::Taken | Place::Gated => {}
+            Place::Taken | Place::HeldBack => {}
         }
         self.pods.insert(pod.metadata.uid.clone(), (pod, place));
     }
@@ -229,8 +380,18 @@ impl PodQueue {
                     }
                 }
             }
-            Place::Taken | Place::Gated => {}
+            Place::Taken | Place::HeldBack => {}
         }
+    }
+}
+
+/// The gang of a group.
+fn gang(key: &GroupKey, quorum: Quorum, pods: Vec<Arc<Pod>>) -> Pending {
+    let Quorum { least, within, beside, .. } = quorum;
+    let gang = Pending::gang(format!("{}/{}", key.0, key.1), pods, least).beside(beside);
+    match within {
+        Some(key) => gang.within(key),
+        None => gang,
     }
 }
 
@@ -242,111 +403,4 @@ fn same(a: &Pod, b: &Pod) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::model::{ObjectMeta, PodPhase, PodSchedulingGate, Timestamp};
-
-    fn pod(name: &str, priority: i32, created: i64) -> Arc<Pod> {
-        let mut pod = Pod { metadata: ObjectMeta::named(name), ..Pod::default() };
-        pod.metadata.uid = Uid::from(name);
-        pod.metadata.creation_timestamp = Some(Timestamp::from_micros(created));
-        pod.spec_mut().priority = Some(priority);
-        Arc::new(pod)
-    }
-
-    fn edited(pod: &Arc<Pod>, edit: impl FnOnce(&mut Pod)) -> Arc<Pod> {
-        let mut pod = Pod::clone(pod);
-        edit(&mut pod);
-        Arc::new(pod)
-    }
-
-    fn names(pods: &[Arc<Pod>]) -> Vec<&str> {
-        pods.iter().map(|p| p.metadata.name.as_str()).collect()
-    }
-
-    fn waits_for(change: Change) -> Explanation {
-        Explanation::note("test").with_helped_by(change)
-    }
-
-    #[test]
-    fn pods_are_taken_by_priority_then_age_then_name() {
-        let mut queue = PodQueue::new();
-        for pod in [pod("c", 0, 1), pod("b", 0, 1), pod("old", 0, 0), pod("urgent", 5, 9)] {
-            queue.pod_changed(&pod);
-        }
-        assert_eq!(names(&queue.take(3)), ["urgent", "old", "b"]);
-        assert_eq!(names(&queue.take(3)), ["c"]);
-    }
-
-    #[test]
-    fn a_parked_pod_is_woken_only_by_what_can_help() {
-        let mut queue = PodQueue::new();
-        let (full, label) = (pod("full", 0, 0), pod("label", 0, 0));
-        queue.pod_changed(&full);
-        queue.pod_changed(&label);
-        queue.take(2);
-        queue.park(&full.metadata.uid, &waits_for(Change::FREED | Change::NODE));
-        queue.park(&label.metadata.uid, &waits_for(Change::NODE));
-        assert_eq!((queue.waiting(), queue.parked()), (0, 2));
-        assert_eq!(queue.wake(Change::PLACED), 0);
-        assert_eq!(queue.wake(Change::FREED), 1);
-        assert_eq!(names(&queue.take(9)), ["full"]);
-        assert_eq!(queue.wake(Change::NODE), 1);
-        assert_eq!(names(&queue.take(9)), ["label"]);
-    }
-
-    #[test]
-    fn a_change_during_the_decision_is_not_missed() {
-        let mut queue = PodQueue::new();
-        let full = pod("full", 0, 0);
-        queue.pod_changed(&full);
-        queue.take(1);
-        queue.wake(Change::FREED);
-        queue.park(&full.metadata.uid, &waits_for(Change::FREED));
-        assert_eq!((queue.waiting(), queue.parked()), (1, 0));
-    }
-
-    #[test]
-    fn a_status_does_not_wake_a_parked_pod_but_a_new_label_does() {
-        let mut queue = PodQueue::new();
-        let parked = pod("parked", 0, 0);
-        queue.pod_changed(&parked);
-        queue.take(1);
-        queue.park(&parked.metadata.uid, &waits_for(Change::NODE));
-        queue.pod_changed(&edited(&parked, |p| p.status.message = "0/3 nodes".into()));
-        assert_eq!((queue.waiting(), queue.parked()), (0, 1));
-        assert!(queue.why(&parked.metadata.uid).is_some());
-        queue.pod_changed(&edited(&parked, |p| p.metadata.labels = [("a", "b")].into()));
-        assert_eq!((queue.waiting(), queue.parked()), (1, 0));
-    }
-
-    #[test]
-    fn pods_leave_when_bound_ended_or_gone() {
-        let mut queue = PodQueue::new();
-        let all: Vec<_> = ["a", "b", "c", "d", "e"].map(|n| pod(n, 0, 0)).into();
-        for pod in &all {
-            queue.pod_changed(pod);
-        }
-        queue.take(1);
-        queue.pod_changed(&edited(&all[0], |p| p.node_name = Some("n".into())));
-        queue.retry(&all[0].metadata.uid);
-        queue.pod_changed(&edited(&all[1], |p| p.status.phase = PodPhase::Failed));
-        queue.pod_changed(&edited(&all[2], |p| p.metadata.deletion_timestamp = Some(Timestamp::EPOCH)));
-        queue.pod_removed(&all[3].metadata.uid);
-        assert_eq!(names(&queue.take(9)), ["e"]);
-        queue.retry(&all[4].metadata.uid);
-        assert_eq!(names(&queue.take(9)), ["e"]);
-    }
-
-    #[test]
-    fn a_gated_pod_is_not_taken_until_the_gate_is_gone() {
-        let mut queue = PodQueue::new();
-        let open = pod("gated", 0, 0);
-        let gate = PodSchedulingGate { name: "quota".into(), ..PodSchedulingGate::default() };
-        queue.pod_changed(&edited(&open, |p| p.spec_mut().scheduling_gates.push(gate)));
-        queue.wake(Change::ANY);
-        assert!(queue.take(1).is_empty());
-        queue.pod_changed(&open);
-        assert_eq!(names(&queue.take(1)), ["gated"]);
-    }
-}
+mod tests;

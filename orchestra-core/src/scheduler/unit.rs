@@ -6,18 +6,50 @@ use std::sync::Arc;
 use super::PodInfo;
 use crate::model::{Pod, Timestamp};
 
+/// What makes a gang of some pods.
+#[derive(Clone, Debug)]
+pub(crate) struct Gang {
+    pub(crate) name: Arc<str>,
+    /// How many of its pods must be placed, or none is.
+    pub(crate) least: usize,
+    /// The topology key of which all its pods must be in one domain.
+    pub(crate) within: Option<String>,
+    /// The nodes that others of it are on already.
+    pub(crate) beside: Vec<Arc<str>>,
+}
+
 /// Pods waiting to be placed: one, or a gang of which enough must be placed or none.
 #[derive(Clone, Debug)]
 pub struct Pending {
     pub(crate) pods: Vec<Arc<Pod>>,
-    pub(crate) gang: Option<(Arc<str>, usize)>,
+    pub(crate) gang: Option<Gang>,
 }
 
 impl Pending {
     /// A gang: `least` of `pods` must be placed, or none is.
     #[must_use]
     pub fn gang(name: impl Into<Arc<str>>, pods: Vec<Arc<Pod>>, least: usize) -> Self {
-        Self { pods, gang: Some((name.into(), least)) }
+        let gang = Gang { name: name.into(), least, within: None, beside: Vec::new() };
+        Self { pods, gang: Some(gang) }
+    }
+
+    /// All pods of the gang must be in one domain of this topology key: on nodes with the same value of the label. Does
+    /// nothing to what is no gang.
+    #[must_use]
+    pub fn within(mut self, key: impl Into<String>) -> Self {
+        if let Some(gang) = &mut self.gang {
+            gang.within = Some(key.into());
+        }
+        self
+    }
+
+    /// Others of the gang are on these nodes already, which says in which domain the rest must be.
+    #[must_use]
+    pub fn beside(mut self, nodes: impl IntoIterator<Item = Arc<str>>) -> Self {
+        if let Some(gang) = &mut self.gang {
+            gang.beside.extend(nodes);
+        }
+        self
     }
 
     /// Its pods.
@@ -56,7 +88,7 @@ pub(crate) fn order(pod: &Pod) -> Order<'_> {
 #[derive(Clone, Debug)]
 pub struct Unit {
     pub(crate) pods: Vec<PodInfo>,
-    pub(crate) gang: Option<(Arc<str>, usize)>,
+    pub(crate) gang: Option<Gang>,
 }
 
 impl Unit {
@@ -69,12 +101,19 @@ impl Unit {
     /// The gang's name, where it is one.
     #[must_use]
     pub fn gang(&self) -> Option<&str> {
-        self.gang.as_ref().map(|(name, _)| &**name)
+        self.gang.as_ref().map(|gang| &*gang.name)
+    }
+
+    /// The topology key of which all pods of the gang must be in one domain, where there is one.
+    /// [`Batch::place`](super::Batch::place) sees to it.
+    #[must_use]
+    pub fn within(&self) -> Option<&str> {
+        self.gang.as_ref()?.within.as_deref()
     }
 
     /// How many of the pods must be placed, or none is.
     #[must_use]
     pub fn least(&self) -> usize {
-        self.gang.as_ref().map_or(1, |(_, least)| *least)
+        self.gang.as_ref().map_or(1, |gang| gang.least)
     }
 }

@@ -1,63 +1,85 @@
-//! Pods that wait on a node for others to leave it.
+//! Pods that wait on nodes for others to leave them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::model::{Pod, Uid};
 
-/// A pod, and whom it waits for.
+/// A pod, or the pods of a gang, and whom they wait for.
 #[derive(Debug)]
-struct Nomination {
+pub(super) struct Nomination {
     /// The scheduler that decided it.
-    scheduler: String,
-    node: Arc<str>,
+    pub(super) scheduler: String,
+    /// Who waits, each with its node.
+    pub(super) waiting: Vec<(Uid, Arc<str>)>,
     victims: BTreeSet<Uid>,
+}
+
+impl Nomination {
+    /// Of pods that wait for `victims`.
+    pub(super) fn new(scheduler: &str, waiting: Vec<(Uid, Arc<str>)>, victims: &[Arc<Pod>]) -> Self {
+        let victims = victims.iter().map(|victim| victim.metadata.uid.clone()).collect();
+        Self { scheduler: scheduler.to_owned(), waiting, victims }
+    }
+
+    /// Who waits.
+    pub(super) fn pods(&self) -> Vec<Uid> {
+        self.waiting.iter().map(|(pod, _)| pod.clone()).collect()
+    }
 }
 
 /// All pods that wait for others to leave.
 #[derive(Debug, Default)]
 pub(super) struct Nominations {
-    of: BTreeMap<Uid, Nomination>,
-    /// Who waits for a pod to leave.
-    waiting_for: BTreeMap<Uid, BTreeSet<Uid>>,
+    /// By a number of their own.
+    all: BTreeMap<u64, Nomination>,
+    next: u64,
+    /// The nomination that a pod is of.
+    of: BTreeMap<Uid, u64>,
+    /// Which wait for a pod to leave.
+    waiting_for: BTreeMap<Uid, BTreeSet<u64>>,
 }
 
 impl Nominations {
-    pub(super) fn add(&mut self, scheduler: &str, pod: &Uid, node: &Arc<str>, victims: &[Arc<Pod>]) {
-        let victims: BTreeSet<Uid> = victims.iter().map(|victim| victim.metadata.uid.clone()).collect();
-        for victim in &victims {
-            self.waiting_for.entry(victim.clone()).or_default().insert(pod.clone());
+    pub(super) fn add(&mut self, nomination: Nomination) {
+        let number = self.next;
+        self.next += 1;
+        for victim in &nomination.victims {
+            self.waiting_for.entry(victim.clone()).or_default().insert(number);
         }
-        let nomination = Nomination { scheduler: scheduler.to_owned(), node: Arc::clone(node), victims };
-        self.of.insert(pod.clone(), nomination);
+        self.of.extend(nomination.pods().into_iter().map(|pod| (pod, number)));
+        self.all.insert(number, nomination);
     }
 
-    /// Takes a pod off, and tells its scheduler and those it waited for whom nobody else waits for.
-    pub(super) fn remove(&mut self, pod: &Uid) -> Option<(String, Vec<Uid>)> {
-        let Nomination { scheduler, victims, .. } = self.of.remove(pod)?;
+    /// Takes off the nomination that a pod is of, and tells those it waited for whom nobody else waits for.
+    pub(super) fn remove(&mut self, pod: &Uid) -> Option<(Nomination, Vec<Uid>)> {
+        let number = *self.of.get(pod)?;
+        let nomination = self.all.remove(&number)?;
+        self.of.retain(|_, of| *of != number);
         let mut free = Vec::new();
-        for victim in victims {
-            if let Some(waiting) = self.waiting_for.get_mut(&victim) {
-                waiting.remove(pod);
+        for victim in &nomination.victims {
+            if let Some(waiting) = self.waiting_for.get_mut(victim) {
+                waiting.remove(&number);
                 if waiting.is_empty() {
-                    self.waiting_for.remove(&victim);
-                    free.push(victim);
+                    self.waiting_for.remove(victim);
+                    free.push(victim.clone());
                 }
             }
         }
-        Some((scheduler, free))
+        Some((nomination, free))
     }
 
-    /// A pod is gone: the pods that now wait for nobody any more.
-    pub(super) fn left(&mut self, victim: &Uid) -> Vec<Uid> {
-        let waiting = self.waiting_for.remove(victim).unwrap_or_default();
+    /// A pod is gone. Takes off the nominations that now wait for nobody any more.
+    pub(super) fn left(&mut self, victim: &Uid) -> Vec<Nomination> {
         let mut ready = Vec::new();
-        for pod in waiting {
-            if let Some(nomination) = self.of.get_mut(&pod) {
-                nomination.victims.remove(victim);
-                if nomination.victims.is_empty() {
-                    ready.push(pod);
-                }
+        for number in self.waiting_for.remove(victim).unwrap_or_default() {
+            let Some(nomination) = self.all.get_mut(&number) else { continue };
+            nomination.victims.remove(victim);
+            if nomination.victims.is_empty()
+                && let Some(nomination) = self.all.remove(&number)
+            {
+                self.of.retain(|_, of| *of != number);
+                ready.push(nomination);
             }
         }
         ready
@@ -69,7 +91,7 @@ impl Nominations {
 
     /// The pods that wait on a node.
     pub(super) fn on(&self, node: &str) -> Vec<Uid> {
-        let there = self.of.iter().filter(|(_, nomination)| &*nomination.node == node);
-        there.map(|(pod, _)| pod.clone()).collect()
+        let all = self.all.values().flat_map(|nomination| &nomination.waiting);
+        all.filter(|(_, at)| &**at == node).map(|(pod, _)| pod.clone()).collect()
     }
 }

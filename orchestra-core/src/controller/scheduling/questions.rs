@@ -144,8 +144,11 @@ impl Decider for ByName<'_> {
                 None => {
                     let why = Explanation::note(format!("there is no scheduler called {name:?}"));
                     let pods = units.into_iter().flat_map(Pending::into_pods);
-                    decisions
-                        .extend(pods.map(|pod| Decision { pod, outcome: Outcome::Pending(why.clone()) }));
+                    decisions.extend(pods.map(|pod| Decision {
+                        pod,
+                        gang: None,
+                        outcome: Outcome::Pending(why.clone()),
+                    }));
                 }
             }
         }

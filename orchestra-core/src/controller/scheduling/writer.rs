@@ -7,6 +7,14 @@ use crate::engine::Recorder;
 use crate::model::{Condition, EventType, Pod, Uid};
 use crate::scheduler::Explanation;
 
+/// Pods with their nodes, to be bound together: one, or those of a gang.
+pub(super) type Placements<'p> = Vec<(&'p Arc<Pod>, Arc<str>)>;
+
+/// Whether a conflict says of the first pod that it is on its node already.
+fn is_bound_so(placements: &Placements<'_>, why: &str) -> bool {
+    placements.first().is_some_and(|(_, node)| why.contains(&**node))
+}
+
 /// Stores what was decided.
 #[derive(Debug)]
 pub(super) struct Writer {
@@ -15,34 +23,40 @@ pub(super) struct Writer {
 }
 
 impl Writer {
-    /// Commits placements; returns the pods whose placement was not stored.
-    pub(super) async fn bind(&self, assigned: &[(&Arc<Pod>, Arc<str>)]) -> Vec<Uid> {
-        if assigned.is_empty() {
-            return Vec::new();
-        }
-        let all =
-            assigned.iter().fold(self.client.transaction(), |t, (pod, node)| t.bind(pod, Arc::clone(node)));
-        if all.commit().await.is_ok() {
+    /// Commits placements, those of a gang together; returns the pods whose placement was not stored.
+    pub(super) async fn bind(&self, assigned: &[Placements<'_>]) -> Vec<Uid> {
+        let count = assigned.iter().map(Vec::len).sum::<usize>();
+        if count == 0 || self.bind_all(assigned.iter().flatten()).await.is_ok() {
             return Vec::new();
         }
         // One of them can't be bound as it is: find out which, the others need not wait for it.
         let mut failed = Vec::new();
-        for (pod, node) in assigned {
-            match self.client.transaction().bind(pod, Arc::clone(node)).commit().await {
-                Ok(_) => {}
-                // It was bound after all, by the commit whose outcome was not known: its change will confirm it.
-                Err(ClientError::Conflict { why, .. }) if why.contains(&**node) => {}
+        for placements in assigned {
+            match self.bind_all(placements.iter()).await {
+                Ok(()) => {}
+                // It was bound after all, by the commit whose outcome was not known, and with it all of its gang: their
+                // changes will confirm it.
+                Err(ClientError::Conflict { why, .. }) if is_bound_so(placements, &why) => {}
                 Err(error) => {
-                    tracing::debug!(pod = %pod.metadata.name, %error, "a placement was not stored");
-                    failed.push(pod.metadata.uid.clone());
+                    let first = placements.first().map(|(pod, _)| pod.metadata.name.as_str());
+                    tracing::debug!(pod = first, %error, "a placement was not stored");
+                    failed.extend(placements.iter().map(|(pod, _)| pod.metadata.uid.clone()));
                 }
             }
         }
-        if !failed.is_empty() && failed.len() == assigned.len() {
+        if !failed.is_empty() && failed.len() == count {
             // Nothing could be stored: the store is in trouble, and does not get better by being asked at once.
             tokio::time::sleep(crate::engine::Backoff::default().after(5)).await;
         }
         failed
+    }
+
+    async fn bind_all<'p>(
+        &self,
+        placements: impl Iterator<Item = &'p (&'p Arc<Pod>, Arc<str>)>,
+    ) -> Result<(), ClientError> {
+        let all = placements.fold(self.client.transaction(), |t, (pod, node)| t.bind(pod, Arc::clone(node)));
+        all.commit().await.map(drop)
     }
 
     /// Writes to the pod, and tells in an event, why it waits; once for each reason.
@@ -78,8 +92,11 @@ impl Writer {
 
     /// Writes to the pod, and tells in an event, that it waits for others to leave `node`.
     pub(super) async fn nominate(&self, pod: &Arc<Pod>, node: &str, victims: usize) {
-        let pods = if victims == 1 { "1 pod".to_owned() } else { format!("{victims} pods") };
-        let message = format!("waits until {pods} of lower priority left node {node}");
+        let message = match victims {
+            0 => format!("waits on node {node} until there is room for the others of its group"),
+            1 => format!("waits until 1 pod of lower priority left node {node}"),
+            _ => format!("waits until {victims} pods of lower priority left node {node}"),
+        };
         self.tell_waits(pod, message, node).await;
     }
 

@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use super::{Affinity, Container, Pod, PodSpec, RestartPolicy, TopologySpreadConstraint, Volume};
-use crate::model::{ObjectMeta, Toleration};
+use crate::model::{ObjectMeta, PodSchedulingGroup, Toleration};
 
 /// The name of the container that `Pod::image` and the like speak of.
 pub(crate) const MAIN_CONTAINER: &str = "main";
@@ -150,6 +150,14 @@ impl PodSpec {
     #[must_use]
     pub fn spread(mut self, constraint: TopologySpreadConstraint) -> Self {
         self.topology_spread_constraints.push(constraint);
+        self
+    }
+
+    /// Has the pods be placed with those of the [`PodGroup`](crate::model::PodGroup) of this name.
+    #[must_use]
+    pub fn scheduling_group(mut self, name: impl Into<String>) -> Self {
+        let group = PodSchedulingGroup { pod_group_name: name.into(), ..PodSchedulingGroup::default() };
+        self.scheduling_group = Some(group);
         self
     }
 

@@ -72,6 +72,13 @@ pub(crate) fn validate_pod_spec(spec: &PodSpec, errors: &mut FieldErrors) {
             errors.require(gates.insert(gate.name.clone()), "is the name of another gate too");
         });
     });
+    if let Some(group) = &spec.scheduling_group {
+        errors.at("schedulingGroup", |errors| {
+            errors.at("podGroupName", |errors| {
+                errors.require(!group.pod_group_name.is_empty(), "is required");
+            });
+        });
+    }
     errors.each("readinessGates", &spec.readiness_gates, |errors, gate| {
         errors.at("conditionType", |errors| record(check_label_key(&gate.condition_type), errors));
     });

@@ -7,7 +7,7 @@ use super::container::Container;
 use super::security::PodSecurityContext;
 use super::volume::Volume;
 use crate::model::absent::is_default;
-use crate::model::{Extra, Labels, PreemptionPolicy, ResourceList, Toleration};
+use crate::model::{Extra, Labels, PodSchedulingGroup, PreemptionPolicy, ResourceList, Toleration};
 
 /// What a pod is to be. Immutable and shared by all pods of one template.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -57,6 +57,9 @@ pub struct PodSpec {
     /// As long as there are any it isn't placed.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub scheduling_gates: Vec<PodSchedulingGate>,
+    /// The group that it is placed with.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub scheduling_group: Option<PodSchedulingGroup>,
     /// What the runtime needs beside the containers.
     #[serde(skip_serializing_if = "ResourceList::is_empty")]
     pub overhead: ResourceList,
@@ -118,6 +121,7 @@ impl Default for PodSpec {
             preemption_policy: None,
             scheduler_name: DEFAULT_SCHEDULER_NAME.to_owned(),
             scheduling_gates: Vec::new(),
+            scheduling_group: None,
             overhead: ResourceList::new(),
             hostname: String::new(),
             subdomain: String::new(),

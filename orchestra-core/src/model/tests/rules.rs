@@ -346,6 +346,39 @@ fn secrets_of_known_types() {
 }
 
 #[test]
+fn groups_have_one_policy() {
+    let gang = json!({"spec": {"schedulingPolicy": {"gang": {"minCount": 2}}}});
+    check(
+        "PodGroup",
+        &gang,
+        &[
+            (
+                json!({"spec": {"schedulingPolicy": {"basic": {}}}}),
+                "spec.schedulingPolicy: needs exactly one of basic and gang",
+            ),
+            (
+                json!({"spec": {"schedulingPolicy": {"gang": {"minCount": 0}}}}),
+                "spec.schedulingPolicy.gang.minCount: must be more than 0",
+            ),
+            (
+                json!({"spec": {"schedulingConstraints": {"topology": [{"key": "zone"}, {"key": "rack"}]}}}),
+                "spec.schedulingConstraints.topology: can't have more than one constraint",
+            ),
+            (
+                json!({"spec": {"schedulingConstraints": {"topology": [{}]}}}),
+                "spec.schedulingConstraints.topology[0].key: is required",
+            ),
+            (json!({"spec": {"schedulingPolicy": {"gang": {"minCount": 5}}}}), ""),
+        ],
+    );
+    let basic = json!({"spec": {"schedulingPolicy": {"gang": null, "basic": {}}}});
+    assert_eq!(
+        update_errors("PodGroup", &gang, &basic),
+        "spec.schedulingPolicy: can't become another one: make a new group"
+    );
+}
+
+#[test]
 fn budgets_classes_and_the_rest() {
     let both = "spec: minAvailable and maxUnavailable can't both be set";
     check(

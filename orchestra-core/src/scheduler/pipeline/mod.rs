@@ -19,6 +19,7 @@ pub use set::MAX_WEIGHT;
 use set::{Lasts, PluginSet};
 
 use super::preemption::{find_room, may_preempt};
+use super::unit::{Gang, Unit};
 use super::view::residents::NumberMap;
 use super::{Batch, Change, Explanation, NodeId, NodeReport, PodInfo, Room, Scheduler, View};
 
@@ -61,7 +62,8 @@ pub enum Evaluation {
 /// **Preemption.** Where no node can take a pod, pods of lower priority are made to leave the node where that costs
 /// least, in Kubernetes' order: the lowest highest priority among them, then the smallest sum of priorities, then the
 /// fewest, then the youngest; nobody whose disruption budget can't bear it, and nobody who could stay. The pod waits
-/// for their end. Gangs do not preempt. [`PipelineBuilder::preemption`] turns it off.
+/// for their end. A gang has others leave for all that it needs or for none of it, and waits together.
+/// [`PipelineBuilder::preemption`] turns it off.
 ///
 /// **Speed.** For each class of equal pods the pipeline keeps a ranking of the nodes; a change of one node or pod
 /// costs a new look at one node, and the next equal pod is placed by looking at the top. Scores are absolute, so
@@ -180,21 +182,45 @@ impl Pipeline {
         ranking.why_not(plugins, view, pod)
     }
 
-    fn place_or_preempt(&mut self, batch: &mut Batch<'_>, pod: &PodInfo) {
-        let chosen = self.choose(batch.view_mut(), pod);
-        let refused = match chosen {
+    /// Places a pod that is looked at as `seen`.
+    fn put(&mut self, batch: &mut Batch<'_>, pod: &PodInfo, seen: &PodInfo) -> Result<(), Explanation> {
+        let node = self.choose(batch.view_mut(), seen)?;
+        batch.assign(pod, node).map_err(Explanation::from)
+    }
+
+    /// Places a pod, and has others leave for it where that helps.
+    fn put_or_preempt(
+        &mut self,
+        batch: &mut Batch<'_>,
+        pod: &PodInfo,
+        seen: &PodInfo,
+    ) -> Result<(), Explanation> {
+        match self.choose(batch.view_mut(), seen) {
             Ok(node) => batch.assign(pod, node).map_err(Explanation::from),
             // Nobody leaves for whom that can't help.
             Err(why) if why.helped_by().intersects(Change::FREED) => {
-                match self.room_for(batch.view_mut(), pod) {
+                match self.room_for(batch.view_mut(), seen) {
                     Some(room) => batch.preempt(pod, &room).map_err(Explanation::from),
                     None => Err(why),
                 }
             }
             Err(why) => Err(why),
-        };
-        if let Err(why) = refused {
-            batch.defer(pod, why);
+        }
+    }
+
+    /// Places a gang, and has others leave for all of it where that helps: none of them goes unless enough of the gang can
+    /// then be placed.
+    fn place_gang(&mut self, batch: &mut Batch<'_>, unit: &Unit, gang: &Gang) {
+        let placed = batch.place_gang(unit, gang, false, &mut |b, pod, seen| self.put(b, pod, seen));
+        let Err(why) = placed else { return };
+        let forced = self.preempts
+            && why.helped_by().intersects(Change::FREED)
+            && unit.pods.iter().any(|pod| may_preempt(batch.view(), pod))
+            && batch
+                .place_gang(unit, gang, true, &mut |b, pod, seen| self.put_or_preempt(b, pod, seen))
+                .is_ok();
+        if !forced {
+            unit.pods.iter().for_each(|pod| batch.defer(pod, why.clone()));
         }
     }
 
@@ -267,12 +293,18 @@ impl Pipeline {
 impl Scheduler for Pipeline {
     fn schedule(&mut self, batch: &mut Batch<'_>) {
         while let Some(unit) = batch.next() {
-            if !self.preempts || unit.gang().is_some() {
-                batch.place(&unit, |batch, pod| self.choose(batch.view_mut(), pod));
+            if let Some(gang) = &unit.gang {
+                self.place_gang(batch, &unit, gang);
                 continue;
             }
             for pod in unit.pods() {
-                self.place_or_preempt(batch, pod);
+                let placed = match self.preempts {
+                    true => self.put_or_preempt(batch, pod, pod),
+                    false => self.put(batch, pod, pod),
+                };
+                if let Err(why) = placed {
+                    batch.defer(pod, why);
+                }
             }
         }
     }

@@ -190,7 +190,7 @@ impl Run<'_> {
             let units = std::mem::take(&mut self.waiting);
             let decisions = decider.schedule(self.view, units.clone());
             let mut preempted = Vec::new();
-            for Decision { pod, outcome } in decisions {
+            for Decision { pod, outcome, .. } in decisions {
                 if let Outcome::Preempting { victims, .. } = &outcome {
                     preempted
                         .extend(victims.iter().map(|victim| (Arc::clone(victim), pod.metadata.uid.clone())));
@@ -221,8 +221,8 @@ impl Run<'_> {
             matches!(decided, Some(Outcome::Pending(_)))
         });
         let placed = all - unit.pods.len();
-        if let Some((_, least)) = &mut unit.gang {
-            *least = least.saturating_sub(placed);
+        if let Some(gang) = &mut unit.gang {
+            gang.least = gang.least.saturating_sub(placed);
         }
         (!unit.pods.is_empty()).then_some(unit)
     }

@@ -1,0 +1,95 @@
+//! What the scheduling loop hears of the cluster.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio::sync::Notify;
+
+use crate::engine::{CacheChange, Caches};
+use crate::model::{Namespace, Node, ObjectKey, Pod, PodDisruptionBudget, PodGroup, Resource, Uid};
+
+/// What changed since the loop last looked: the newest form of each object, so that it holds at most one
+/// entry an object however long a decision takes.
+#[derive(Debug, Default)]
+pub(super) struct Inbox {
+    changes: Mutex<BTreeMap<ObjectKey, Vec<Input>>>,
+    pub(super) wake: Notify,
+}
+
+#[derive(Clone, Debug)]
+pub(super) enum Input {
+    Node(Arc<Node>),
+    NodeGone(String),
+    Pod(Arc<Pod>),
+    PodGone(Uid),
+    Namespace(Arc<Namespace>),
+    NamespaceGone(String),
+    Budget(Arc<PodDisruptionBudget>),
+    /// Its namespace and name.
+    BudgetGone(String, String),
+    Group(Arc<PodGroup>),
+    /// Its namespace and name.
+    GroupGone(String, String),
+}
+
+impl Inbox {
+    /// Follows all that schedulers see.
+    pub(super) fn follow_all(self: &Arc<Self>, caches: &Caches) {
+        self.follow::<Namespace>(
+            caches,
+            |n| Input::Namespace(Arc::clone(n)),
+            |n| Input::NamespaceGone(n.metadata.name.clone()),
+        );
+        self.follow::<Node>(
+            caches,
+            |n| Input::Node(Arc::clone(n)),
+            |n| Input::NodeGone(n.metadata.name.clone()),
+        );
+        self.follow::<PodDisruptionBudget>(
+            caches,
+            |b| Input::Budget(Arc::clone(b)),
+            |b| Input::BudgetGone(b.metadata.namespace.clone(), b.metadata.name.clone()),
+        );
+        self.follow::<PodGroup>(
+            caches,
+            |g| Input::Group(Arc::clone(g)),
+            |g| Input::GroupGone(g.metadata.namespace.clone(), g.metadata.name.clone()),
+        );
+        self.follow::<Pod>(caches, |p| Input::Pod(Arc::clone(p)), |p| Input::PodGone(p.metadata.uid.clone()));
+    }
+
+    /// Follows a kind: `made` turns an object that is there into an input, `gone` one that was.
+    fn follow<T: Resource>(
+        self: &Arc<Self>,
+        caches: &Caches,
+        made: impl Fn(&Arc<T>) -> Input + Send + Sync + 'static,
+        gone: impl Fn(&T) -> Input + Send + Sync + 'static,
+    ) {
+        let inbox = Arc::clone(self);
+        caches.of::<T>().on_change(move |change: &CacheChange<'_, T>| {
+            let mut inputs = Vec::new();
+            // A pod of the same name is another pod: that the old one has gone must not be lost.
+            if let Some(old) =
+                change.old.filter(|old| change.new.is_none_or(|new| new.meta().uid != old.meta().uid))
+            {
+                inputs.push(gone(old));
+            }
+            let mut changes = inbox.changes.lock().unwrap_or_else(PoisonError::into_inner);
+            let entry = changes.entry(change.key.clone()).or_default();
+            if let Some(new) = change.new {
+                inputs.push(made(new));
+                if inputs.len() == 1 {
+                    entry.retain(|input| matches!(input, Input::PodGone(_)));
+                }
+            }
+            entry.extend(inputs);
+            drop(changes);
+            inbox.wake.notify_one();
+        });
+    }
+
+    pub(super) fn take(&self) -> Vec<Input> {
+        let changes = std::mem::take(&mut *self.changes.lock().unwrap_or_else(PoisonError::into_inner));
+        changes.into_values().flatten().collect()
+    }
+}
