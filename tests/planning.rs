@@ -8,7 +8,7 @@ use orchestra::ClusterError;
 use orchestra::controller::AskError;
 use orchestra::model::{PodSpec, Quantity};
 use orchestra::prelude::*;
-use orchestra::scheduler::{MostAllocated, Outcome, Pipeline, WhatIfError};
+use orchestra::scheduler::{MostAllocated, Outcome, Pipeline, Rebalance, WhatIfError};
 use orchestra_testkit::sim_runtime::{SimProgram, SimRuntime};
 
 /// In simulated time.
@@ -100,5 +100,20 @@ async fn asking_what_if_writes_nothing() {
         "{nowhere}"
     );
     assert_eq!(everything().await, before);
+    cluster.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_running_cluster_says_which_pods_could_be_moved() {
+    let cluster = cluster(2).await;
+    cluster.apply(Deployment::new("web").image("app:1").replicas(2).request("cpu", "1")).await.unwrap();
+    let available = |d: Option<&Deployment>| d.is_some_and(|d| d.status.available_replicas == 2);
+    tokio::time::timeout(LIMIT, cluster.wait::<Deployment>("web", available)).await.unwrap().unwrap();
+    let plan = cluster.rebalance(Rebalance::emptying_nodes()).await.unwrap();
+    assert_eq!((plan.moves().len(), plan.emptied().count()), (1, 1), "{plan}");
+    cluster.apply(PodDisruptionBudget::new("web").min_available(2)).await.unwrap();
+    let seen = |b: Option<&PodDisruptionBudget>| b.is_some_and(|b| b.status.current_healthy == 2);
+    tokio::time::timeout(LIMIT, cluster.wait::<PodDisruptionBudget>("web", seen)).await.unwrap().unwrap();
+    assert!(cluster.rebalance(Rebalance::emptying_nodes()).await.unwrap().moves().is_empty());
     cluster.stop().await;
 }

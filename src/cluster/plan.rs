@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use orchestra_core::model::{Node, Object as _, Pod};
-use orchestra_core::scheduler::{Diagnosis, Forecast, Pending, Scheduler, WhatIf};
+use orchestra_core::scheduler::{Diagnosis, Forecast, Pending, Rebalance, RebalancePlan, Scheduler, WhatIf};
 
 use super::{Cluster, ClusterError, PodHandle};
 
@@ -46,6 +46,25 @@ impl Cluster {
     /// ```
     pub fn what_if(&self) -> ClusterWhatIf<'_> {
         ClusterWhatIf { cluster: self, what_if: WhatIf::new(), scheduler: None }
+    }
+
+    /// Which pods could be moved so that the cluster is used better, by their schedulers and within their disruption budgets.
+    /// Nothing is moved: that is the application's decision.
+    ///
+    /// ```no_run
+    /// # async fn example(cluster: orchestra::Cluster) -> Result<(), Box<dyn std::error::Error>> {
+    /// use orchestra::scheduler::Rebalance;
+    ///
+    /// let plan = cluster.rebalance(Rebalance::emptying_nodes().most_moves(10)).await?;
+    /// println!("{plan}; empty then: {:?}", plan.emptied().collect::<Vec<_>>());
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// [`ClusterError::Scheduling`].
+    pub async fn rebalance(&self, rebalance: Rebalance) -> Result<RebalancePlan, ClusterError> {
+        Ok(self.scheduling.rebalance(rebalance).await?)
     }
 
     /// The pod with what it would get when it is created.

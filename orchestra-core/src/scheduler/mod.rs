@@ -37,6 +37,7 @@ mod points;
 mod preemption;
 mod queue;
 mod reads;
+mod rebalance;
 #[cfg(test)]
 mod testing;
 mod unit;
@@ -61,6 +62,7 @@ pub use points::Points;
 pub use preemption::Room;
 pub use queue::PodQueue;
 pub use reads::{Change, Reads};
+pub use rebalance::{DEFAULT_MOVES, Move, Objective, Rebalance, RebalancePlan};
 pub use unit::{Pending, Unit};
 pub use view::{NodeId, NodeView, PodInfo, View};
 pub(crate) use what_if::Decider;

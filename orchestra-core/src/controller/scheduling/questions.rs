@@ -10,8 +10,8 @@ use tokio::sync::{mpsc, oneshot};
 use crate::engine::Caches;
 use crate::model::Pod;
 use crate::scheduler::{
-    Decider, Decision, Diagnosis, Explanation, Forecast, Outcome, Pending, PodQueue, Scheduler, View, WhatIf,
-    WhatIfError, explain, schedule,
+    Decider, Decision, Diagnosis, Explanation, Forecast, NodeReport, Outcome, Pending, PodInfo, PodQueue,
+    Rebalance, RebalancePlan, Scheduler, View, WhatIf, WhatIfError, explain, schedule,
 };
 use crate::store::StoreError;
 
@@ -115,6 +115,14 @@ impl SchedulingDesk {
         });
         Ok(forecast.await??)
     }
+
+    /// Which pods could be moved, for what `rebalance` is after. Nothing is moved.
+    ///
+    /// # Errors
+    /// [`AskError`].
+    pub async fn rebalance(&self, rebalance: Rebalance) -> Result<RebalancePlan, AskError> {
+        self.ask(move |desk| rebalance.plan_by(&mut ByName(desk.queues), desk.view)).await
+    }
 }
 
 impl Desk<'_> {
@@ -158,5 +166,10 @@ impl Decider for ByName<'_> {
     fn explain(&mut self, view: &mut View, pod: &Arc<Pod>) -> Option<Diagnosis> {
         let (scheduler, _) = self.0.get_mut(&pod.spec.scheduler_name)?;
         Some(explain(&mut **scheduler, view, pod))
+    }
+
+    fn report(&mut self, view: &mut View, pod: &PodInfo) -> Vec<NodeReport> {
+        let scheduler = self.0.get_mut(&pod.spec().scheduler_name);
+        scheduler.map(|(scheduler, _)| scheduler.explain(view, pod)).unwrap_or_default()
     }
 }

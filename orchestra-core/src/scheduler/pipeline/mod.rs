@@ -177,6 +177,12 @@ impl Pipeline {
         ranking.feasible(plugins, view, pod)
     }
 
+    /// Whether `node` can take `pod`.
+    pub(crate) fn accepts(&mut self, view: &mut View, pod: &PodInfo, node: NodeId) -> bool {
+        let (ranking, plugins) = self.ranking(view, pod);
+        ranking.accepts(plugins, view, pod, node)
+    }
+
     pub(crate) fn why_not(&mut self, view: &mut View, pod: &PodInfo) -> Explanation {
         let (ranking, plugins) = self.ranking(view, pod);
         ranking.why_not(plugins, view, pod)

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 pub use forecast::{Cause, Forecast, Placement};
 pub(crate) use run::Decider;
+pub(super) use run::One;
 
 use super::{Pending, Scheduler, View};
 use crate::model::{Node, Pod};
@@ -134,7 +135,8 @@ impl WhatIf {
         self.suppose(Supposition::Cordon { node: name.into(), cordoned: false })
     }
 
-    /// If this node took no more pods, and those on it had to go elsewhere. Disruption budgets are not asked.
+    /// If this node took no more pods, and those on it had to go elsewhere. Disruption budgets are not asked; a
+    /// [`Rebalance`](super::Rebalance) does.
     pub fn drain(self, name: impl Into<String>) -> Self {
         self.suppose(Supposition::Drain(name.into()))
     }

@@ -6,7 +6,9 @@ use indexmap::IndexMap;
 
 use super::{Cause, Forecast, MAX_DIAGNOSED, Placement, Supposition, WhatIf, WhatIfError};
 use crate::model::{Pod, PodStatus, Uid};
-use crate::scheduler::{Decision, Diagnosis, NodeId, Outcome, Pending, Scheduler, View, explain, schedule};
+use crate::scheduler::{
+    Decision, Diagnosis, NodeId, NodeReport, Outcome, Pending, PodInfo, Scheduler, View, explain, schedule,
+};
 
 /// How often those that were preempted are tried again. Each time their priorities are lower than those of who took their
 /// place, so that a cluster has as many rounds as priorities; one with more is cut short here.
@@ -18,10 +20,12 @@ const TOO_MANY_ROUNDS: &str = "would be preempted after more rounds than are fol
 pub(crate) trait Decider {
     fn schedule(&mut self, view: &mut View, pods: Vec<Pending>) -> Vec<Decision>;
     fn explain(&mut self, view: &mut View, pod: &Arc<Pod>) -> Option<Diagnosis>;
+    /// What the pod's scheduler makes of every node; nothing where there is no such scheduler.
+    fn report(&mut self, view: &mut View, pod: &PodInfo) -> Vec<NodeReport>;
 }
 
 /// One scheduler for all pods.
-pub(super) struct One<'s>(pub(super) &'s mut dyn Scheduler);
+pub(in crate::scheduler) struct One<'s>(pub(in crate::scheduler) &'s mut dyn Scheduler);
 
 impl Decider for One<'_> {
     fn schedule(&mut self, view: &mut View, pods: Vec<Pending>) -> Vec<Decision> {
@@ -30,6 +34,10 @@ impl Decider for One<'_> {
 
     fn explain(&mut self, view: &mut View, pod: &Arc<Pod>) -> Option<Diagnosis> {
         Some(explain(self.0, view, pod))
+    }
+
+    fn report(&mut self, view: &mut View, pod: &PodInfo) -> Vec<NodeReport> {
+        self.0.explain(view, pod)
     }
 }
 
