@@ -23,6 +23,15 @@ impl Labels {
         Self(None)
     }
 
+    /// Whether both are empty or hold the same map: then they are equal, which this finds without comparing.
+    #[must_use]
+    pub fn is_shared_with(&self, other: &Self) -> bool {
+        match (&self.0, &other.0) {
+            (Some(one), Some(other)) => Arc::ptr_eq(one, other),
+            (one, other) => one.is_none() && other.is_none(),
+        }
+    }
+
     /// The value of `key`.
     #[must_use]
     pub fn value(&self, key: &str) -> Option<&str> {

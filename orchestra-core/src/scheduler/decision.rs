@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use smallvec::SmallVec;
+
 use super::unit::{Pending, Unit, order};
 use super::{Batch, Explanation, PodInfo, Scheduler, View};
 use crate::model::{GpuRequest, Pod};
@@ -101,24 +103,26 @@ pub fn schedule<P: Into<Pending>>(
     pending.sort_by(|a, b| a.order().cmp(&b.order()));
 
     let count = pending.iter().map(|p| p.pods.len()).sum();
-    let mut pods: Vec<PodInfo> = Vec::with_capacity(count);
+    let mut pods: Vec<Arc<Pod>> = Vec::with_capacity(count);
     let mut outcomes: Vec<Option<Outcome>> = Vec::with_capacity(count);
     let mut units = Vec::with_capacity(pending.len());
-    let mut gangs = Vec::with_capacity(count);
+    // Its gang, and whether it is given GPUs.
+    let mut more: Vec<(Option<Arc<str>>, bool)> = Vec::with_capacity(count);
     for Pending { pods: mut members, gang } in pending {
         // So that no member can have another leave.
         members.sort_by(|a, b| order(a).cmp(&order(b)));
-        gangs.extend(std::iter::repeat_n(gang.as_ref().map(|gang| Arc::clone(&gang.name)), members.len()));
-        let mut unit = Unit { pods: Vec::with_capacity(members.len()), gang };
-        for pod in &members {
-            let mut info = view.pod_info(pod);
+        let name = gang.as_ref().map(|gang| Arc::clone(&gang.name));
+        let mut unit = Unit { pods: SmallVec::with_capacity(members.len()), gang };
+        for pod in members {
+            let mut info = view.pod_info(&pod);
+            more.push((name.clone(), info.class().gpus != GpuRequest::None));
             info.slot = u32::try_from(pods.len()).unwrap_or(u32::MAX);
-            let kept_back = why_kept_back(view, pod).map(Outcome::Pending);
+            let kept_back = why_kept_back(view, &info).map(Outcome::Pending);
             if kept_back.is_none() {
-                unit.pods.push(info.clone());
+                unit.pods.push(info);
             }
             outcomes.push(kept_back);
-            pods.push(info);
+            pods.push(pod);
         }
         if !unit.pods.is_empty() {
             units.push(unit);
@@ -128,27 +132,28 @@ pub fn schedule<P: Into<Pending>>(
     scheduler.schedule(&mut batch);
     let undecided = || Outcome::Pending(Explanation::note(UNDECIDED));
     let outcomes = batch.into_outcomes().into_iter().map(|o| o.unwrap_or_else(undecided));
-    let decision = |((pod, gang), outcome): ((&PodInfo, Option<Arc<str>>), Outcome)| {
-        let pod = decided(view, pod, &outcome);
+    let decisions = pods.into_iter().zip(more).zip(outcomes);
+    let decision = |((pod, (gang, gpus)), outcome)| {
+        let pod = if gpus { with_gpus(view, pod, &outcome) } else { pod };
         Decision { pod, gang, outcome }
     };
-    pods.iter().zip(gangs).zip(outcomes).map(decision).collect()
+    decisions.map(decision).collect()
 }
 
 /// The pod that was decided about, with the GPUs it was given.
-fn decided(view: &View, pod: &PodInfo, outcome: &Outcome) -> Arc<Pod> {
-    let placed = pod.class().gpus != GpuRequest::None && matches!(outcome, Outcome::Assigned(_));
-    let placed = placed.then(|| view.pod(&pod.pod().metadata.uid)).flatten();
-    Arc::clone(placed.unwrap_or(pod.pod()))
+fn with_gpus(view: &View, pod: Arc<Pod>, outcome: &Outcome) -> Arc<Pod> {
+    let placed = matches!(outcome, Outcome::Assigned(_)).then(|| view.pod(&pod.metadata.uid)).flatten();
+    placed.map_or(pod, Arc::clone)
 }
 
-fn why_kept_back(view: &View, pod: &Pod) -> Option<Explanation> {
+fn why_kept_back(view: &View, info: &PodInfo) -> Option<Explanation> {
+    let pod = info.pod();
     if let Some(gate) = pod.spec.scheduling_gates.first() {
         return Some(Explanation::note(format!("waits for scheduling gate {}", gate.name)));
     }
     if pod.is_terminating() || pod.is_terminal() {
         return Some(Explanation::note("has ended or is being deleted"));
     }
-    let node = pod.node_name.as_ref().or_else(|| view.node_of(&pod.metadata.uid))?;
+    let node = pod.node_name.as_ref().or_else(|| view.node_of_info(info))?;
     Some(Explanation::note(format!("is on node {node} already")))
 }

@@ -25,6 +25,7 @@
 //! ```
 
 mod batch;
+mod by_uid;
 mod decision;
 mod diagnosis;
 mod explain;

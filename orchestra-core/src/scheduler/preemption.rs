@@ -1,7 +1,11 @@
 //! Making room: which pods of lower priority would have to leave so that a pod can be placed.
 
+mod clearings;
+
 use std::cmp::Reverse;
 use std::sync::Arc;
+
+pub(super) use clearings::Clearings;
 
 use super::view::class::PodClass;
 use super::view::columns::ResourceId;
@@ -50,10 +54,8 @@ fn cost(victims: &[Victim]) -> Cost {
     (new().next().is_some(), highest, sum, new().count(), Reverse(oldest))
 }
 
-/// A node that may be cleared, and the least that must leave it for resources alone.
+/// Who could leave a node, and the least that must for resources alone.
 struct Candidate {
-    node: NodeId,
-    name: Arc<str>,
     victims: Vec<Victim>,
     /// For each victim, whether it has to leave.
     leaves: Vec<bool>,
@@ -64,33 +66,6 @@ struct Candidate {
 pub(super) fn may_preempt(view: &View, pod: &PodInfo) -> bool {
     pod.spec().preemption_policy != Some(PreemptionPolicy::Never)
         && view.lowest_priority().is_some_and(|lowest| lowest < pod.priority())
-}
-
-/// The node that is cleared for `pod` at the least cost, such that `accepts` then has the pod there.
-///
-/// Every pod that leaves has a lower priority than `pod`; no disruption budget is overdrawn; and none of the pods that
-/// leave could stay. Equal costs are decided by the node's name.
-pub(super) fn find_room(
-    view: &mut View,
-    pod: &PodInfo,
-    may_help: impl Fn(&NodeView<'_>) -> bool,
-    mut accepts: impl FnMut(&mut View, NodeId) -> bool,
-) -> Option<Room> {
-    let mut candidates: Vec<Candidate> =
-        view.nodes().filter(may_help).filter_map(|node| candidate(view, pod, &node)).collect();
-    candidates.sort_by(|a, b| (&a.cost, &a.name).cmp(&(&b.cost, &b.name)));
-    let mut best: Option<(Cost, Arc<str>, Room)> = None;
-    for candidate in candidates {
-        if best.as_ref().is_some_and(|(cost, ..)| *cost <= candidate.cost) {
-            break;
-        }
-        let name = Arc::clone(&candidate.name);
-        let Some((cost, room)) = view.what_if(|view| clear(view, candidate, &mut accepts)) else { continue };
-        if best.as_ref().is_none_or(|(least, first, _)| (&cost, &name) < (least, first)) {
-            best = Some((cost, name, room));
-        }
-    }
-    best.map(|(_, _, room)| room)
 }
 
 fn candidate(view: &View, pod: &PodInfo, node: &NodeView<'_>) -> Option<Candidate> {
@@ -117,7 +92,7 @@ fn candidate(view: &View, pod: &PodInfo, node: &NodeView<'_>) -> Option<Candidat
     let leaves = least(&missing, &victims)?;
     let leaving: Vec<Victim> =
         victims.iter().zip(&leaves).filter(|(_, leaves)| **leaves).map(|(v, _)| v.clone()).collect();
-    Some(Candidate { node: node.id(), name: node.name().into(), victims, leaves, cost: cost(&leaving) })
+    Some(Candidate { victims, leaves, cost: cost(&leaving) })
 }
 
 /// Which of `victims` have to leave so that nothing is missing any more; `None` where even all are not enough.
@@ -153,10 +128,11 @@ fn least(missing: &[(ResourceId, i64)], victims: &[Victim]) -> Option<Vec<bool>>
 /// Clears the candidate in `view` until `accepts` has the pod there, then lets stay whoever can.
 fn clear(
     view: &mut View,
+    node: NodeId,
     candidate: Candidate,
     accepts: &mut impl FnMut(&mut View, NodeId) -> bool,
 ) -> Option<(Cost, Room)> {
-    let Candidate { node, victims, mut leaves, .. } = candidate;
+    let Candidate { victims, mut leaves, .. } = candidate;
     for (victim, _) in victims.iter().zip(&leaves).filter(|(_, leaves)| **leaves) {
         view.take_out(&victim.pod.metadata.uid);
     }

@@ -1,21 +1,36 @@
 //! Pods that wait for a node: those to be tried, and those that were tried in vain.
 
-use std::cmp::Ordering;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::cmp::{Ordering, Reverse};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use super::by_uid::{ByUid, OfPod};
 use super::groups::{GroupKey, Groups, Quorum, group_of};
 use super::unit::order;
 use super::{Change, Decision, Explanation, Outcome, Pending};
-use crate::model::{Pod, PodGroup, Uid};
+use crate::model::{Pod, PodGroup, Timestamp, Uid};
 
 /// A pod at its place in the order of scheduling.
 #[derive(Clone, Debug)]
-struct InOrder(Arc<Pod>);
+struct InOrder {
+    /// What most often decides: here, so that pods are compared without being looked at.
+    first: (Reverse<i32>, Timestamp),
+    pod: Arc<Pod>,
+    /// The number of its entry.
+    number: u32,
+}
+
+impl InOrder {
+    fn new(pod: &Arc<Pod>, number: u32) -> Self {
+        let (priority, created, ..) = order(pod);
+        Self { first: (priority, created), pod: Arc::clone(pod), number }
+    }
+}
 
 impl Ord for InOrder {
     fn cmp(&self, other: &Self) -> Ordering {
-        order(&self.0).cmp(&order(&other.0)).then_with(|| self.0.metadata.uid.cmp(&other.0.metadata.uid))
+        let rest = |pod| (order(pod), &pod.metadata.uid);
+        self.first.cmp(&other.first).then_with(|| rest(&self.pod).cmp(&rest(&other.pod)))
     }
 }
 
@@ -32,6 +47,18 @@ impl PartialEq for InOrder {
 }
 
 impl Eq for InOrder {}
+
+#[derive(Debug)]
+struct Queued {
+    pod: Arc<Pod>,
+    place: Place,
+}
+
+impl OfPod for Queued {
+    fn uid(&self) -> &Uid {
+        &self.pod.metadata.uid
+    }
+}
 
 #[derive(Clone, Debug)]
 enum Place {
@@ -64,7 +91,7 @@ enum Place {
 /// It holds the pods it is given and is bounded by their number.
 #[derive(Debug, Default)]
 pub struct PodQueue {
-    pods: HashMap<Uid, (Arc<Pod>, Place)>,
+    pods: ByUid<Queued>,
     waiting: BTreeSet<InOrder>,
     parked: BTreeMap<Change, BTreeSet<InOrder>>,
     /// What happened since pods were last taken: what a decision in the making may not have seen.
@@ -93,14 +120,20 @@ impl PodQueue {
             }
             return;
         }
-        let place = match self.pods.get(uid) {
+        let place = match self.queued(uid) {
             _ if !pod.spec.scheduling_gates.is_empty() => Place::HeldBack,
-            Some((_, Place::Taken)) => Place::Taken,
-            Some((old, Place::Parked(why))) if same(old, pod) => Place::Parked(why.clone()),
+            Some(Queued { place: Place::Taken, .. }) => Place::Taken,
+            Some(Queued { pod: old, place: Place::Parked(why) }) if same(old, pod) => {
+                Place::Parked(why.clone())
+            }
             _ => Place::Waiting,
         };
-        self.put(Arc::clone(pod), place);
+        self.put(pod, place);
         self.review(group_of(pod));
+    }
+
+    fn queued(&self, uid: &Uid) -> Option<&Queued> {
+        self.pods.find(uid).map(|number| self.pods.get(number))
     }
 
     /// A pod is gone.
@@ -130,9 +163,9 @@ impl PodQueue {
     /// Has parked pods be tried again, for whom it is another question now.
     fn ask_again(&mut self, members: &[Uid]) {
         for uid in members {
-            if let Some((pod, Place::Parked(_))) = self.pods.get(uid) {
+            if let Some(Queued { pod, place: Place::Parked(_) }) = self.queued(uid) {
                 let pod = Arc::clone(pod);
-                self.put(pod, Place::Waiting);
+                self.put(&pod, Place::Waiting);
             }
         }
     }
@@ -142,14 +175,14 @@ impl PodQueue {
         let Some(key) = group else { return };
         let complete = self.groups.quorum(&key).is_ok();
         for uid in self.groups.members(&key) {
-            let Some((pod, place)) = self.pods.get(&uid) else { continue };
+            let Some(Queued { pod, place }) = self.queued(&uid) else { continue };
             let place = match place {
                 Place::HeldBack if complete => Place::Waiting,
                 Place::Waiting | Place::Parked(_) if !complete => Place::HeldBack,
                 _ => continue,
             };
             let pod = Arc::clone(pod);
-            self.put(pod, place);
+            self.put(&pod, place);
         }
     }
 
@@ -159,18 +192,16 @@ impl PodQueue {
         self.since_taken = Change::NONE;
         let (mut taken, mut count) = (Vec::new(), 0);
         while count < most {
-            let Some(InOrder(pod)) = self.waiting.pop_first() else { break };
+            let Some(InOrder { pod, number, .. }) = self.waiting.pop_first() else { break };
             if pod.spec.scheduling_group.is_none() {
-                if let Some((_, place)) = self.pods.get_mut(&pod.metadata.uid) {
-                    *place = Place::Taken;
-                }
+                self.pods.get_mut(number).place = Place::Taken;
                 count += 1;
                 taken.push(pod.into());
                 continue;
             }
             let Some(unit) = self.unit(&pod) else { continue };
             for pod in &unit.pods {
-                self.put(Arc::clone(pod), Place::Taken);
+                self.put(pod, Place::Taken);
             }
             count += unit.pods.len();
             taken.push(unit);
@@ -182,19 +213,18 @@ impl PodQueue {
     fn unit(&mut self, pod: &Arc<Pod>) -> Option<Pending> {
         let Some(key) = group_of(pod) else { return Some(Arc::clone(pod).into()) };
         let Ok(quorum) = self.groups.quorum(&key) else {
-            self.put(Arc::clone(pod), Place::HeldBack);
+            self.put(pod, Place::HeldBack);
             return None;
         };
         let Some(quorum) = quorum else { return Some(Arc::clone(pod).into()) };
-        let place = |uid: &Uid| self.pods.get(uid).map(|(pod, place)| (Arc::clone(pod), place));
-        let members: Vec<_> = quorum.queued.iter().filter_map(place).collect();
-        if members.iter().any(|(_, place)| matches!(place, Place::Taken)) {
+        let members: Vec<&Queued> = quorum.queued.iter().filter_map(|uid| self.queued(uid)).collect();
+        if members.iter().any(|member| matches!(member.place, Place::Taken)) {
             // The others wait for pods to leave, or are being decided about.
             let why = Explanation::note("waits for the others of its group");
-            self.put(Arc::clone(pod), Place::Parked(why));
+            self.put(pod, Place::Parked(why));
             return None;
         }
-        let pods = members.into_iter().map(|(pod, _)| pod).collect();
+        let pods = members.into_iter().map(|member| Arc::clone(&member.pod)).collect();
         Some(gang(&key, quorum, pods))
     }
 
@@ -221,7 +251,7 @@ impl PodQueue {
     /// Why a pod is held back for its group, where it is.
     #[must_use]
     pub fn held_back(&self, uid: &Uid) -> Option<Explanation> {
-        let (pod, Place::HeldBack) = self.pods.get(uid)? else { return None };
+        let Queued { pod, place: Place::HeldBack } = self.queued(uid)? else { return None };
         let key = group_of(pod).filter(|_| pod.spec.scheduling_gates.is_empty())?;
         self.groups.quorum(&key).err().map(Explanation::note)
     }
@@ -230,15 +260,15 @@ impl PodQueue {
     #[must_use]
     pub fn held_back_for(&self, namespace: &str, name: &str) -> Vec<(Arc<Pod>, Explanation)> {
         let members = self.groups.members(&(namespace.to_owned(), name.to_owned()));
-        let why = |uid: &Uid| Some((Arc::clone(&self.pods.get(uid)?.0), self.held_back(uid)?));
+        let why = |uid: &Uid| Some((Arc::clone(&self.queued(uid)?.pod), self.held_back(uid)?));
         members.iter().filter_map(why).collect()
     }
 
     /// The newest form of a pod that was taken.
     #[must_use]
     pub fn taken(&self, uid: &Uid) -> Option<&Arc<Pod>> {
-        match self.pods.get(uid) {
-            Some((pod, Place::Taken)) => Some(pod),
+        match self.queued(uid)? {
+            Queued { pod, place: Place::Taken } => Some(pod),
             _ => None,
         }
     }
@@ -260,21 +290,21 @@ impl PodQueue {
     pub fn park(&mut self, uid: &Uid, why: &Explanation) {
         let Some(pod) = self.taken(uid).cloned() else { return };
         let missed = why.helped_by().intersects(self.since_taken);
-        self.put(pod, if missed { Place::Waiting } else { Place::Parked(why.clone()) });
+        self.put(&pod, if missed { Place::Waiting } else { Place::Parked(why.clone()) });
     }
 
     /// Parks a pod that was taken, whatever has happened since: for a decision that was refused, where what happened is
     /// only that it was taken back.
     pub fn set_aside(&mut self, uid: &Uid, why: &Explanation) {
         if let Some(pod) = self.taken(uid).cloned() {
-            self.put(pod, Place::Parked(why.clone()));
+            self.put(&pod, Place::Parked(why.clone()));
         }
     }
 
     /// Puts back a pod that was taken: its decision could not be carried out.
     pub fn retry(&mut self, uid: &Uid) {
         if let Some(pod) = self.taken(uid).cloned() {
-            self.put(pod, Place::Waiting);
+            self.put(&pod, Place::Waiting);
         }
     }
 
@@ -286,9 +316,7 @@ impl PodQueue {
         for group in helped.iter().filter_map(|helped_by| self.parked.remove(helped_by)) {
             woken += group.len();
             for pod in group {
-                if let Some((_, place)) = self.pods.get_mut(&pod.0.metadata.uid) {
-                    *place = Place::Waiting;
-                }
+                self.pods.get_mut(pod.number).place = Place::Waiting;
                 self.waiting.insert(pod);
             }
         }
@@ -302,14 +330,14 @@ impl PodQueue {
         let mut all: Vec<&InOrder> = self.waiting.iter().chain(parked).collect();
         all.sort();
         let (mut units, mut done) = (Vec::new(), BTreeSet::new());
-        for InOrder(pod) in all {
+        for InOrder { pod, .. } in all {
             let quorum = group_of(pod).map(|key| (self.groups.quorum(&key), key));
             match quorum {
                 Some((Ok(Some(quorum)), key)) => {
                     if done.insert(key.clone()) {
-                        let pods = quorum.queued.iter().filter_map(|uid| self.pods.get(uid));
-                        let pods = pods.filter(|(_, place)| !matches!(place, Place::Taken));
-                        let pods = pods.map(|(pod, _)| Arc::clone(pod)).collect();
+                        let members = quorum.queued.iter().filter_map(|uid| self.queued(uid));
+                        let members = members.filter(|member| !matches!(member.place, Place::Taken));
+                        let pods = members.map(|member| Arc::clone(&member.pod)).collect();
                         units.push(gang(&key, quorum, pods));
                     }
                 }
@@ -334,37 +362,38 @@ impl PodQueue {
     /// Why a pod is parked, if it is.
     #[must_use]
     pub fn why(&self, uid: &Uid) -> Option<&Explanation> {
-        match self.pods.get(uid) {
-            Some((_, Place::Parked(why))) => Some(why),
+        match &self.queued(uid)?.place {
+            Place::Parked(why) => Some(why),
             _ => None,
         }
     }
 
     /// Takes a pod out of the queue.
     fn take_out(&mut self, uid: &Uid) -> Option<Arc<Pod>> {
-        let (pod, place) = self.pods.remove(uid)?;
+        let number = self.pods.find(uid)?;
+        let Queued { pod, place } = self.pods.remove(number);
         if let Some(key) = group_of(&pod) {
             self.groups.left(&key, uid);
         }
-        self.unlist(&InOrder(Arc::clone(&pod)), &place);
+        self.unlist(&InOrder::new(&pod, number), &place);
         Some(pod)
     }
 
-    fn put(&mut self, pod: Arc<Pod>, place: Place) {
+    fn put(&mut self, pod: &Arc<Pod>, place: Place) {
         self.take_out(&pod.metadata.uid);
-        if let Some(key) = group_of(&pod).filter(|_| pod.spec.scheduling_gates.is_empty()) {
+        if let Some(key) = group_of(pod).filter(|_| pod.spec.scheduling_gates.is_empty()) {
             self.groups.queued(&key, &pod.metadata.uid);
         }
-        match &place {
-            Place::Waiting => {
-                self.waiting.insert(InOrder(Arc::clone(&pod)));
-            }
-            Place::Parked(why) => {
-                self.parked.entry(why.helped_by()).or_default().insert(InOrder(Arc::clone(&pod)));
-            }
-            Place::Taken | Place::HeldBack => {}
+        let list = match &place {
+            Place::Waiting => Some(&mut self.waiting),
+            Place::Parked(why) => Some(self.parked.entry(why.helped_by()).or_default()),
+            Place::Taken | Place::HeldBack => None,
+        };
+        let hash = self.pods.hash(&pod.metadata.uid);
+        let number = self.pods.insert(hash, Queued { pod: Arc::clone(pod), place });
+        if let Some(list) = list {
+            list.insert(InOrder::new(pod, number));
         }
-        self.pods.insert(pod.metadata.uid.clone(), (pod, place));
     }
 
     fn unlist(&mut self, pod: &InOrder, place: &Place) {

@@ -3,6 +3,8 @@
 use std::cmp::Reverse;
 use std::sync::Arc;
 
+use smallvec::{SmallVec, smallvec};
+
 use super::PodInfo;
 use crate::model::{Pod, Timestamp};
 
@@ -21,7 +23,7 @@ pub(crate) struct Gang {
 /// Pods waiting to be placed: one, or a gang of which enough must be placed or none.
 #[derive(Clone, Debug)]
 pub struct Pending {
-    pub(crate) pods: Vec<Arc<Pod>>,
+    pub(crate) pods: SmallVec<[Arc<Pod>; 1]>,
     pub(crate) gang: Option<Gang>,
 }
 
@@ -30,7 +32,7 @@ impl Pending {
     #[must_use]
     pub fn gang(name: impl Into<Arc<str>>, pods: Vec<Arc<Pod>>, least: usize) -> Self {
         let gang = Gang { name: name.into(), least, within: None, beside: Vec::new() };
-        Self { pods, gang: Some(gang) }
+        Self { pods: pods.into(), gang: Some(gang) }
     }
 
     /// All pods of the gang must be in one domain of this topology key: on nodes with the same value of the label. Does
@@ -55,7 +57,7 @@ impl Pending {
     /// Its pods.
     #[must_use]
     pub fn into_pods(self) -> Vec<Arc<Pod>> {
-        self.pods
+        self.pods.into_vec()
     }
 
     /// The name of the scheduler that it asks for: that of its first pod.
@@ -71,7 +73,7 @@ impl Pending {
 
 impl From<Arc<Pod>> for Pending {
     fn from(pod: Arc<Pod>) -> Self {
-        Self { pods: vec![pod], gang: None }
+        Self { pods: smallvec![pod], gang: None }
     }
 }
 
@@ -87,7 +89,7 @@ pub(crate) fn order(pod: &Pod) -> Order<'_> {
 /// The next thing to place: one pod, or the pods of a gang. A clone shares the pods.
 #[derive(Clone, Debug)]
 pub struct Unit {
-    pub(crate) pods: Vec<PodInfo>,
+    pub(crate) pods: SmallVec<[PodInfo; 1]>,
     pub(crate) gang: Option<Gang>,
 }
 

@@ -1,5 +1,6 @@
 //! What a pod takes from its node.
 
+use std::borrow::Cow;
 use std::net::IpAddr;
 
 use super::{Container, PodSpec, Protocol, QosClass};
@@ -34,6 +35,14 @@ impl PodSpec {
     /// before it, whichever is more; and the overhead. (As Kubernetes' scheduler counts since sidecars exist.)
     #[must_use]
     pub fn requests(&self) -> ResourceList {
+        self.requests_in_all().into_owned()
+    }
+
+    /// [`requests`](Self::requests), by reference where a single container has them all.
+    pub(crate) fn requests_in_all(&self) -> Cow<'_, ResourceList> {
+        if let ([only], [], true) = (&*self.containers, &*self.init_containers, self.overhead.is_empty()) {
+            return Cow::Borrowed(&only.resources.requests);
+        }
         let (mut sidecars, mut peak) = (ResourceList::new(), ResourceList::new());
         for container in &self.init_containers {
             let requests = &container.resources.requests;
@@ -52,7 +61,7 @@ impl PodSpec {
         }
         raise(&mut total, &peak);
         add(&mut total, &self.overhead);
-        total
+        Cow::Owned(total)
     }
 
     /// How important the pod is: the number behind its priority class; 0 where it has none.

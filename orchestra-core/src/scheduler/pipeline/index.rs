@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use super::domains::Domains;
 use super::set::{Lasts, PluginSet};
-use super::tree::{Entry, Standing, Tournament};
+use super::tree::{Standing, Tournament};
 use crate::scheduler::explain::Reasons;
 use crate::scheduler::view::slots::NodeId;
 use crate::scheduler::{NodeView, PodInfo, View};
@@ -37,9 +37,10 @@ const UNKNOWN: NodeState =
 /// Nodes that the rules about domains don't tell apart.
 #[derive(Debug)]
 struct Cell {
-    /// By the order in which they joined.
+    /// In the order in which they joined.
+    members: Vec<NodeId>,
+    /// By their places among the members.
     tree: Tournament,
-    members: u32,
     feasible: usize,
     /// Any node of it: all of them are in the same domains.
     sample: NodeId,
@@ -55,10 +56,17 @@ pub(super) struct Context<'a> {
     pub(super) pod: &'a PodInfo,
 }
 
+impl Cell {
+    /// The best node.
+    fn winner(&self, view: &View) -> Option<NodeId> {
+        let names = |a: usize, b: usize| by_name(view, self.members[a], self.members[b]);
+        self.tree.winner(&names).map(|place| self.members[place])
+    }
+}
+
 /// Orders nodes by name.
-pub(super) fn by_name(view: &View) -> impl Fn(u32, u32) -> Ordering {
-    let name = |number| &view.slots().slot(NodeId::from_number(number)).name;
-    move |a, b| name(a).cmp(name(b))
+pub(super) fn by_name(view: &View, a: NodeId, b: NodeId) -> Ordering {
+    view.slots().slot(a).name.cmp(&view.slots().slot(b).name)
 }
 
 /// All nodes, ranked.
@@ -89,26 +97,23 @@ impl Index {
             let id = node.id();
             let place: Vec<u32> = keys.iter().map(|key| cx.view.key(*key).of(id.index())).collect();
             let cell = *known.entry(place.clone()).or_insert_with(|| index.add_cell(id, &place));
-            let members = &mut index.cells[cell as usize].members;
-            let state = &mut index.nodes[id.index()];
-            (state.cell, state.leaf) = (cell, *members);
-            *members += 1;
+            index.join(id, cell);
         }
         if keys.is_empty() && index.cells.is_empty() {
             index.add_cell(NodeId::from_number(0), &[]);
         }
         for cell in &mut index.cells {
-            cell.tree = Tournament::with_capacity(cell.members as usize);
+            cell.tree = Tournament::with_capacity(cell.members.len());
         }
         for node in cx.view.nodes() {
             index.assess_fixed(cx, &node, reasons);
-            let entry = index.assess(cx, domains, &node, reasons);
+            let standing = index.assess(cx, domains, &node, reasons);
             let state = index.nodes[node.id().index()];
-            index.cells[state.cell as usize].tree.place(state.leaf as usize, entry);
+            index.cells[state.cell as usize].tree.place(state.leaf as usize, standing);
         }
         index.top = Tournament::with_capacity(index.cells.len());
         for number in 0..index.cells.len() {
-            index.cells[number].tree.play(&by_name(cx.view));
+            index.cells[number].tree.play();
             index.judge_cell(cx, domains, number);
         }
         index
@@ -117,11 +122,19 @@ impl Index {
     fn add_cell(&mut self, sample: NodeId, domains: &[u32]) -> u32 {
         let number = u32::try_from(self.cells.len()).unwrap_or(NO_CELL);
         let tree = Tournament::default();
-        self.cells.push(Cell { tree, members: 0, feasible: 0, sample, verdict: Ok(0) });
+        self.cells.push(Cell { members: Vec::new(), tree, feasible: 0, sample, verdict: Ok(0) });
         for (key, domain) in domains.iter().enumerate() {
             self.cells_in.entry((key, *domain)).or_default().push(number);
         }
         number
+    }
+
+    /// Makes a node the last member of a cell.
+    fn join(&mut self, id: NodeId, cell: u32) {
+        let members = &mut self.cells[cell as usize].members;
+        let state = &mut self.nodes[id.index()];
+        (state.cell, state.leaf) = (cell, u32::try_from(members.len()).unwrap_or(u32::MAX));
+        members.push(id);
     }
 
     /// Works out what lasts as long as the node object.
@@ -136,24 +149,23 @@ impl Index {
         }
     }
 
-    /// Works out the rest about one node, and counts it. The entry must go to its leaf.
+    /// Works out the rest about one node, and counts it. The standing must go to its leaf.
     fn assess(
         &mut self,
         cx: Context<'_>,
         domains: &Domains,
         node: &NodeView<'_>,
         reasons: &mut Reasons,
-    ) -> Entry {
+    ) -> Standing {
         let id = node.id();
         let state = self.nodes[id.index()];
         let rank = rank(cx, domains, node, state, reasons);
-        let out = Entry { standing: Standing::OUT, node: id.number() };
-        let (reason, entry) = match rank {
-            Ok(rank) => (FEASIBLE, Entry { standing: Standing::new(rank, state.tie), ..out }),
-            Err(reason) => (reason, out),
+        let (reason, standing) = match rank {
+            Ok(rank) => (FEASIBLE, Standing::new(rank, state.tie)),
+            Err(reason) => (reason, Standing::OUT),
         };
         self.set_reason(id, reason, reasons);
-        entry
+        standing
     }
 
     fn set_reason(&mut self, id: NodeId, reason: u16, reasons: &mut Reasons) {
@@ -195,14 +207,13 @@ impl Index {
                 return false;
             }
             // Only without cells: with them, a node that comes makes the rules new.
-            let cell = &mut self.cells[0];
-            if self.keys > 0 || cell.members as usize >= cell.tree.capacity() {
+            let cell = &self.cells[0];
+            if self.keys > 0 || cell.members.len() >= cell.tree.capacity() {
                 return true;
             }
-            (self.nodes[id.index()].cell, self.nodes[id.index()].leaf) = (0, cell.members);
-            cell.members += 1;
+            self.join(id, 0);
         }
-        let entry = if let Some(node) = node {
+        let standing = if let Some(node) = node {
             if object {
                 self.assess_fixed(cx, &node, reasons);
             }
@@ -210,11 +221,11 @@ impl Index {
         } else {
             self.nodes[id.index()].fixed = ABSENT;
             self.set_reason(id, ABSENT, reasons);
-            Entry { standing: Standing::OUT, node: id.number() }
+            Standing::OUT
         };
         let state = self.nodes[id.index()];
-        self.cells[state.cell as usize].tree.update(state.leaf as usize, entry, &by_name(cx.view));
-        self.update_top(cx, state.cell as usize);
+        self.cells[state.cell as usize].tree.update(state.leaf as usize, standing);
+        self.update_top(state.cell as usize);
         false
     }
 
@@ -223,13 +234,13 @@ impl Index {
         for node in cx.view.nodes() {
             let state = self.nodes[node.id().index()];
             if state.cell != NO_CELL {
-                let entry = self.assess(cx, domains, &node, reasons);
-                self.cells[state.cell as usize].tree.place(state.leaf as usize, entry);
+                let standing = self.assess(cx, domains, &node, reasons);
+                self.cells[state.cell as usize].tree.place(state.leaf as usize, standing);
             }
         }
         for number in 0..self.cells.len() {
-            self.cells[number].tree.play(&by_name(cx.view));
-            self.update_top(cx, number);
+            self.cells[number].tree.play();
+            self.update_top(number);
         }
     }
 
@@ -250,22 +261,27 @@ impl Index {
     fn judge_cell(&mut self, cx: Context<'_>, domains: &Domains, number: usize) {
         let cell = &mut self.cells[number];
         cell.verdict = domains.judge_cell(cx.view, cell.sample);
-        self.update_top(cx, number);
+        self.update_top(number);
     }
 
-    fn update_top(&mut self, cx: Context<'_>, number: usize) {
+    fn update_top(&mut self, number: usize) {
         let cell = &self.cells[number];
-        let out = Entry { standing: Standing::OUT, node: u32::MAX };
-        let entry = match (cell.verdict, cell.tree.winner()) {
-            (Ok(points), Some(best)) => Entry { standing: best.standing.plus(points), ..best },
-            _ => out,
+        let best = cell.tree.best();
+        let standing = match cell.verdict {
+            Ok(points) if !best.is_out() => best.plus(points),
+            _ => Standing::OUT,
         };
-        self.top.update(number, entry, &by_name(cx.view));
+        self.top.update(number, standing);
     }
 
     /// The best node.
-    pub(super) fn best(&self) -> Option<NodeId> {
-        self.top.winner().map(|entry| NodeId::from_number(entry.node))
+    pub(super) fn best(&self, view: &View) -> Option<NodeId> {
+        let winner = |cell: usize| self.cells[cell].winner(view);
+        let names = |a: usize, b: usize| match (winner(a), winner(b)) {
+            (Some(a), Some(b)) => by_name(view, a, b),
+            (a, b) => b.is_some().cmp(&a.is_some()),
+        };
+        winner(self.top.winner(&names)?)
     }
 
     /// All feasible nodes with their standing.

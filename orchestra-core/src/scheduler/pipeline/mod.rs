@@ -16,9 +16,9 @@ pub use builder::PipelineBuilder;
 use ranking::Ranking;
 use scan::Scan;
 pub use set::MAX_WEIGHT;
-use set::{Lasts, PluginSet};
+use set::PluginSet;
 
-use super::preemption::{find_room, may_preempt};
+use super::preemption::may_preempt;
 use super::unit::{Gang, Unit};
 use super::view::residents::NumberMap;
 use super::{Batch, Change, Explanation, NodeId, NodeReport, PodInfo, Room, Scheduler, View};
@@ -29,6 +29,8 @@ const MAX_RANKED_NODES: usize = 2_000_000;
 /// How many rankings are kept at least and at most, whatever the number of nodes.
 const RANKINGS: std::ops::RangeInclusive<usize> = 8..=1024;
 
+/// So many classes have a ranking from their first pod on: a cluster with few kinds of pods needs no columns.
+const FEW_CLASSES: usize = 4;
 /// So many pods of a class are placed by a scan of all nodes before a ranking is kept for it: making one costs as much.
 const SCANS: u32 = 64;
 /// How many nodes are scanned in the time in which one change is followed.
@@ -154,6 +156,9 @@ impl Pipeline {
             let behind = usize::try_from(ranking.behind(view)).unwrap_or(usize::MAX);
             return behind.saturating_mul(NODES_PER_CHANGE) > view.len();
         }
+        if self.rankings.len() < FEW_CLASSES {
+            return false;
+        }
         if self.sightings.len() >= MAX_SIGHTINGS {
             self.sightings.clear();
         }
@@ -235,31 +240,8 @@ impl Pipeline {
         if !may_preempt(view, pod) {
             return None;
         }
-        let seen = (view.version(), view.room_version());
         let (ranking, plugins) = self.ranking(view, pod);
-        if ranking.no_room == Some(seen) && !plugins.any_volatile() {
-            return None;
-        }
-        let volatile = plugins.any_volatile();
-        let room = {
-            let ranking = std::cell::RefCell::new(ranking);
-            find_room(
-                view,
-                pod,
-                |node| plugins.check(Lasts::NodeObject, pod, node).is_ok(),
-                |view, node| {
-                    let ranking = &mut *ranking.borrow_mut();
-                    ranking.catch_up(plugins, view);
-                    ranking.accepts(plugins, view, pod, node)
-                },
-            )
-        };
-        if room.is_none() && !volatile {
-            let seen = (view.version(), view.room_version());
-            let (ranking, _) = self.ranking(view, pod);
-            ranking.no_room = Some(seen);
-        }
-        room
+        ranking.room(plugins, view, pod)
     }
 
     /// The ranking of the pod's class, up to date.

@@ -3,16 +3,16 @@
 use super::domains::Domains;
 use super::index::{Context, Index, by_name};
 use super::set::{Lasts, PluginSet};
-use super::tree::{Entry, Standing, better};
+use super::tree::Standing;
 use crate::scheduler::explain::Reasons;
+use crate::scheduler::preemption::Clearings;
 use crate::scheduler::view::log;
 use crate::scheduler::view::slots::NodeId;
-use crate::scheduler::{Explanation, NodeView, PodInfo, View};
+use crate::scheduler::{Explanation, NodeView, PodInfo, Room, View};
 
 /// The ranking of the nodes for one class of pods.
 ///
-/// The first pod of a class is placed by looking at every node once. From the second on the standing of every
-/// node is kept in an [`Index`], which follows the view's log of changes.
+/// The standing of every node is kept in an [`Index`], which follows the view's log of changes.
 #[derive(Debug)]
 pub(super) struct Ranking {
     /// A pod of the class.
@@ -23,12 +23,12 @@ pub(super) struct Ranking {
     versions: u64,
     /// How far the view's log has been followed.
     position: u64,
-    /// Whether a pod of the class was asked about before.
-    used: bool,
     /// Why no node can take such a pod, while nothing changes.
     no: Option<Explanation>,
     /// The versions of the view at which nobody could leave for such a pod.
-    pub(super) no_room: Option<(u64, u64)>,
+    no_room: Option<(u64, u64)>,
+    /// What it would cost to clear a node for such a pod.
+    clearings: Clearings,
     pub(super) last_used: u64,
 }
 
@@ -42,9 +42,9 @@ impl Ranking {
             index: None,
             versions: plugins.versions(pod, view),
             position: view.log().position(),
-            used: false,
             no: None,
             no_room: None,
+            clearings: Clearings::default(),
             last_used: 0,
         }
     }
@@ -64,8 +64,7 @@ impl Ranking {
         self.no = None;
         let followed = versions == self.versions && self.follow(plugins, view);
         if !followed {
-            let (last_used, used) = (self.last_used, self.used);
-            *self = Self { last_used, used, ..Self::new(plugins, view, &self.pod) };
+            *self = Self { last_used: self.last_used, ..Self::new(plugins, view, &self.pod) };
         }
         self.position = position;
     }
@@ -81,6 +80,7 @@ impl Ranking {
         for change in changes {
             match change {
                 log::Entry::Namespace => return false,
+                log::Entry::Room(_) => {}
                 log::Entry::Node(id, diff) => {
                     if diff.intersects(log::NodeDiff::TOPOLOGY) && !self.domains.is_empty() {
                         return false;
@@ -142,34 +142,12 @@ impl Ranking {
         if let Some(no) = &self.no {
             return Err(no.clone());
         }
-        let best = if std::mem::replace(&mut self.used, true) {
-            self.ensure_index(plugins, view);
-            self.index.as_ref().and_then(Index::best)
-        } else {
-            self.scan(plugins, view)
-        };
+        self.ensure_index(plugins, view);
+        let best = self.index.as_ref().and_then(|index| index.best(view));
         best.ok_or_else(|| {
             let more = self.index.as_ref().map(Index::rejected_cells).unwrap_or_default();
             self.no.insert(self.reasons.explain(view.len(), &more)).clone()
         })
-    }
-
-    /// The best node by looking at each, without keeping anything about them.
-    fn scan(&mut self, plugins: &PluginSet, view: &View) -> Option<NodeId> {
-        self.reasons.clear();
-        let names = by_name(view);
-        let mut best: Option<Entry> = None;
-        for node in view.nodes() {
-            match self.judge(plugins, view, &node) {
-                Ok(rank) => {
-                    let tie = plugins.tie(view.slots().slot(node.id()).hash);
-                    let entry = Entry { standing: Standing::new(rank, tie), node: node.id().number() };
-                    best = Some(best.map_or(entry, |best| better(best, entry, &names)));
-                }
-                Err(reason) => self.reasons.count(reason),
-            }
-        }
-        best.map(|entry| NodeId::from_number(entry.node))
     }
 
     fn judge(&mut self, plugins: &PluginSet, view: &View, node: &NodeView<'_>) -> Result<u32, u16> {
@@ -195,27 +173,50 @@ impl Ranking {
     ) -> Result<NodeId, Explanation> {
         self.ensure_index(plugins, view);
         let Some(index) = &self.index else { return Err(Explanation::default()) };
-        let names = by_name(view);
-        let (mut best, mut more) = (None, index.rejected_cells());
+        let (mut best, mut more): (Option<(Standing, NodeId)>, _) = (None, index.rejected_cells());
         for (id, standing) in index.feasible() {
             let Some(node) = view.node(id) else { continue };
             match plugins.check(Lasts::No, pod, &node) {
                 Ok(()) => {
                     let points = plugins.score(Lasts::No, pod, &node);
-                    let entry = Entry { standing: standing.plus(points), node: id.number() };
-                    best = Some(best.map_or(entry, |best| better(best, entry, &names)));
+                    let standing = standing.plus(points);
+                    let wins = |(best, at): (Standing, NodeId)| {
+                        standing.cmp(&best).then_with(|| by_name(view, at, id)).is_gt()
+                    };
+                    if best.is_none_or(wins) {
+                        best = Some((standing, id));
+                    }
                 }
                 Err(rejected) => add(&mut more, rejected.intern(plugins, &mut self.reasons)),
             }
         }
-        best.map(|entry| NodeId::from_number(entry.node))
-            .ok_or_else(|| self.reasons.explain(view.len(), &more))
+        best.map(|(_, id)| id).ok_or_else(|| self.reasons.explain(view.len(), &more))
     }
 
     /// Whether the node can take `pod`.
     pub(super) fn accepts(&mut self, plugins: &PluginSet, view: &View, pod: &PodInfo, id: NodeId) -> bool {
         let Some(node) = view.node(id) else { return false };
         self.judge(plugins, view, &node).is_ok() && plugins.check(Lasts::No, pod, &node).is_ok()
+    }
+
+    /// Where others could leave for `pod`. The ranking is up to date.
+    pub(super) fn room(&mut self, plugins: &PluginSet, view: &mut View, pod: &PodInfo) -> Option<Room> {
+        let (seen, volatile) =
+            (|view: &View| Some((view.version(), view.room_version())), plugins.any_volatile());
+        if self.no_room == seen(view) && !volatile {
+            return None;
+        }
+        let may_help = |node: &NodeView<'_>| plugins.check(Lasts::NodeObject, pod, node).is_ok();
+        let mut clearings = std::mem::take(&mut self.clearings);
+        let room = clearings.cheapest(view, pod, may_help, |view, node| {
+            self.catch_up(plugins, view);
+            self.accepts(plugins, view, pod, node)
+        });
+        self.clearings = clearings;
+        if room.is_none() && !volatile {
+            self.no_room = seen(view);
+        }
+        room
     }
 
     /// All nodes that can take `pod`.

@@ -2,6 +2,9 @@
 
 use std::cmp::Ordering;
 
+/// So many compete in one match. Their standings are one cache line.
+const WIDTH: usize = 8;
+
 /// A node's standing: its rank and its place among equals, larger is better. 0 is out of the race.
 ///
 /// The upper half is the rank plus one, the lower half orders nodes of equal rank.
@@ -28,80 +31,99 @@ impl Standing {
     }
 }
 
-/// One competitor: its standing and its number.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Entry {
-    pub(crate) standing: Standing,
-    pub(crate) node: u32,
+/// One match: the standings of those who compete in it.
+#[derive(Clone, Copy, Debug, Default)]
+#[repr(align(64))]
+struct Match([Standing; WIDTH]);
+
+impl Match {
+    fn best(&self) -> Standing {
+        self.0.iter().fold(Standing::OUT, |best, standing| best.max(*standing))
+    }
 }
 
-const NOBODY: Entry = Entry { standing: Standing::OUT, node: u32::MAX };
-
-/// A binary tree with the competitors as leaves and the better of two children in each inner place: the
-/// winner is at the top, and a change of one competitor replays one path.
+/// A tree of matches: the competitors are in those of the first round, the best of each match is in one of the next
+/// round, and the last round is a single match. A change of one competitor replays one match a round, as far up as
+/// its outcome changes.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Tournament {
-    /// A power of two, or 0. The leaf of competitor `i` is at `leaves + i`, the top at 1.
-    leaves: usize,
-    places: Vec<Entry>,
+    rounds: Vec<Vec<Match>>,
+    best: Standing,
 }
 
 impl Tournament {
     /// A tree for competitors `0..count`, all of them out.
     pub(crate) fn with_capacity(count: usize) -> Self {
-        let leaves = count.max(1).next_power_of_two();
-        Self { leaves, places: vec![NOBODY; 2 * leaves] }
+        let mut rounds = Vec::new();
+        let mut matches = count.max(1);
+        loop {
+            matches = matches.div_ceil(WIDTH);
+            rounds.push(vec![Match::default(); matches]);
+            if matches == 1 {
+                return Self { rounds, best: Standing::OUT };
+            }
+        }
     }
 
     /// How many competitors there is room for.
     pub(crate) fn capacity(&self) -> usize {
-        self.leaves
+        self.rounds.first().map_or(0, |round| round.len() * WIDTH)
     }
 
-    /// The winner, unless all are out. `equals` decides between equal standings.
-    pub(crate) fn winner(&self) -> Option<Entry> {
-        self.places.get(1).copied().filter(|e| !e.standing.is_out())
+    /// The best standing, which is [`Standing::OUT`] where all are out.
+    pub(crate) fn best(&self) -> Standing {
+        self.best
+    }
+
+    /// The winner, unless all are out; of several with the best standing the one that comes first by `names`.
+    pub(crate) fn winner(&self, names: &impl Fn(usize, usize) -> Ordering) -> Option<usize> {
+        if self.best.is_out() { None } else { self.winner_of(self.rounds.len() - 1, 0, names) }
+    }
+
+    fn winner_of(&self, round: usize, at: usize, names: &impl Fn(usize, usize) -> Ordering) -> Option<usize> {
+        let competitors = self.rounds[round][at].0.iter().enumerate();
+        let equals = competitors.filter(|(_, standing)| **standing == self.best);
+        let equals = equals.map(|(i, _)| at * WIDTH + i);
+        if round == 0 {
+            equals.min_by(|a, b| names(*a, *b))
+        } else {
+            equals.filter_map(|at| self.winner_of(round - 1, at, names)).min_by(|a, b| names(*a, *b))
+        }
     }
 
     /// The standing of one competitor.
-    pub(crate) fn standing(&self, leaf: usize) -> Standing {
-        self.places[self.leaves + leaf].standing
+    pub(crate) fn standing(&self, competitor: usize) -> Standing {
+        self.rounds[0][competitor / WIDTH].0[competitor % WIDTH]
     }
 
-    /// Sets a leaf without playing; [`play`](Self::play) must follow.
-    pub(crate) fn place(&mut self, leaf: usize, entry: Entry) {
-        self.places[self.leaves + leaf] = entry;
+    /// Sets a standing without playing; [`play`](Self::play) must follow.
+    pub(crate) fn place(&mut self, competitor: usize, standing: Standing) {
+        self.rounds[0][competitor / WIDTH].0[competitor % WIDTH] = standing;
     }
 
     /// Plays every match.
-    pub(crate) fn play(&mut self, names: &impl Fn(u32, u32) -> Ordering) {
-        for at in (1..self.leaves).rev() {
-            self.places[at] = better(self.places[2 * at], self.places[2 * at + 1], names);
+    pub(crate) fn play(&mut self) {
+        for round in 1..self.rounds.len() {
+            let (before, after) = self.rounds.split_at_mut(round);
+            for (at, played) in before[round - 1].iter().enumerate() {
+                after[0][at / WIDTH].0[at % WIDTH] = played.best();
+            }
         }
+        self.best = self.rounds.last().and_then(|round| round.first()).map_or(Standing::OUT, Match::best);
     }
 
-    /// Sets a leaf and replays its path.
-    pub(crate) fn update(&mut self, leaf: usize, entry: Entry, names: &impl Fn(u32, u32) -> Ordering) {
-        let mut at = self.leaves + leaf;
-        self.places[at] = entry;
-        while at > 1 {
-            at /= 2;
-            let winner = better(self.places[2 * at], self.places[2 * at + 1], names);
-            if self.places[at] == winner && winner.node != entry.node {
+    /// Sets a standing and replays its matches.
+    pub(crate) fn update(&mut self, competitor: usize, standing: Standing) {
+        let (mut at, mut best) = (competitor, standing);
+        for round in &mut self.rounds {
+            let played = &mut round[at / WIDTH];
+            if std::mem::replace(&mut played.0[at % WIDTH], best) == best {
                 return;
             }
-            self.places[at] = winner;
+            best = played.best();
+            at /= WIDTH;
         }
-    }
-}
-
-/// The better of two; of two equal standings the one whose name comes first.
-pub(crate) fn better(a: Entry, b: Entry, names: &impl Fn(u32, u32) -> Ordering) -> Entry {
-    match a.standing.cmp(&b.standing) {
-        Ordering::Greater => a,
-        Ordering::Less => b,
-        Ordering::Equal if a.standing.is_out() || names(a.node, b.node).is_le() => a,
-        Ordering::Equal => b,
+        self.best = best;
     }
 }
 
@@ -112,20 +134,24 @@ mod tests {
     #[test]
     fn the_top_is_the_best_after_any_sequence_of_updates() {
         let rng = crate::rng::Rng::seeded(3);
-        let names = |a: u32, b: u32| a.cmp(&b);
-        for count in [1_usize, 2, 3, 17, 64] {
+        for count in [1_usize, 2, 3, 8, 9, 17, 64, 65, 600] {
             let mut tree = Tournament::with_capacity(count);
             let mut standings = vec![Standing::OUT; count];
-            for _ in 0..300 {
+            for step in 0..300 {
                 let leaf = usize::try_from(rng.below(count as u64)).unwrap();
                 let number = |bound| u32::try_from(rng.below(bound)).unwrap();
                 standings[leaf] =
                     if rng.chance(0.3) { Standing::OUT } else { Standing::new(number(3), number(2)) };
-                let node = u32::try_from(leaf).unwrap();
-                tree.update(leaf, Entry { standing: standings[leaf], node }, &names);
+                if step % 50 == 49 {
+                    tree.place(leaf, standings[leaf]);
+                    tree.play();
+                } else {
+                    tree.update(leaf, standings[leaf]);
+                }
                 let best = standings.iter().enumerate().filter(|(_, s)| !s.is_out());
                 let best = best.max_by_key(|(i, s)| (**s, std::cmp::Reverse(*i))).map(|(i, _)| i);
-                assert_eq!(tree.winner().map(|e| e.node as usize), best);
+                assert_eq!(tree.winner(&|a, b| a.cmp(&b)), best);
+                assert_eq!(tree.best(), best.map_or(Standing::OUT, |best| tree.standing(best)));
             }
         }
     }

@@ -3,6 +3,11 @@
 use crate::model::{Labels, NodeAffinity, PodSpec};
 use crate::scheduler::{Filter, NodeView, PodInfo, Points, Reads, Score, Verdict};
 
+/// Whether a pod has a node selector or an affinity: most have none, and are chosen by no node.
+pub(crate) fn chooses(spec: &PodSpec) -> bool {
+    !spec.node_selector.is_empty() || spec.affinity.is_some()
+}
+
 /// Whether the node selector and the required node affinity of a pod choose the node.
 pub(crate) fn chosen(spec: &PodSpec, name: &str, labels: &Labels) -> bool {
     spec.node_selector.iter().all(|(key, value)| labels.value(key) == Some(value))
@@ -24,7 +29,7 @@ pub struct NodeAffinityFilter;
 impl Filter for NodeAffinityFilter {
     fn check(&self, pod: &PodInfo, node: &NodeView<'_>) -> Verdict {
         let spec = pod.spec();
-        if spec.node_selector.is_empty() && spec.affinity.is_none() {
+        if !chooses(spec) {
             return Verdict::Accept;
         }
         if chosen(spec, node.name(), node.labels()) {

@@ -3,6 +3,7 @@ use std::sync::Arc;
 use crate::model::{
     Condition, HostPort, LabelSelector, Labels, Pod, PodDisruptionBudget, PreemptionPolicy, Timestamp, Uid,
 };
+use crate::rng::Rng;
 use crate::scheduler::testing::{bound, node, pod, run, view};
 use crate::scheduler::{Change, Outcome, Pending, Pipeline, View, schedule};
 
@@ -202,4 +203,83 @@ fn what_is_tried_out_leaves_nothing_behind() {
     let decisions = schedule(&mut Pipeline::kubernetes(), &mut view, [Arc::new(of("new", 9, "4", 0))]);
     let Outcome::Preempting { victims, .. } = &decisions[0].outcome else { panic!("{decisions:?}") };
     assert!(victims[0].is_ready(), "the pod as it is now");
+}
+
+/// A budget over the pods with one label, which allows so many disruptions.
+fn allowing(name: &str, app: &str, allowed: u32) -> Arc<PodDisruptionBudget> {
+    let mut budget = PodDisruptionBudget::default();
+    (budget.metadata.namespace, budget.metadata.name) = ("default".into(), name.into());
+    budget.spec.selector = Some(LabelSelector::labels([("app", app)]));
+    budget.status.disruptions_allowed = allowed;
+    Arc::new(budget)
+}
+
+/// Changes one pod, node or budget of the view.
+fn change(rng: &Rng, view: &mut View, step: u64) {
+    let names: Vec<Arc<Pod>> = view.pods().map(|(pod, _)| Arc::clone(pod)).collect();
+    let any = (!names.is_empty()).then(|| &names[usize::try_from(rng.below(names.len() as u64)).unwrap()]);
+    let edited = |edit: &dyn Fn(&mut Pod)| {
+        any.map(|pod| {
+            let mut pod = Pod::clone(pod);
+            edit(&mut pod);
+            Arc::new(pod)
+        })
+    };
+    let place = format!("n{}", rng.below(6));
+    match (rng.below(10), any) {
+        (0, Some(pod)) => _ = view.pod_removed(&pod.metadata.uid),
+        (1, Some(pod)) => view.spare(&pod.metadata.uid),
+        (2, Some(_)) => {
+            let ends = edited(&|pod| pod.metadata.deletion_timestamp = Some(Timestamp::EPOCH));
+            ends.iter().for_each(|pod| _ = view.pod_changed(pod));
+        }
+        (3, Some(_)) => {
+            let at = Timestamp::from_micros(i64::try_from(step).unwrap() * 1_000_000);
+            let starts = edited(&|pod| pod.status.start_time = Some(at));
+            starts.iter().for_each(|pod| _ = view.pod_changed(pod));
+        }
+        (4, _) => {
+            let allowed = u32::try_from(rng.below(3)).unwrap();
+            view.budget_changed(&allowing("budget", ["a", "b"][usize::from(rng.chance(0.5))], allowed));
+        }
+        (5, _) => _ = view.budget_removed("default", "budget"),
+        (6, _) => {
+            let mut node = node(&place, "z");
+            node.spec.unschedulable = rng.chance(0.3);
+            view.node_changed(&Arc::new(node));
+        }
+        (7, _) if rng.chance(0.3) => _ = view.node_removed(&place),
+        _ => {
+            let cpu = ["500m", "1", "2"][usize::try_from(rng.below(3)).unwrap()];
+            let mut pod = of(&format!("old{step}"), i32::try_from(rng.below(4)).unwrap(), cpu, 0);
+            pod.metadata.labels = Labels::new().with("app", ["a", "b"][usize::from(rng.chance(0.5))]);
+            view.pod_changed(&bound(pod, &place));
+        }
+    }
+}
+
+#[test]
+fn what_is_kept_of_the_costs_decides_as_what_is_worked_out_anew() {
+    let (rng, mut preempting) = (Rng::seeded(5), 0);
+    for round in 0..20 {
+        let mut view = cluster(&["n0", "n1", "n2", "n3", "n4", "n5"], []);
+        let mut kept = Pipeline::kubernetes();
+        for step in 0..150 {
+            for _ in 0..=rng.below(3) {
+                change(&rng, &mut view, 1_000 * round + step * 10 + rng.below(10));
+            }
+            let priority = 3 + i32::try_from(rng.below(2)).unwrap();
+            let mut pod = of(&format!("new{step}"), priority, "3", 0);
+            pod.metadata.labels = Labels::new();
+            let pod = Arc::new(pod);
+            let decide = |scheduler: &mut Pipeline, view: &mut View| {
+                schedule(scheduler, view, [Arc::clone(&pod)]).remove(0).outcome
+            };
+            let expected = view.what_if(|view| decide(&mut Pipeline::kubernetes(), view));
+            let decided = decide(&mut kept, &mut view);
+            assert_eq!(decided, expected, "round {round}, step {step}");
+            preempting += u32::from(matches!(decided, Outcome::Preempting { .. }));
+        }
+    }
+    assert!(preempting > 100, "{preempting} preempted");
 }

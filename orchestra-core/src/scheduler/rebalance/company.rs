@@ -15,8 +15,8 @@ impl Company {
         let own = Arc::clone(view.pod_info(pod).class());
         let mut concerned = Vec::new();
         for residents in view.residents().iter().filter(|other| speaks_of(view, &other.class, &own)) {
-            for node in residents.nodes.keys() {
-                let there = view.residents_of(*node).filter(|(_, class)| class.id == residents.class.id);
+            for (node, _) in residents.nodes.iter() {
+                let there = view.residents_of(node).filter(|(_, class)| class.id == residents.class.id);
                 concerned.extend(there.map(|(pod, _)| Arc::clone(pod)));
             }
         }

@@ -33,6 +33,11 @@ impl Budgets {
         Purse { budgets: self, view, left: BTreeMap::new() }
     }
 
+    /// Whether any budget covers the pod.
+    pub(super) fn cover(&self, pod: &Pod) -> bool {
+        self.covering(pod).next().is_some()
+    }
+
     fn covering<'b, 'p>(
         &'b self,
         pod: &'p Pod,

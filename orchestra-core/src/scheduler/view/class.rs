@@ -1,9 +1,11 @@
 //! Equal pods: what they ask for, worked out once for all of them.
 
 use std::borrow::Cow;
-use std::collections::HashMap;
-use std::hash::{DefaultHasher, Hash, Hasher};
+use std::hash::{BuildHasher, Hash, Hasher};
 use std::sync::Arc;
+
+use hashbrown::{DefaultHashBuilder, HashTable};
+use smallvec::{SmallVec, smallvec};
 
 use super::columns::{ResourceId, ResourceNames, Weight, amount};
 use super::terms::PodTerms;
@@ -30,7 +32,7 @@ pub(crate) struct PodClass {
     pub(crate) controller: Option<Uid>,
     pub(crate) terminating: bool,
     /// What is set aside on the node, the place for one pod included; nothing that is zero.
-    pub(crate) requests: Box<[(ResourceId, i64)]>,
+    pub(crate) requests: SmallVec<[(ResourceId, i64); 4]>,
     pub(crate) weight: Weight,
     pub(crate) gpus: GpuRequest,
     pub(crate) ports: Box<[HostPort]>,
@@ -40,13 +42,13 @@ pub(crate) struct PodClass {
 impl PodClass {
     fn new(id: u64, pod: &Pod, resources: &mut ResourceNames) -> Self {
         let meta = &pod.metadata;
-        let mut requests = vec![(ResourceId::PODS, 1)];
+        let mut requests = smallvec![(ResourceId::PODS, 1)];
         let (mut whole, mut milli) = (0, 0);
-        for (name, quantity) in pod.spec.requests() {
-            let amount = amount(&name, quantity);
+        for (name, quantity) in &*pod.spec.requests_in_all() {
+            let amount = amount(name, *quantity);
             if amount > 0 && name != "pods" {
-                requests.push((resources.intern(&name), amount));
-                match &*name {
+                requests.push((resources.intern(name), amount));
+                match &**name {
                     GPU => whole = amount,
                     GPU_MILLI => milli = amount,
                     _ => {}
@@ -60,6 +62,7 @@ impl PodClass {
         }
         // CPU and memory are what nodes run out of first, and the order is that of the explanations.
         requests.sort_unstable();
+        let requests: SmallVec<[(ResourceId, i64); 4]> = requests;
         let request = |resource| requests.iter().find(|(r, _)| *r == resource).map(|(_, amount)| *amount);
         Self {
             id,
@@ -74,7 +77,7 @@ impl PodClass {
                 cpu: request(ResourceId::CPU).unwrap_or(LEAST_CPU),
                 memory: request(ResourceId::MEMORY).unwrap_or(LEAST_MEMORY),
             },
-            requests: requests.into(),
+            requests,
             ports: pod.spec.host_ports().collect(),
             terms: PodTerms::new(meta, &pod.spec),
         }
@@ -107,9 +110,8 @@ fn annotations(pod: &Pod) -> Cow<'_, Labels> {
 }
 
 /// A number that equal pods share and others mostly don't.
-fn digest(pod: &Pod) -> u64 {
+fn digest(pod: &Pod, mut hasher: impl Hasher) -> u64 {
     let (meta, spec) = (&pod.metadata, &pod.spec);
-    let mut hasher = DefaultHasher::new();
     meta.namespace.hash(&mut hasher);
     meta.labels.hash(&mut hasher);
     annotations(pod).hash(&mut hasher);
@@ -127,13 +129,51 @@ fn digest(pod: &Pod) -> u64 {
     hasher.finish()
 }
 
+/// A pod's parts that make its class, as they were seen.
+#[derive(Debug)]
+struct Seen {
+    spec: Arc<PodSpec>,
+    labels: Labels,
+    annotations: Labels,
+    controller: Option<Uid>,
+    class: Arc<PodClass>,
+}
+
+impl Seen {
+    fn new(pod: &Pod, class: &Arc<PodClass>) -> Self {
+        let meta = &pod.metadata;
+        Self {
+            spec: Arc::clone(&pod.spec),
+            labels: meta.labels.clone(),
+            annotations: meta.annotations.clone(),
+            controller: meta.controller().map(|owner| owner.uid.clone()),
+            class: Arc::clone(class),
+        }
+    }
+
+    /// Whether `pod` has the same parts, as far as a glance tells.
+    fn has(&self, pod: &Pod) -> bool {
+        let meta = &pod.metadata;
+        Arc::ptr_eq(&self.spec, &pod.spec)
+            && self.labels.is_shared_with(&meta.labels)
+            && self.annotations.is_shared_with(&meta.annotations)
+            && self.class.namespace == meta.namespace
+            && self.class.terminating == pod.is_terminating()
+            && match (&self.controller, meta.controller()) {
+                (Some(seen), Some(owner)) => Arc::ptr_eq(&seen.0, &owner.uid.0) || *seen == owner.uid,
+                (seen, owner) => seen.is_none() && owner.is_none(),
+            }
+    }
+}
+
 /// The classes of all pods that are on nodes or being placed.
 #[derive(Debug, Default)]
 pub(crate) struct Classes {
-    known: HashMap<u64, Vec<Arc<PodClass>>>,
-    /// The last one asked for: runs of equal pods end here.
-    last: Option<Arc<PodClass>>,
-    count: usize,
+    /// By digest.
+    known: HashTable<(u64, Arc<PodClass>)>,
+    hasher: DefaultHashBuilder,
+    /// The last one asked for: runs of pods that share their parts end here.
+    last: Option<Seen>,
     sweep_at: usize,
     next: u64,
 }
@@ -141,29 +181,25 @@ pub(crate) struct Classes {
 impl Classes {
     /// The class of `pod`.
     pub(crate) fn of(&mut self, pod: &Pod, resources: &mut ResourceNames) -> Arc<PodClass> {
-        if let Some(last) = self.last.as_ref().filter(|class| class.has(pod)) {
-            return Arc::clone(last);
+        if let Some(last) = self.last.as_ref().filter(|last| last.has(pod)) {
+            return Arc::clone(&last.class);
         }
-        let digest = digest(pod);
-        let found = self.known.get(&digest).and_then(|bucket| bucket.iter().find(|class| class.has(pod)));
-        let class = found.map(Arc::clone).unwrap_or_else(|| self.add(digest, pod, resources));
-        self.last = Some(Arc::clone(&class));
+        let digest = digest(pod, self.hasher.build_hasher());
+        let found = self.known.find(digest, |(of, class)| *of == digest && class.has(pod));
+        let found = found.map(|(_, class)| Arc::clone(class));
+        let class = found.unwrap_or_else(|| self.add(digest, pod, resources));
+        self.last = Some(Seen::new(pod, &class));
         class
     }
 
     fn add(&mut self, digest: u64, pod: &Pod, resources: &mut ResourceNames) -> Arc<PodClass> {
-        if self.count >= self.sweep_at + SPARE_CLASSES {
-            self.known.retain(|_, bucket| {
-                bucket.retain(|class| Arc::strong_count(class) > 1);
-                !bucket.is_empty()
-            });
-            self.count = self.known.values().map(Vec::len).sum();
-            self.sweep_at = 2 * self.count;
+        if self.known.len() >= self.sweep_at + SPARE_CLASSES {
+            self.known.retain(|(_, class)| Arc::strong_count(class) > 1);
+            self.sweep_at = 2 * self.known.len();
         }
         let class = Arc::new(PodClass::new(self.next, pod, resources));
         self.next += 1;
-        self.count += 1;
-        self.known.entry(digest).or_default().push(Arc::clone(&class));
+        self.known.insert_unique(digest, (digest, Arc::clone(&class)), |(digest, _)| *digest);
         class
     }
 }
@@ -200,7 +236,7 @@ mod tests {
         for i in 0..3 * SPARE_CLASSES {
             classes.of(&pod("x", &[&i.to_string()]), &mut resources);
         }
-        assert!(classes.count <= SPARE_CLASSES + 2);
+        assert!(classes.known.len() <= SPARE_CLASSES + 2);
         assert!(Arc::ptr_eq(&classes.of(&pod("again", &[]), &mut resources), &kept));
     }
 }

@@ -1,4 +1,4 @@
-//! Resources of all nodes, one column each: what a node has, and what its pods take of it.
+//! Resources of all nodes: what a node has, and what its pods take of it.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -55,8 +55,10 @@ pub(crate) struct ResourceNames {
 impl Default for ResourceNames {
     fn default() -> Self {
         let mut names = Self { names: Vec::new(), ids: HashMap::new() };
-        for name in FIXED {
-            names.intern(name);
+        for (name, id) in FIXED.into_iter().zip(0..) {
+            let name: Arc<str> = name.into();
+            names.names.push(Arc::clone(&name));
+            names.ids.insert(name, ResourceId(id));
         }
         names
     }
@@ -64,8 +66,8 @@ impl Default for ResourceNames {
 
 impl ResourceNames {
     pub(crate) fn intern(&mut self, name: &str) -> ResourceId {
-        if let Some(id) = self.ids.get(name) {
-            return *id;
+        if let Some(id) = self.get(name) {
+            return id;
         }
         if self.names.len() >= MAX_RESOURCES {
             return ResourceId::UNKNOWN;
@@ -78,6 +80,12 @@ impl ResourceNames {
     }
 
     pub(crate) fn get(&self, name: &str) -> Option<ResourceId> {
+        // What every pod asks for is known without a look.
+        match name {
+            "cpu" => return Some(ResourceId::CPU),
+            "memory" => return Some(ResourceId::MEMORY),
+            _ => {}
+        }
         self.ids.get(name).copied()
     }
 
@@ -104,17 +112,36 @@ pub(crate) struct Facts {
     pub(crate) images: bool,
 }
 
-/// The columns. A column exists from the first amount in it that is not zero.
-#[derive(Debug, Default)]
-pub(crate) struct Columns {
-    allocatable: Vec<Vec<i64>>,
-    used: Vec<Vec<i64>>,
-    weights: Vec<Weight>,
-    facts: Vec<Facts>,
+/// What is asked of a node for every pod, side by side.
+#[derive(Clone, Copy, Debug, Default)]
+#[repr(align(64))]
+struct Row {
+    /// Of the resources with fixed numbers.
+    allocatable: [i64; FIXED.len()],
+    used: [i64; FIXED.len()],
+    weight: Weight,
+    facts: Facts,
 }
 
+const NOTHING: Row = Row {
+    allocatable: [0; FIXED.len()],
+    used: [0; FIXED.len()],
+    weight: Weight { cpu: 0, memory: 0 },
+    facts: Facts { cordoned: false, tainted: false, images: false },
+};
+
+/// A row for each node, and columns for the resources that few have: they exist from the first amount in them that is
+/// not zero.
+#[derive(Debug, Default)]
+pub(crate) struct Columns {
+    rows: Vec<Row>,
+    allocatable: Vec<Vec<i64>>,
+    used: Vec<Vec<i64>>,
+}
+
+/// The cell of a resource without a fixed number.
 fn cell(columns: &mut Vec<Vec<i64>>, resource: ResourceId, node: usize) -> &mut i64 {
-    let index = resource.index();
+    let index = resource.index() - FIXED.len();
     if columns.len() <= index {
         columns.resize_with(index + 1, Vec::new);
     }
@@ -127,35 +154,50 @@ fn cell(columns: &mut Vec<Vec<i64>>, resource: ResourceId, node: usize) -> &mut 
 }
 
 fn at(columns: &[Vec<i64>], resource: ResourceId, node: usize) -> i64 {
-    columns.get(resource.index()).and_then(|c| c.get(node)).copied().unwrap_or(0)
+    columns.get(resource.index() - FIXED.len()).and_then(|c| c.get(node)).copied().unwrap_or(0)
 }
 
 impl Columns {
     pub(crate) fn allocatable(&self, resource: ResourceId, node: usize) -> i64 {
-        at(&self.allocatable, resource, node)
+        match FIXED.get(resource.index()) {
+            Some(_) => self.row(node).map_or(0, |row| row.allocatable[resource.index()]),
+            None => at(&self.allocatable, resource, node),
+        }
     }
 
     pub(crate) fn used(&self, resource: ResourceId, node: usize) -> i64 {
-        at(&self.used, resource, node)
+        match FIXED.get(resource.index()) {
+            Some(_) => self.row(node).map_or(0, |row| row.used[resource.index()]),
+            None => at(&self.used, resource, node),
+        }
+    }
+
+    fn row(&self, node: usize) -> Option<&Row> {
+        self.rows.get(node)
+    }
+
+    fn row_mut(&mut self, node: usize) -> &mut Row {
+        if self.rows.len() <= node {
+            self.rows.resize((node + 1).next_power_of_two(), Row::default());
+        }
+        &mut self.rows[node]
     }
 
     pub(crate) fn weight(&self, node: usize) -> Weight {
-        self.weights.get(node).copied().unwrap_or_default()
+        self.row(node).map_or_else(Weight::default, |row| row.weight)
     }
 
     pub(crate) fn facts(&self, node: usize) -> Facts {
-        self.facts.get(node).copied().unwrap_or_default()
+        self.row(node).map_or_else(Facts::default, |row| row.facts)
     }
 
     pub(crate) fn set_facts(&mut self, node: usize, facts: Facts) {
-        if self.facts.len() <= node {
-            self.facts.resize((node + 1).next_power_of_two(), Facts::default());
-        }
-        self.facts[node] = facts;
+        self.row_mut(node).facts = facts;
     }
 
     /// Sets what `node` has. Resources that are not in the list become 0.
     pub(crate) fn set_allocatable(&mut self, node: usize, list: &ResourceList, names: &mut ResourceNames) {
+        self.row_mut(node).allocatable = Default::default();
         for column in &mut self.allocatable {
             if let Some(amount) = column.get_mut(node) {
                 *amount = 0;
@@ -164,34 +206,47 @@ impl Columns {
         for (name, quantity) in list {
             let (resource, amount) = (names.intern(name), amount(name, *quantity));
             // How much of GPUs can be shared follows from how many there are.
-            if amount > 0 && ![ResourceId::UNKNOWN, ResourceId::GPU_MILLI].contains(&resource) {
+            if [ResourceId::UNKNOWN, ResourceId::GPU_MILLI].contains(&resource) {
+                continue;
+            }
+            if let Some(cell) = self.row_mut(node).allocatable.get_mut(resource.index()) {
+                *cell = amount;
+            } else if amount > 0 {
                 *cell(&mut self.allocatable, resource, node) = amount;
             }
         }
         let gpus = self.allocatable(ResourceId::GPU, node);
         if gpus > 0 {
             let milli = (gpus * i64::from(WHOLE_GPU)).min(MAX_AMOUNT);
-            *cell(&mut self.allocatable, ResourceId::GPU_MILLI, node) = milli;
+            self.row_mut(node).allocatable[ResourceId::GPU_MILLI.index()] = milli;
         }
     }
 
     /// Adds (`sign` 1) or takes off (-1) what a pod requests.
     pub(crate) fn charge(&mut self, node: usize, requests: &[(ResourceId, i64)], weight: Weight, sign: i64) {
-        for (resource, amount) in requests {
-            if *resource != ResourceId::UNKNOWN {
-                *cell(&mut self.used, *resource, node) += sign * amount;
-            }
+        let row = self.row_mut(node);
+        row.weight.cpu += sign * weight.cpu;
+        row.weight.memory += sign * weight.memory;
+        // Sorted: those with fixed numbers are the first.
+        let mut rest = requests;
+        while let [(resource, amount), more @ ..] = rest
+            && let Some(cell) = row.used.get_mut(resource.index())
+        {
+            *cell += sign * amount;
+            rest = more;
         }
-        if self.weights.len() <= node {
-            self.weights.resize((node + 1).next_power_of_two(), Weight::default());
+        for (resource, amount) in rest.iter().filter(|(resource, _)| *resource != ResourceId::UNKNOWN) {
+            *cell(&mut self.used, *resource, node) += sign * amount;
         }
-        self.weights[node].cpu += sign * weight.cpu;
-        self.weights[node].memory += sign * weight.memory;
     }
 
     /// The first requested resource of which `node` has too little left.
     pub(crate) fn lacking(&self, node: usize, requests: &[(ResourceId, i64)]) -> Option<ResourceId> {
-        let free = |resource| self.allocatable(resource, node) - self.used(resource, node);
+        let row = self.row(node).unwrap_or(&NOTHING);
+        let free = |resource: ResourceId| match row.allocatable.get(resource.index()) {
+            Some(allocatable) => allocatable - row.used[resource.index()],
+            None => self.allocatable(resource, node) - self.used(resource, node),
+        };
         requests.iter().find(|(resource, amount)| *amount > free(*resource)).map(|(resource, _)| *resource)
     }
 }

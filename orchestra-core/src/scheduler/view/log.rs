@@ -46,6 +46,8 @@ pub(crate) enum Entry {
     Node(NodeId, NodeDiff),
     /// A pod of this class came to the node (1) or left it (-1).
     Pod(NodeId, Arc<PodClass>, i64),
+    /// What it would cost to clear the node for others changed otherwise.
+    Room(NodeId),
     /// A namespace's labels changed.
     Namespace,
 }

@@ -37,6 +37,7 @@ use terms::Namespaces;
 use topology::{Key, KeyId, Topology};
 use undo::Trail;
 
+use super::by_uid::UidHash;
 use crate::model::{Labels, Pod, PodSpec, Uid};
 
 /// The nodes of a cluster and the pods on them, as schedulers see them.
@@ -70,6 +71,7 @@ pub struct View {
     priorities: BTreeMap<i32, u32>,
     preempted: HashSet<Uid>,
     room_version: u64,
+    budgets_version: u64,
     log: ChangeLog,
     trail: Trail,
     /// Told apart from all other views by address.
@@ -141,6 +143,12 @@ impl View {
         self.pods.find(uid).is_some_and(|number| self.pods.get(number).assumed)
     }
 
+    /// The name of the node that `pod` is on, or was given to.
+    pub(crate) fn node_of_info(&self, pod: &PodInfo) -> Option<&Arc<str>> {
+        let number = self.pods.find_hashed(pod.hash, &pod.pod.metadata.uid)?;
+        Some(&self.slots.slot(self.pods.get(number).node).name)
+    }
+
     /// A number that grows with every change that a scheduler can see.
     #[must_use]
     pub fn version(&self) -> u64 {
@@ -150,7 +158,7 @@ impl View {
     /// `pod` as plugins see it. Equal pods are recognised here.
     pub fn pod_info(&mut self, pod: &Arc<Pod>) -> PodInfo {
         let class = self.classes.of(pod, &mut self.resources);
-        PodInfo { pod: Arc::clone(pod), class, slot: u32::MAX }
+        PodInfo { pod: Arc::clone(pod), class, slot: u32::MAX, hash: self.pods.hash(&pod.metadata.uid) }
     }
 
     pub(crate) fn resource_name(&self, resource: ResourceId) -> &str {
@@ -210,6 +218,7 @@ pub struct PodInfo {
     class: Arc<PodClass>,
     /// Its number in the batch.
     pub(crate) slot: u32,
+    hash: UidHash,
 }
 
 impl PodInfo {

@@ -3,8 +3,10 @@
 use std::sync::Arc;
 
 use super::class::PodClass;
+use super::log::Entry;
 use super::slots::NodeId;
 use super::undo::Undo;
+use super::update::Known;
 use super::{PodInfo, View};
 use crate::model::{Pod, PodDisruptionBudget, Uid};
 use crate::scheduler::Change;
@@ -39,6 +41,7 @@ impl View {
         budget: Option<&Arc<PodDisruptionBudget>>,
     ) -> Change {
         self.room_version += 1;
+        self.budgets_version += 1;
         if self.trail.is_on() {
             self.trail.push(Undo::Budget(key.clone(), self.budgets.get(&key).cloned()));
         }
@@ -50,10 +53,19 @@ impl View {
         let was = if preempted { !self.preempted.insert(uid.clone()) } else { self.preempted.remove(uid) };
         if was != preempted {
             self.room_version += 1;
+            if let Some(number) = self.pods.find(uid) {
+                self.budgets_may_differ(number);
+                self.log.push(Entry::Room(self.pods.get(number).node));
+            }
             if self.trail.is_on() {
                 self.trail.push(Undo::Preempted(uid.clone(), was));
             }
         }
+    }
+
+    /// A pod that is preempted, or was, changes: what it takes from its budgets may change too.
+    pub(super) fn budgets_may_differ(&mut self, number: u32) {
+        self.budgets_version += u64::from(self.budgets.cover(&self.pods.get(number).pod));
     }
 
     pub(crate) fn preempted_pods(&self) -> impl Iterator<Item = &Arc<Pod>> {
@@ -68,6 +80,11 @@ impl View {
     /// Grows with every change of what may be preempted that is in no log.
     pub(crate) fn room_version(&self) -> u64 {
         self.room_version
+    }
+
+    /// Grows with every change of what disruption budgets can bear.
+    pub(crate) fn budgets_version(&self) -> u64 {
+        self.budgets_version
     }
 
     /// The lowest priority of a pod on a node.
@@ -89,8 +106,9 @@ impl View {
 
     /// Tries out that a pod is there after all.
     pub(crate) fn put_back(&mut self, pod: &Arc<Pod>, class: &Arc<PodClass>, node: NodeId) {
-        let name = Arc::clone(&self.slots.slot(node).name);
-        self.set_pod(&pod.metadata.uid, Some((Arc::clone(pod), Arc::clone(class), name, false)));
+        let (pod, class) = (Arc::clone(pod), Arc::clone(class));
+        let uid = pod.metadata.uid.clone();
+        self.set_pod(&uid, Some(Known { pod, class, node, assumed: false }));
     }
 
     /// Whether the pod would have room on the node without `victims`, as far as resources and host ports go.

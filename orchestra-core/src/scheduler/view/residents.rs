@@ -36,8 +36,54 @@ pub(crate) type NumberMap<K, V> = IndexMap<K, V, BuildHasherDefault<NumberHasher
 #[derive(Debug)]
 pub(crate) struct Class {
     pub(crate) class: Arc<PodClass>,
-    /// How many are on which node; never 0.
-    pub(crate) nodes: NumberMap<NodeId, u32>,
+    pub(crate) nodes: Nodes,
+}
+
+/// How many pods of a class are on which node; never 0.
+#[derive(Debug)]
+pub(crate) enum Nodes {
+    /// On a single one: a pod that is like no other takes no map.
+    One(NodeId, u32),
+    Several(NumberMap<NodeId, u32>),
+}
+
+impl Nodes {
+    fn add(&mut self, node: NodeId) {
+        match self {
+            Self::One(known, pods) if *known == node => *pods += 1,
+            Self::One(known, pods) => {
+                *self = Self::Several([(*known, *pods), (node, 1)].into_iter().collect())
+            }
+            Self::Several(nodes) => *nodes.entry(node).or_insert(0) += 1,
+        }
+    }
+
+    /// Takes one pod off. Answers whether none is left.
+    fn remove(&mut self, node: NodeId) -> bool {
+        match self {
+            Self::One(known, pods) => {
+                *pods -= u32::from(*known == node);
+                *pods == 0
+            }
+            Self::Several(nodes) => {
+                if let Some(pods) = nodes.get_mut(&node) {
+                    *pods -= 1;
+                    if *pods == 0 {
+                        nodes.swap_remove(&node);
+                    }
+                }
+                nodes.is_empty()
+            }
+        }
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (NodeId, u32)> {
+        let (one, several) = match self {
+            Self::One(node, pods) => (Some((*node, *pods)), None),
+            Self::Several(nodes) => (None, Some(nodes)),
+        };
+        one.into_iter().chain(several.into_iter().flatten().map(|(node, pods)| (*node, *pods)))
+    }
 }
 
 /// The pods of all classes.
@@ -50,10 +96,13 @@ pub(crate) struct Residents {
 
 impl Residents {
     pub(crate) fn add(&mut self, class: &Arc<PodClass>, node: NodeId) {
-        let entry = self.classes.entry(class.id);
-        let of_class =
-            entry.or_insert_with(|| Class { class: Arc::clone(class), nodes: NumberMap::default() });
-        *of_class.nodes.entry(node).or_insert(0) += 1;
+        match self.classes.get_mut(&class.id) {
+            Some(of_class) => return of_class.nodes.add(node),
+            None => {
+                let nodes = Nodes::One(node, 1);
+                self.classes.insert(class.id, Class { class: Arc::clone(class), nodes });
+            }
+        }
         if !class.terms.is_empty() {
             self.wishing.entry(class.id).or_insert_with(|| Arc::clone(class));
         }
@@ -61,13 +110,7 @@ impl Residents {
 
     pub(crate) fn remove(&mut self, class: &PodClass, node: NodeId) {
         let Some(of_class) = self.classes.get_mut(&class.id) else { return };
-        if let Some(count) = of_class.nodes.get_mut(&node) {
-            *count -= 1;
-            if *count == 0 {
-                of_class.nodes.swap_remove(&node);
-            }
-        }
-        if of_class.nodes.is_empty() {
+        if of_class.nodes.remove(node) {
             self.classes.swap_remove(&class.id);
             self.wishing.swap_remove(&class.id);
         }

@@ -96,13 +96,28 @@ impl Key {
     }
 }
 
-/// The keys that some pod's constraints name.
-#[derive(Debug, Default)]
+/// The keys that nearly every cluster has constraints by. They are followed from the start, as reading the label of
+/// every node costs more than following it.
+const WELL_KNOWN: [&str; 3] =
+    ["kubernetes.io/hostname", "topology.kubernetes.io/zone", "topology.kubernetes.io/region"];
+
+/// The well-known keys, and those that some pod's constraints name.
+#[derive(Debug)]
 pub(crate) struct Topology {
     keys: Vec<Key>,
     names: BTreeMap<String, KeyId>,
     /// What unknown keys look like.
     nothing: Key,
+}
+
+impl Default for Topology {
+    fn default() -> Self {
+        let mut topology = Self { keys: Vec::new(), names: BTreeMap::new(), nothing: Key::default() };
+        for name in WELL_KNOWN {
+            topology.key(name, std::iter::empty());
+        }
+        topology
+    }
 }
 
 impl Topology {

@@ -3,17 +3,27 @@
 use std::sync::Arc;
 
 use super::View;
+use super::class::PodClass;
 use super::update::Known;
-use crate::model::{Labels, Node, PodDisruptionBudget, Uid};
+use crate::model::{Labels, Node, Pod, PodDisruptionBudget, Uid};
 
 /// How one change is taken back: by setting what was before.
 #[derive(Debug)]
 pub(super) enum Undo {
     Node(Arc<str>, Option<Arc<Node>>),
-    Pod(Uid, Option<Known>),
+    Pod(Uid, Option<Before>),
     Preempted(Uid, bool),
     Namespace(String, Option<Labels>),
     Budget((String, String), Option<Arc<PodDisruptionBudget>>),
+}
+
+/// What was known of a pod; its node by name, as the number may belong to another by then.
+#[derive(Debug)]
+pub(super) struct Before {
+    pub(super) pod: Arc<Pod>,
+    pub(super) class: Arc<PodClass>,
+    pub(super) node: Arc<str>,
+    pub(super) assumed: bool,
 }
 
 /// The changes since the outermost mark.
@@ -72,7 +82,13 @@ impl View {
                     self.set_node(&name, node.as_ref());
                 }
                 Undo::Pod(uid, before) => {
-                    self.set_pod(&uid, before);
+                    let known = before.map(|Before { pod, class, node, assumed }| Known {
+                        pod,
+                        class,
+                        node: self.slots.ensure(&node),
+                        assumed,
+                    });
+                    self.set_pod(&uid, known);
                 }
                 Undo::Preempted(uid, before) => self.set_preempted(&uid, before),
                 Undo::Namespace(name, before) => {

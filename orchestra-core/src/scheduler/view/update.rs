@@ -7,13 +7,20 @@ use super::columns::{Facts, ResourceId};
 use super::log::{Entry, NodeDiff};
 use super::pods::Record;
 use super::slots::NodeId;
-use super::undo::Undo;
+use super::undo::{Before, Undo};
 use super::{PodInfo, View, labels};
 use crate::model::{GPU_DEVICES, GpuRequest, Labels, Namespace, Node, Pod, ResourceList, Uid};
 use crate::scheduler::Change;
+use crate::scheduler::by_uid::UidHash;
 
-/// What is known of a pod: the pod, its class, its node's name, and whether that is assumed.
-pub(super) type Known = (Arc<Pod>, Arc<PodClass>, Arc<str>, bool);
+/// What is known of a pod on a node.
+#[derive(Debug)]
+pub(super) struct Known {
+    pub(super) pod: Arc<Pod>,
+    pub(super) class: Arc<PodClass>,
+    pub(super) node: NodeId,
+    pub(super) assumed: bool,
+}
 
 impl View {
     /// A node came or changed. Tells what of it a scheduler can see; nothing, for a heartbeat.
@@ -34,7 +41,8 @@ impl View {
             _ if pod.is_terminal() => self.set_pod(uid, None),
             Some(name) => {
                 let class = self.classes.of(pod, &mut self.resources);
-                self.set_pod(uid, Some((Arc::clone(pod), class, Arc::clone(name), false)))
+                let (pod, node) = (Arc::clone(pod), self.slots.ensure(name));
+                self.set_pod(uid, Some(Known { pod, class, node, assumed: false }))
             }
             None if self.is_assumed(uid) => Change::NONE,
             None => self.set_pod(uid, None),
@@ -80,11 +88,10 @@ impl View {
 
     /// Puts a pod on a node by a decision. Returns the node's name.
     pub(crate) fn assume(&mut self, pod: &PodInfo, node: NodeId) -> Arc<str> {
-        let name = Arc::clone(&self.slots.slot(node).name);
         let placed = self.with_devices(pod.pod(), pod.class(), node);
-        let next = (placed, Arc::clone(pod.class()), Arc::clone(&name), true);
-        self.set_pod(&pod.pod().metadata.uid, Some(next));
-        name
+        let known = Known { pod: placed, class: Arc::clone(pod.class()), node, assumed: true };
+        self.set_hashed(pod.hash, &pod.pod().metadata.uid, Some(known));
+        Arc::clone(&self.slots.slot(node).name)
     }
 
     pub(super) fn set_node(&mut self, name: &str, node: Option<&Arc<Node>>) -> Change {
@@ -135,17 +142,25 @@ impl View {
 
     /// Sets or removes what is known of one pod.
     pub(super) fn set_pod(&mut self, uid: &Uid, next: Option<Known>) -> Change {
-        let number = self.pods.find(uid);
+        self.set_hashed(self.pods.hash(uid), uid, next)
+    }
+
+    fn set_hashed(&mut self, hash: UidHash, uid: &Uid, next: Option<Known>) -> Change {
+        let number = self.pods.find_hashed(hash, uid);
         let mut change = Change::NONE;
-        if let (Some(number), Some((pod, class, name, assumed))) = (number, &next) {
+        if let (Some(number), Some(next)) = (number, &next) {
             let record = self.pods.get(number);
-            if record.class.id == class.id
-                && self.slots.slot(record.node).name == *name
-                && has_same_devices(&record.pod, pod, class)
+            if record.class.id == next.class.id
+                && record.node == next.node
+                && has_same_devices(&record.pod, &next.pod, &next.class)
             {
                 self.save(uid, Some(number));
                 let record = self.pods.get_mut(number);
-                (record.pod, record.assumed) = (Arc::clone(pod), *assumed);
+                let old = std::mem::replace(&mut record.pod, Arc::clone(&next.pod));
+                record.assumed = next.assumed;
+                if old.status.start_time != next.pod.status.start_time {
+                    self.log.push(Entry::Room(next.node));
+                }
                 return change;
             }
         }
@@ -154,14 +169,17 @@ impl View {
         }
         self.save(uid, number);
         if let Some(number) = number {
+            if self.preempted.contains(uid) {
+                self.budgets_may_differ(number);
+            }
             self.displace(number);
             change |= Change::FREED;
         }
         if next.is_none() {
             self.set_preempted(uid, false);
         }
-        if let Some((pod, class, name, assumed)) = next {
-            self.place(pod, class, &name, assumed);
+        if let Some(Known { pod, class, node, assumed }) = next {
+            self.place(hash, Record { pod, class, node, place: 0, assumed });
             change |= Change::PLACED;
         }
         change
@@ -169,24 +187,22 @@ impl View {
 
     fn save(&mut self, uid: &Uid, number: Option<u32>) {
         if self.trail.is_on() {
-            let before = number.map(|n| self.pods.get(n)).map(|r| {
-                (
-                    Arc::clone(&r.pod),
-                    Arc::clone(&r.class),
-                    Arc::clone(&self.slots.slot(r.node).name),
-                    r.assumed,
-                )
+            let before = number.map(|n| self.pods.get(n)).map(|r| Before {
+                pod: Arc::clone(&r.pod),
+                class: Arc::clone(&r.class),
+                node: Arc::clone(&self.slots.slot(r.node).name),
+                assumed: r.assumed,
             });
             self.trail.push(Undo::Pod(uid.clone(), before));
         }
     }
 
-    fn place(&mut self, pod: Arc<Pod>, class: Arc<PodClass>, node: &str, assumed: bool) {
-        let id = self.slots.ensure(node);
+    fn place(&mut self, hash: UidHash, mut record: Record) {
+        let (id, class) = (record.node, &record.class);
         self.columns.charge(id.index(), &class.requests, class.weight, 1);
-        self.residents.add(&class, id);
+        self.residents.add(class, id);
         *self.priorities.entry(class.spec.importance()).or_insert(0) += 1;
-        self.log.push(Entry::Pod(id, Arc::clone(&class), 1));
+        self.log.push(Entry::Pod(id, Arc::clone(class), 1));
         let slot = self.slots.slot_mut(id);
         for port in &class.ports {
             match slot.ports.iter_mut().find(|(p, _)| p == port) {
@@ -194,10 +210,9 @@ impl View {
                 None => slot.ports.push((*port, 1)),
             }
         }
-        let place = slot.pods.len();
-        let gpus = (class.gpus != GpuRequest::None).then(|| (Arc::clone(&pod), Arc::clone(&class)));
-        let number = self.pods.insert(Record { pod, class, node: id, place, assumed });
-        slot.pods.push(number);
+        record.place = u32::try_from(slot.pods.len()).unwrap_or(u32::MAX);
+        let gpus = (class.gpus != GpuRequest::None).then(|| (Arc::clone(&record.pod), Arc::clone(class)));
+        slot.pods.push(self.pods.insert(hash, record));
         if let Some((pod, class)) = gpus {
             self.gpus_taken(id, &pod, &class);
         }
@@ -221,8 +236,8 @@ impl View {
             }
         }
         slot.ports.retain(|(_, count)| *count > 0);
-        slot.pods.swap_remove(place);
-        if let Some(moved) = slot.pods.get(place) {
+        slot.pods.swap_remove(place as usize);
+        if let Some(moved) = slot.pods.get(place as usize) {
             self.pods.get_mut(*moved).place = place;
         }
         self.gpus_freed(id, &pod, &class);

@@ -12,11 +12,10 @@ use crate::model::{
     UnsatisfiableAction,
 };
 use crate::scheduler::explain::Reasons;
-use crate::scheduler::plugins::{chosen, untolerated};
+use crate::scheduler::plugins::{chooses, chosen, untolerated};
 use crate::scheduler::view::class::PodClass;
-use crate::scheduler::view::slots::NodeId;
 use crate::scheduler::view::terms::add_label_keys;
-use crate::scheduler::view::topology::NO_DOMAIN;
+use crate::scheduler::view::topology::{Key, KeyId, NO_DOMAIN};
 use crate::scheduler::{Change, NodeView, View};
 
 /// The name of the affinity rules in explanations.
@@ -166,11 +165,17 @@ impl Compiler<'_> {
     /// Works out which nodes count for the constraint of the counter added last.
     fn evenness(&mut self, constraint: &Constraint, all_keys: &[String]) {
         let spec = &self.own.spec;
+        let all_keys: Vec<KeyId> = all_keys.iter().map(|key| self.view.topology_key(key)).collect();
+        let keys: Vec<&Key> = all_keys.iter().map(|key| self.view.key(*key)).collect();
+        // Most pods choose no nodes and most nodes have no taints: then neither object is looked at.
+        let chooses = constraint.honor_affinity && chooses(spec);
         let counts = |node: &NodeView<'_>| {
             let taints = [TaintEffect::NoSchedule, TaintEffect::NoExecute];
-            all_keys.iter().all(|key| node.label(key).is_some())
-                && (!constraint.honor_affinity || chosen(spec, node.name(), node.labels()))
-                && (!constraint.honor_taints || untolerated(spec, node.node(), &taints).is_none())
+            keys.iter().all(|key| key.of(node.id().index()) != NO_DOMAIN)
+                && (!chooses || chosen(spec, node.name(), node.labels()))
+                && (!constraint.honor_taints
+                    || !node.facts().tainted
+                    || untolerated(spec, node.node(), &taints).is_none())
         };
         let mut counted = vec![false; self.view.slots().len()];
         for node in self.view.nodes() {
@@ -195,8 +200,8 @@ impl Compiler<'_> {
             for residents in self.view.residents().iter() {
                 let value = counter.value(self.own, &residents.class, self.view.namespaces());
                 if value != 0 {
-                    for (node, pods) in &residents.nodes {
-                        counter.add(NodeId::index(*node), key.of(node.index()), value * i64::from(*pods));
+                    for (node, pods) in residents.nodes.iter() {
+                        counter.add(node.index(), key.of(node.index()), value * i64::from(pods));
                     }
                 }
             }

@@ -14,13 +14,61 @@ pub(super) const OUT: f32 = f32::NEG_INFINITY;
 /// A block of one column.
 pub(super) type Block = [f32; BLOCK];
 
-/// What is known of the nodes, node by node, in whole blocks.
+/// A number for each node, in whole blocks.
+#[derive(Debug, Default)]
+pub(super) struct Column {
+    blocks: Vec<Block>,
+    /// The number of each block that has one alone: such a block need not be read.
+    alike: Vec<Option<f32>>,
+}
+
+impl Column {
+    /// Room for so many blocks, new ones filled with `number`.
+    pub(super) fn resize(&mut self, blocks: usize, number: f32) {
+        self.blocks.resize(blocks, [number; BLOCK]);
+        self.alike.resize(blocks, Some(number));
+    }
+
+    pub(super) fn clear(&mut self) {
+        self.blocks.clear();
+        self.alike.clear();
+    }
+
+    /// Sets the number at a place for which there is room.
+    pub(super) fn set(&mut self, place: usize, number: f32) {
+        let at = place / BLOCK;
+        if self.alike[at] != Some(number) {
+            self.place(place, number);
+            self.alike[at] = alike(&self.blocks[at]);
+        }
+    }
+
+    /// The same for many; [`settle`](Self::settle) must follow.
+    pub(super) fn place(&mut self, place: usize, number: f32) {
+        self.blocks[place / BLOCK][place % BLOCK] = number;
+    }
+
+    pub(super) fn settle(&mut self) {
+        for (alike_of, block) in self.alike.iter_mut().zip(&self.blocks) {
+            *alike_of = alike(block);
+        }
+    }
+}
+
+/// The number that the whole block has, if it is one.
+fn alike(block: &Block) -> Option<f32> {
+    let first = block[0].to_bits();
+    let differs = block.iter().fold(0, |differs, number| differs | (number.to_bits() ^ first));
+    (differs == 0).then_some(block[0])
+}
+
+/// What is known of the nodes, node by node.
 #[derive(Debug, Default)]
 pub(super) struct Columns {
     /// What the pods there request, as scores count: thousandths of a CPU, bytes.
     pub(super) used: [Vec<Block>; 2],
     /// One part of what the node has, as [`inverse`](crate::scheduler::view::inverse) gives it.
-    pub(super) inverse: [Vec<Block>; 2],
+    pub(super) inverse: [Column; 2],
 }
 
 /// What is asked of the nodes.
@@ -33,8 +81,16 @@ pub(super) struct Wish {
 }
 
 impl Columns {
+    /// Room for so many blocks.
+    pub(super) fn resize(&mut self, blocks: usize) {
+        for i in 0..2 {
+            self.used[i].resize(blocks, [0.0; BLOCK]);
+            self.inverse[i].resize(blocks, 0.0);
+        }
+    }
+
     /// The ranks of the nodes of block `at`. `base` has the points by all other scores, or [`OUT`].
-    pub(super) fn ranks(&self, at: usize, base: &Block, wish: Wish, ranks: &mut Block) {
+    pub(super) fn ranks(&self, at: usize, base: &Column, wish: Wish, ranks: &mut Block) {
         self.ranks_by::<true, true, true>(at, base, wish, ranks);
     }
 
@@ -43,33 +99,53 @@ impl Columns {
     fn ranks_by<const LEAST: bool, const MOST: bool, const BALANCED: bool>(
         &self,
         at: usize,
-        base: &Block,
+        base: &Column,
         wish: Wish,
         ranks: &mut Block,
     ) {
-        let (cpu, memory) = (&self.used[0][at], &self.used[1][at]);
-        let (of_cpu, of_memory) = (&self.inverse[0][at], &self.inverse[1][at]);
-        for i in 0..BLOCK {
-            let cpu = fullness(cpu[i], wish.more[0], of_cpu[i]);
-            let memory = fullness(memory[i], wish.more[1], of_memory[i]);
-            let points = |like: Allocation| nearest(like.thousandths(cpu, memory));
-            // All are whole numbers below 2^24: their sum is exact, in any order.
-            let mut rank = base[i];
-            if LEAST {
-                rank += points(Allocation::Least) * wish.weights[0];
-            }
-            if MOST {
-                rank += points(Allocation::Most) * wish.weights[1];
-            }
-            if BALANCED {
-                rank += points(Allocation::Balanced) * wish.weights[2];
-            }
-            ranks[i] = rank;
+        let used = [&self.used[0][at], &self.used[1][at]];
+        let [cpu, memory] = &self.inverse;
+        if let (Some(cpu), Some(memory), Some(base)) = (cpu.alike[at], memory.alike[at], base.alike[at]) {
+            rank::<LEAST, MOST, BALANCED>(used, |_| (cpu, memory, base), wish, ranks);
+        } else {
+            let (cpu, memory, base) = (&cpu.blocks[at], &memory.blocks[at], &base.blocks[at]);
+            rank::<LEAST, MOST, BALANCED>(used, |i| (cpu[i], memory[i], base[i]), wish, ranks);
         }
     }
 
     /// The highest rank in each block.
-    pub(super) fn highest(&self, base: &[Block], wish: Wish, highest: &mut Vec<f32>) {
+    pub(super) fn highest(&self, base: &Column, wish: Wish, highest: &mut Vec<f32>) {
+        #[cfg(target_arch = "x86_64")]
+        #[allow(unsafe_code, reason = "the compiler can't know the processor that the program will run on")]
+        {
+            if std::arch::is_x86_feature_detected!("avx512f") {
+                // SAFETY: the processor has what the function was compiled for, as was just asked.
+                return unsafe { self.highest_avx512(base, wish, highest) };
+            }
+            if std::arch::is_x86_feature_detected!("avx2") {
+                // SAFETY: as above.
+                return unsafe { self.highest_avx2(base, wish, highest) };
+            }
+        }
+        self.highest_of(base, wish, highest);
+    }
+
+    /// The same, compiled for vectors of twice the width. No operation is another one: the ranks are equal to the bit.
+    #[cfg(target_arch = "x86_64")]
+    #[target_feature(enable = "avx2")]
+    fn highest_avx2(&self, base: &Column, wish: Wish, highest: &mut Vec<f32>) {
+        self.highest_of(base, wish, highest);
+    }
+
+    /// The same for vectors of four times the width.
+    #[cfg(target_arch = "x86_64")]
+    #[target_feature(enable = "avx512f")]
+    fn highest_avx512(&self, base: &Column, wish: Wish, highest: &mut Vec<f32>) {
+        self.highest_of(base, wish, highest);
+    }
+
+    #[inline(always)]
+    fn highest_of(&self, base: &Column, wish: Wish, highest: &mut Vec<f32>) {
         match wish.weights.map(|weight| weight > 0.0) {
             [true, false, true] => self.highest_by::<true, false, true>(base, wish, highest),
             [true, false, false] => self.highest_by::<true, false, false>(base, wish, highest),
@@ -78,30 +154,68 @@ impl Columns {
         }
     }
 
+    #[inline(always)]
     fn highest_by<const LEAST: bool, const MOST: bool, const BALANCED: bool>(
         &self,
-        base: &[Block],
+        base: &Column,
         wish: Wish,
         highest: &mut Vec<f32>,
     ) {
         highest.clear();
+        highest.resize(base.blocks.len(), OUT);
         let mut ranks = [OUT; BLOCK];
-        highest.extend(base.iter().enumerate().map(|(at, base)| {
+        for (at, highest) in highest.iter_mut().enumerate() {
             self.ranks_by::<LEAST, MOST, BALANCED>(at, base, wish, &mut ranks);
-            max(&ranks)
-        }));
+            *highest = max(&ranks);
+        }
     }
 }
 
-/// The largest of some numbers.
+/// Ranks a block. `fixed` tells for each place the inverses of CPU and memory, and the points by all other scores.
 #[inline(always)]
-pub(super) fn max(numbers: &[f32]) -> f32 {
-    let (chunks, rest) = numbers.as_chunks::<LANES>();
+fn rank<const LEAST: bool, const MOST: bool, const BALANCED: bool>(
+    [cpu, memory]: [&Block; 2],
+    fixed: impl Fn(usize) -> (f32, f32, f32),
+    wish: Wish,
+    ranks: &mut Block,
+) {
+    for i in 0..BLOCK {
+        let (of_cpu, of_memory, base) = fixed(i);
+        let cpu = fullness(cpu[i], wish.more[0], of_cpu);
+        let memory = fullness(memory[i], wish.more[1], of_memory);
+        let mut rank = base;
+        // All are whole numbers below 2^24: their sum is exact, in any order.
+        if LEAST {
+            rank += nearest(Allocation::Least.thousandths(cpu, memory)) * wish.weights[0];
+        }
+        if MOST {
+            rank += nearest(Allocation::Most.thousandths(cpu, memory)) * wish.weights[1];
+        }
+        if BALANCED {
+            rank += nearest(Allocation::Balanced.thousandths(cpu, memory)) * wish.weights[2];
+        }
+        ranks[i] = rank;
+    }
+}
+
+/// The largest number of a block.
+#[inline(always)]
+fn max(block: &Block) -> f32 {
     let mut best = [OUT; LANES];
-    for chunk in chunks {
-        for (best, number) in best.iter_mut().zip(chunk) {
-            *best = if *number > *best { *number } else { *best };
+    for from in (0..BLOCK).step_by(LANES) {
+        for lane in 0..LANES {
+            let number = block[from + lane];
+            best[lane] = if number > best[lane] { number } else { best[lane] };
         }
     }
-    best.iter().chain(rest).fold(OUT, |best, number| if *number > best { *number } else { best })
+    largest(&best)
+}
+
+/// The largest of some numbers.
+pub(super) fn largest(numbers: &[f32]) -> f32 {
+    let mut best = OUT;
+    for number in numbers {
+        best = if *number > best { *number } else { best };
+    }
+    best
 }

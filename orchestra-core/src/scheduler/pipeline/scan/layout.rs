@@ -1,9 +1,12 @@
 //! In which order the nodes stand in the columns.
 
+use std::ops::Range;
+
 use super::kernel::BLOCK;
 use crate::scheduler::View;
 use crate::scheduler::pipeline::index::by_name;
 use crate::scheduler::pipeline::set::PluginSet;
+use crate::scheduler::view::columns::ResourceId;
 use crate::scheduler::view::slots::NodeId;
 
 /// Of a place where no node is, and of a node that has none.
@@ -12,8 +15,11 @@ pub(super) const NONE: u32 = u32::MAX;
 /// comes costs the sorting of a few.
 const UNSORTED: usize = 64;
 
-/// The places of the nodes. First come those that win ties against all behind them, so that of equal ranks the first
-/// place wins; then, unsorted, those that came since.
+/// So many shapes of nodes have a section of their own; all others share one.
+const MAX_SHAPES: usize = 15;
+
+/// The places of the nodes. First come sections of nodes that have the same amounts of CPU and memory, each in whole
+/// blocks and sorted: of equal ranks in it the first place wins. Then, unsorted, come those that came since.
 #[derive(Debug, Default)]
 pub(super) struct Layout {
     /// The node at each place.
@@ -22,7 +28,10 @@ pub(super) struct Layout {
     places: Vec<u32>,
     /// The number by which the node at each place wins ties.
     ties: Vec<u32>,
-    pub(super) sorted: usize,
+    /// The blocks of each section.
+    pub(super) sections: Vec<Range<usize>>,
+    /// How many places the sections have.
+    sorted: usize,
     /// Places that their nodes have left.
     holes: usize,
 }
@@ -30,15 +39,44 @@ pub(super) struct Layout {
 impl Layout {
     /// All nodes of the view, sorted.
     pub(super) fn new(plugins: &PluginSet, view: &View) -> Self {
-        let names = by_name(view);
-        let tie = |id: NodeId| plugins.tie(view.slots().slot(id).hash);
-        let mut nodes: Vec<(u32, u32)> = view.nodes().map(|n| (tie(n.id()), n.id().number())).collect();
-        nodes.sort_unstable_by(|a, b| b.0.cmp(&a.0).then_with(|| names(a.1, b.1)));
-        let mut layout = Self { sorted: nodes.len(), ..Self::default() };
-        for (tie, node) in nodes {
-            layout.push(node, tie);
+        let mut shapes: Vec<[i64; 2]> = Vec::new();
+        let mut sections: Vec<Vec<(u32, u32)>> = vec![Vec::new(); MAX_SHAPES + 1];
+        for node in view.nodes() {
+            let shape = [ResourceId::CPU, ResourceId::MEMORY].map(|resource| node.allocatable_of(resource));
+            let section = shapes.iter().position(|known| *known == shape).unwrap_or_else(|| {
+                let new = shapes.len();
+                if new < MAX_SHAPES {
+                    shapes.push(shape);
+                }
+                new
+            });
+            let tie = plugins.tie(view.slots().slot(node.id()).hash);
+            // Those that win ties first.
+            sections[section].push((!tie, node.id().number()));
         }
+        let mut layout = Self::default();
+        for mut section in sections.into_iter().filter(|section| !section.is_empty()) {
+            section.sort_unstable();
+            for equal in section.chunk_by_mut(|a, b| a.0 == b.0) {
+                let id = |of: &(u32, u32)| NodeId::from_number(of.1);
+                equal.sort_unstable_by(|a, b| by_name(view, id(a), id(b)));
+            }
+            let first = layout.blocks();
+            for (tie, node) in section {
+                layout.push(node, !tie);
+            }
+            let end = layout.blocks();
+            layout.nodes.resize(end * BLOCK, NONE);
+            layout.ties.resize(end * BLOCK, 0);
+            layout.sections.push(first..end);
+        }
+        layout.sorted = layout.nodes.len();
         layout
+    }
+
+    /// The blocks behind the sections.
+    pub(super) fn unsorted(&self) -> Range<usize> {
+        self.sorted / BLOCK..self.blocks()
     }
 
     fn push(&mut self, node: u32, tie: u32) {
@@ -83,7 +121,7 @@ impl Layout {
 
     /// Whether the node at place `a` wins ties against that at `b`.
     pub(super) fn wins(&self, view: &View, a: usize, b: usize) -> bool {
-        let names = by_name(view);
-        self.ties[a].cmp(&self.ties[b]).then_with(|| names(self.nodes[b], self.nodes[a])).is_gt()
+        let id = |place: usize| NodeId::from_number(self.nodes[place]);
+        self.ties[a].cmp(&self.ties[b]).then_with(|| by_name(view, id(b), id(a))).is_gt()
     }
 }

@@ -8,17 +8,18 @@ mod kernel;
 mod layout;
 mod shared;
 
-use kernel::{BLOCK, Columns, OUT, Wish, max};
+use kernel::{BLOCK, Column, Columns, OUT, Wish, largest};
 use layout::{Layout, NONE};
 use shared::Shared;
 
 use super::domains::is_concerned;
 use super::set::PluginSet;
 use crate::scheduler::plugins::Allocation;
+use crate::scheduler::view::columns::ResourceId;
 use crate::scheduler::view::inverse;
 use crate::scheduler::view::log::{Entry, NodeDiff};
 use crate::scheduler::view::slots::NodeId;
-use crate::scheduler::{PodInfo, View};
+use crate::scheduler::{NodeView, PodInfo, View};
 
 /// How many columns of shared points are kept: pods that differ in tolerations, node affinity or images have one each.
 const MAX_SHARED: usize = 32;
@@ -66,7 +67,7 @@ impl Scan {
                 return None;
             }
             let block = place / BLOCK;
-            self.highest[block] = max(&ranks(&self.columns, base, wish, block, &misses));
+            self.highest[block] = largest(&ranks(&self.columns, base, wish, block, &misses));
         };
         self.placed += 1;
         Some(found)
@@ -88,13 +89,13 @@ impl Scan {
         };
         for change in changes {
             match change {
-                Entry::Namespace => {}
+                Entry::Namespace | Entry::Room(_) => {}
                 Entry::Pod(id, ..) => self.set_usage(view, *id),
                 Entry::Node(id, diff) => {
                     if diff.intersects(NodeDiff::PRESENCE) && view.node(*id).is_some() {
                         let emptied = self.layout.welcome(plugins, view, *id);
                         for shared in &mut self.shared {
-                            emptied.iter().for_each(|place| shared.set(*place, OUT));
+                            emptied.iter().for_each(|place| shared.points.set(*place, OUT));
                         }
                     }
                     self.set_usage(view, *id);
@@ -114,30 +115,28 @@ impl Scan {
     fn lay_out(&mut self, plugins: &PluginSet, view: &View) {
         self.layout = Layout::new(plugins, view);
         self.columns = Columns::default();
+        self.columns.resize(self.layout.blocks());
         for node in view.nodes() {
-            self.set_usage(view, node.id());
+            let Some(place) = self.layout.place(node.id()) else { continue };
+            for (i, (used, inverse)) in usage(&node).into_iter().enumerate() {
+                self.columns.used[i][place / BLOCK][place % BLOCK] = used;
+                self.columns.inverse[i].place(place, inverse);
+            }
         }
+        self.columns.inverse.iter_mut().for_each(Column::settle);
         for shared in &mut self.shared {
             shared.work_out(plugins, view, &self.layout);
         }
         self.position = Some(view.log().position());
     }
 
-    #[allow(clippy::cast_precision_loss, reason = "scores need no more digits")]
+    /// Looks again at how full a node is.
     fn set_usage(&mut self, view: &View, id: NodeId) {
-        use crate::scheduler::view::columns::ResourceId;
         let (Some(place), Some(node)) = (self.layout.place(id), view.node(id)) else { return };
-        let (block, lane) = (place / BLOCK, place % BLOCK);
-        let used = node.weight();
-        let amounts = [(used.cpu, ResourceId::CPU), (used.memory, ResourceId::MEMORY)];
-        for (i, (used, resource)) in amounts.into_iter().enumerate() {
-            for column in [&mut self.columns.used[i], &mut self.columns.inverse[i]] {
-                if column.len() <= block {
-                    column.resize(self.layout.blocks(), [0.0; BLOCK]);
-                }
-            }
-            self.columns.used[i][block][lane] = used as f32;
-            self.columns.inverse[i][block][lane] = inverse(node.allocatable_of(resource));
+        self.columns.resize(self.layout.blocks());
+        for (i, (used, inverse)) in usage(&node).into_iter().enumerate() {
+            self.columns.used[i][place / BLOCK][place % BLOCK] = used;
+            self.columns.inverse[i].set(place, inverse);
         }
     }
 
@@ -160,9 +159,17 @@ impl Scan {
         let shared = &mut self.shared[number];
         shared.last_used = self.uses;
         shared.renew(plugins, view, &self.layout);
-        shared.points.resize(self.layout.blocks(), [OUT; BLOCK]);
+        shared.points.resize(self.layout.blocks(), OUT);
         Some(number)
     }
+}
+
+/// What is used of CPU and memory, as scores count, and one part of what there is.
+#[allow(clippy::cast_precision_loss, reason = "scores need no more digits")]
+fn usage(node: &NodeView<'_>) -> [(f32, f32); 2] {
+    let used = node.weight();
+    [(used.cpu, ResourceId::CPU), (used.memory, ResourceId::MEMORY)]
+        .map(|(used, resource)| (used as f32, inverse(node.allocatable_of(resource))))
 }
 
 #[allow(clippy::cast_precision_loss, reason = "scores need no more digits")]
@@ -181,7 +188,7 @@ fn wish(plugins: &PluginSet, pod: &PodInfo) -> Wish {
 /// The ranks in a block, but for the places that missed.
 fn ranks(columns: &Columns, base: &Shared, wish: Wish, block: usize, misses: &[usize]) -> kernel::Block {
     let mut ranks = [OUT; BLOCK];
-    columns.ranks(block, &base.points[block], wish, &mut ranks);
+    columns.ranks(block, &base.points, wish, &mut ranks);
     for place in misses.iter().filter(|place| **place / BLOCK == block) {
         ranks[place % BLOCK] = OUT;
     }
@@ -198,7 +205,7 @@ fn best_place(
     misses: &[usize],
     view: &View,
 ) -> Option<usize> {
-    let best = max(highest);
+    let best = largest(highest);
     if best == OUT {
         return None;
     }
@@ -206,14 +213,12 @@ fn best_place(
         let ranks = ranks(columns, base, wish, block, misses);
         (0..BLOCK).filter(move |lane| ranks[*lane] == best).map(move |lane| block * BLOCK + lane)
     };
-    let first = highest.iter().position(|rank| *rank == best)?;
-    let mut winner: Option<usize> = equal(first).next().filter(|place| *place < layout.sorted);
-    let unsorted = layout.sorted / BLOCK..highest.len();
-    for place in unsorted.filter(|block| highest[*block] == best).flat_map(equal) {
-        if winner.is_none_or(|winner| layout.wins(view, place, winner)) {
-            winner = Some(place);
-        }
-    }
+    let sorted = layout.sections.iter().filter_map(|section| {
+        let first = highest[section.clone()].iter().position(|rank| *rank == best)?;
+        equal(section.start + first).next()
+    });
+    let unsorted = layout.unsorted().filter(|block| highest[*block] == best).flat_map(equal);
+    let winner = sorted.chain(unsorted).reduce(|a, b| if layout.wins(view, b, a) { b } else { a });
     winner.filter(|place| layout.nodes[*place] != NONE)
 }
 

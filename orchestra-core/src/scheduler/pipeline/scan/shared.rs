@@ -1,6 +1,6 @@
 //! What follows from the node objects alone, worked out once for all pods that the plugins call the same.
 
-use super::kernel::{BLOCK, Block, OUT};
+use super::kernel::{Column, OUT};
 use super::layout::Layout;
 use crate::scheduler::pipeline::set::{Lasts, Named, PluginSet};
 use crate::scheduler::view::slots::NodeId;
@@ -14,7 +14,7 @@ pub(super) struct Shared {
     /// For each filter, whether its answers are in here.
     filters: Vec<bool>,
     versions: u64,
-    pub(super) points: Vec<Block>,
+    pub(super) points: Column,
     pub(super) last_used: u64,
 }
 
@@ -27,7 +27,8 @@ impl Shared {
         let shares = |f: &Named<dyn Filter>| f.lasts == Lasts::NodeObject && f.plugin.same(pod, pod);
         let filters = plugins.filters.iter().map(shares).collect();
         let versions = plugins.versions(pod, view);
-        let mut shared = Self { pod: pod.clone(), filters, versions, points: Vec::new(), last_used: 0 };
+        let mut shared =
+            Self { pod: pod.clone(), filters, versions, points: Column::default(), last_used: 0 };
         shared.work_out(plugins, view, layout);
         Some(shared)
     }
@@ -49,23 +50,20 @@ impl Shared {
 
     pub(super) fn work_out(&mut self, plugins: &PluginSet, view: &View, layout: &Layout) {
         self.points.clear();
-        self.points.resize(layout.blocks(), [OUT; BLOCK]);
+        self.points.resize(layout.blocks(), OUT);
         for node in view.nodes() {
-            self.update(plugins, view, layout, node.id());
+            if let Some(place) = layout.place(node.id()) {
+                self.points.place(place, self.points_of(plugins, view, node.id()));
+            }
         }
+        self.points.settle();
     }
 
     /// Works out the points of one node.
     pub(super) fn update(&mut self, plugins: &PluginSet, view: &View, layout: &Layout, id: NodeId) {
         let Some(place) = layout.place(id) else { return };
-        self.set(place, self.points_of(plugins, view, id));
-    }
-
-    pub(super) fn set(&mut self, place: usize, points: f32) {
-        if self.points.len() <= place / BLOCK {
-            self.points.resize(place / BLOCK + 1, [OUT; BLOCK]);
-        }
-        self.points[place / BLOCK][place % BLOCK] = points;
+        self.points.resize(layout.blocks(), OUT);
+        self.points.set(place, self.points_of(plugins, view, id));
     }
 
     #[allow(clippy::cast_precision_loss, reason = "who scans has seen to it that ranks are below 2^24")]

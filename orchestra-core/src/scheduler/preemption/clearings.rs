@@ -1,0 +1,106 @@
+//! What it would cost to clear each node for one class of pods, kept while single nodes change.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use super::{Candidate, Cost, Room, candidate, clear};
+use crate::scheduler::view::log::Entry;
+use crate::scheduler::{NodeId, NodeView, PodInfo, View};
+
+/// A node at its place in the order in which nodes are cleared. The cost is that for resources alone: the least that
+/// clearing it can cost.
+type Clearing = (Cost, Arc<str>, NodeId);
+
+/// The nodes that could be cleared for the pods of one class, in order of cost and name.
+///
+/// Follows the view's log: what a node costs depends on the node, on its pods, and on disruption budgets. A change of
+/// what a budget can bear makes all of it new.
+#[derive(Debug, Default)]
+pub(in crate::scheduler) struct Clearings {
+    order: BTreeSet<Clearing>,
+    /// By node.
+    costs: Vec<Option<(Cost, Arc<str>)>>,
+    /// How far the log was followed, and the version of the budgets; `None` before the first time.
+    seen: Option<(u64, u64)>,
+}
+
+impl Clearings {
+    /// The node that is cleared for `pod` at the least cost, such that `accepts` then has the pod there.
+    ///
+    /// `may_help` tells which nodes are worth it, by the node object alone. Every pod that leaves has a lower priority
+    /// than `pod`; no disruption budget is overdrawn; and none of the pods that leave could stay. Equal costs are decided
+    /// by the node's name.
+    pub(in crate::scheduler) fn cheapest(
+        &mut self,
+        view: &mut View,
+        pod: &PodInfo,
+        may_help: impl Fn(&NodeView<'_>) -> bool,
+        mut accepts: impl FnMut(&mut View, NodeId) -> bool,
+    ) -> Option<Room> {
+        self.catch_up(view, pod, &may_help);
+        let mut best: Option<(Cost, &Arc<str>, Room)> = None;
+        for (least, name, node) in &self.order {
+            if best.as_ref().is_some_and(|(cost, ..)| cost <= least) {
+                break;
+            }
+            let found = view.node(*node).and_then(|node| candidate(view, pod, &node));
+            let Some(candidate) = found else { continue };
+            let cleared = view.what_if(|view| clear(view, *node, candidate, &mut accepts));
+            let Some((cost, room)) = cleared else { continue };
+            if best.as_ref().is_none_or(|(least, first, _)| (&cost, name) < (least, *first)) {
+                best = Some((cost, name, room));
+            }
+        }
+        best.map(|(_, _, room)| room)
+    }
+
+    fn catch_up(&mut self, view: &View, pod: &PodInfo, may_help: &impl Fn(&NodeView<'_>) -> bool) {
+        let now = (view.version(), view.budgets_version());
+        let position = self.seen.filter(|(_, budgets)| *budgets == now.1).map(|(position, _)| position);
+        let changes = position.and_then(|position| view.log().since(position));
+        if let Some(changes) = changes.filter(|changes| changes.len() <= view.len().max(64)) {
+            let touched = changes.filter_map(|change| match change {
+                Entry::Node(node, _) | Entry::Pod(node, ..) | Entry::Room(node) => Some(*node),
+                Entry::Namespace => None,
+            });
+            let mut touched: Vec<NodeId> = touched.collect();
+            touched.sort_unstable();
+            touched.dedup();
+            for node in touched {
+                self.update(view, pod, node, may_help);
+            }
+        } else {
+            let costs = |node: NodeView<'_>| {
+                let Candidate { cost, .. } = may_help(&node).then(|| candidate(view, pod, &node))??;
+                Some((cost, Arc::clone(&view.slots().slot(node.id()).name), node.id()))
+            };
+            self.order = view.nodes().filter_map(costs).collect();
+            self.costs.clear();
+            self.costs.resize(view.slots().len(), None);
+            for (cost, name, node) in &self.order {
+                self.costs[node.index()] = Some((*cost, Arc::clone(name)));
+            }
+        }
+        self.seen = Some(now);
+    }
+
+    /// Looks at one node again.
+    fn update(&mut self, view: &View, pod: &PodInfo, id: NodeId, may_help: &impl Fn(&NodeView<'_>) -> bool) {
+        if self.costs.len() <= id.index() {
+            self.costs.resize(id.index() + 1, None);
+        }
+        let node = view.node(id).filter(may_help);
+        let found = node.and_then(|node| candidate(view, pod, &node));
+        let new = found.map(|found| (found.cost, Arc::clone(&view.slots().slot(id).name)));
+        let old = std::mem::replace(&mut self.costs[id.index()], new.clone());
+        if old == new {
+            return;
+        }
+        if let Some((cost, name)) = old {
+            self.order.remove(&(cost, name, id));
+        }
+        if let Some((cost, name)) = new {
+            self.order.insert((cost, name, id));
+        }
+    }
+}
