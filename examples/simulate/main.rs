@@ -17,7 +17,9 @@ use std::sync::Arc;
 use anyhow::Context;
 use clap::Parser;
 use orchestra::model::{Node, Pod, Uid};
-use orchestra::scheduler::{MostAllocated, Outcome, Pipeline, Scheduler, View, explain, schedule};
+use orchestra::scheduler::{
+    Fragmentation, MostAllocated, Outcome, Pipeline, PipelineBuilder, Scheduler, View, explain, schedule,
+};
 use serde_json::{Value, json};
 use summary::Summary;
 
@@ -25,12 +27,15 @@ use summary::Summary;
 type Make = fn(u64) -> Box<dyn Scheduler>;
 
 /// The schedulers, by name. One of your own goes here.
-const SCHEDULERS: [(&str, Make); 2] = [
+const SCHEDULERS: [(&str, Make); 3] = [
     ("least-allocated", |seed| Box::new(Pipeline::builder().seed(seed).build())),
     ("most-allocated", |seed| {
         let builder = Pipeline::builder().without_score("NodeResourcesBalancedAllocation");
         // Enough to outweigh the preferences that spread pods.
         Box::new(builder.with_score("NodeResourcesFit", 10, MostAllocated).seed(seed).build())
+    }),
+    ("fragmentation", |seed| {
+        Box::new(PipelineBuilder::fragmentation(Fragmentation::learning()).seed(seed).build())
     }),
 ];
 

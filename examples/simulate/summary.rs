@@ -3,7 +3,9 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use orchestra::model::GPU_MILLI;
 use orchestra::scheduler::View;
+use rustix::time::{ClockId, clock_gettime};
 use serde_json::Value;
 
 /// The counts.
@@ -34,7 +36,8 @@ impl Summary {
         let mut text = format!("placed {}, pending {}\n", self.placed, self.pending);
         let resources: BTreeSet<String> =
             view.nodes().flat_map(|node| node.node().status.allocatable.keys().cloned()).collect();
-        for resource in resources {
+        let shared = view.nodes().any(|node| node.used(GPU_MILLI) > 0).then(|| GPU_MILLI.to_owned());
+        for resource in resources.into_iter().chain(shared) {
             let sum = |part: fn(&orchestra::scheduler::NodeView<'_>, &str) -> i64| -> i64 {
                 view.nodes().map(|node| part(&node, &resource)).sum()
             };
@@ -57,9 +60,8 @@ fn percent(part: i64, whole: i64) -> f64 {
     part as f64 * 100.0 / whole as f64
 }
 
-/// The CPU time that this thread has used; nothing where the system does not tell.
+/// The CPU time that this thread has used.
 fn cpu() -> Duration {
-    let text = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
-    let nanos = text.split_whitespace().next().and_then(|nanos| nanos.parse().ok());
-    Duration::from_nanos(nanos.unwrap_or(0))
+    let now = clock_gettime(ClockId::ThreadCPUTime);
+    Duration::new(now.tv_sec.try_into().unwrap_or(0), now.tv_nsec.try_into().unwrap_or(0))
 }

@@ -10,10 +10,11 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use orchestra_core::model::Pod;
+use orchestra_core::model::{Container, GPU, GPU_MILLI, Pod, PodSpec};
 use orchestra_core::rng::Rng;
 use orchestra_core::scheduler::{
-    Batch, Decision, Evaluation, Outcome, Pipeline, Reads, Scheduler, View, schedule,
+    Batch, Decision, Evaluation, Fragmentation, Outcome, Pipeline, PipelineBuilder, Reads, Scheduler,
+    TypicalPods, View, schedule,
 };
 use orchestra_testkit::scheduler_contract::random::{Cluster, content};
 use orchestra_testkit::scheduler_contract::{self, NaiveScheduler, Promises};
@@ -24,6 +25,11 @@ const HISTORIES: u64 = 250;
 #[test]
 fn the_pipeline_keeps_the_contract() {
     scheduler_contract::run(|| Box::new(Pipeline::kubernetes()));
+}
+
+#[test]
+fn a_scheduler_against_fragments_keeps_the_contract() {
+    scheduler_contract::run(|| Box::new(Pipeline::fragmentation()));
 }
 
 #[test]
@@ -151,6 +157,61 @@ fn decides_as_its_oracle(by: Evaluation) {
         "the histories are one-sided: {placed} placed, {waiting} waiting"
     );
     assert_eq!(scanned > 500, by != Evaluation::Rankings, "{by:?}: {scanned} pods were placed by scans");
+}
+
+/// The score against fragments, with typical pods given by hand, places as its plain definition does, over a history of
+/// changes; learnt ones, which equal histories have equal, give the same placements each way.
+#[test]
+fn fragments_are_avoided_as_their_oracle_does() {
+    let pod = |resources: &[(&str, &str)]| {
+        let container = resources
+            .iter()
+            .fold(Container::new("main", "app:1"), |c, (name, amount)| c.request(name, *amount));
+        Pod::new("typical").spec(PodSpec::new(container))
+    };
+    // Parts that floats add exactly in any order.
+    let typical = vec![
+        (pod(&[("cpu", "500m"), (GPU_MILLI, "450")]), 0.5),
+        (pod(&[("cpu", "1"), (GPU, "1")]), 0.25),
+        (pod(&[("cpu", "1"), ("memory", "1Gi")]), 0.125),
+        (pod(&[("memory", "100Mi"), (GPU, "2")]), 0.125),
+    ];
+    let spread = [("kubernetes.io/hostname", 3), ("topology.kubernetes.io/zone", 5)];
+    for by in [Evaluation::Cheapest, Evaluation::Rankings, Evaluation::Scans] {
+        let mut placed = 0;
+        for seed in 0..HISTORIES / 2 {
+            let rng = Rng::seeded(seed);
+            let mut cluster = Cluster::new(&rng);
+            let make = |score: Fragmentation, by| {
+                let builder = PipelineBuilder::fragmentation(score).preemption(false).default_spread(spread);
+                builder.seed(seed).evaluation(by).build()
+            };
+            let given =
+                || Fragmentation::of(TypicalPods::weighted(typical.iter().map(|(pod, part)| (pod, *part))));
+            let (mut pipeline, mut learning) = (make(given(), by), make(Fragmentation::learning(), by));
+            for round in 0..8 {
+                let at = format!("{by:?}, seed {seed}, round {round}");
+                let pods = cluster.pending(&rng);
+                let mut oracle = cluster.oracle(seed);
+                oracle.typical.clone_from(&typical);
+                let expected =
+                    cluster.view.what_if(|view| outcomes(&schedule(&mut oracle, view, pods.clone())));
+                let learnt = |view: &mut View, scheduler: &mut Pipeline| {
+                    view.what_if(|view| outcomes(&schedule(scheduler, view, pods.clone())))
+                };
+                let kept = learnt(&mut cluster.view, &mut learning);
+                let fresh =
+                    learnt(&mut cluster.view, &mut make(Fragmentation::learning(), Evaluation::Rankings));
+                assert_eq!(kept, fresh, "{at}: learnt");
+                let decisions = schedule(&mut pipeline, &mut cluster.view, pods);
+                assert_eq!(outcomes(&decisions), expected, "{at}");
+                placed += expected.values().flatten().count();
+                cluster.confirm(&rng, &decisions);
+                cluster.change(&rng);
+            }
+        }
+        assert!(placed > 1000, "{placed} placed");
+    }
 }
 
 /// A plugin that declares what it reads and one that doesn't give the same placements.

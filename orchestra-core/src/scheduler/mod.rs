@@ -56,8 +56,8 @@ pub use explain::{Explanation, MAX_REASONS, Reason, Verdict};
 pub use pipeline::{Evaluation, MAX_WEIGHT, Pipeline, PipelineBuilder};
 pub use plugin::{Filter, Score};
 pub use plugins::{
-    BalancedAllocation, HostPorts, ImageLocality, LeastAllocated, MostAllocated, NodeAffinityFilter,
-    NodeAffinityScore, ResourceFit, TaintFilter, TaintScore, Unschedulable,
+    BalancedAllocation, BestFit, Fragmentation, HostPorts, ImageLocality, LeastAllocated, MostAllocated,
+    NodeAffinityFilter, NodeAffinityScore, ResourceFit, TaintFilter, TaintScore, Unschedulable,
 };
 pub use points::Points;
 pub use preemption::Room;
@@ -65,7 +65,7 @@ pub use queue::PodQueue;
 pub use reads::{Change, Reads};
 pub use rebalance::{DEFAULT_MOVES, Move, Objective, Rebalance, RebalancePlan};
 pub use unit::{Pending, Unit};
-pub use view::{NodeId, NodeView, PodInfo, View};
+pub use view::{NodeId, NodeView, PodInfo, TypicalPods, View};
 pub(crate) use what_if::Decider;
 pub use what_if::{Cause, Forecast, MAX_DIAGNOSED, Placement, WhatIf, WhatIfError};
 

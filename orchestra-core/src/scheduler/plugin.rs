@@ -55,6 +55,10 @@ pub trait Score: Send + Sync + 'static {
         false
     }
 
+    /// Called when the scheduler meets a view, before the score is asked about its nodes: to have the view follow something
+    /// that the score goes by, such as [typical pods](View::learn_typical_pods). It must not change nodes or pods.
+    fn prepare(&self, _view: &mut View) {}
+
     /// Points that were kept are dropped when this number changes: for what they depend on beside the pod's
     /// template and [`reads`](Self::reads), such as a table of prices.
     fn version(&self, _pod: &PodInfo, _view: &View) -> u64 {

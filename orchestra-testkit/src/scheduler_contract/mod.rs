@@ -11,6 +11,7 @@
 mod cluster;
 mod naive;
 mod naive_domains;
+mod naive_fragmentation;
 mod naive_gpus;
 pub mod random;
 

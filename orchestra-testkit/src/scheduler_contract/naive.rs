@@ -6,6 +6,7 @@ use orchestra_core::model::{GPU_MILLI, HostPort, Labels, Node, Pod, PodAffinityT
 use orchestra_core::scheduler::{Batch, Explanation, NodeId, PodInfo, Points, Scheduler, View};
 
 use super::naive_domains::{affinity_allows, affinity_points, spread_allows, spread_points};
+use super::naive_fragmentation::fragmentation_rank;
 use super::naive_gpus::has_gpus;
 
 /// Decides as `Pipeline::kubernetes()` does, and keeps nothing: for every pod it looks at every node and at every
@@ -19,6 +20,9 @@ pub struct NaiveScheduler {
     pub seed: u64,
     /// Labels of the namespaces that have any.
     pub namespaces: BTreeMap<String, Labels>,
+    /// Where there are some, it decides as `PipelineBuilder::fragmentation` does, with the default spread of Kubernetes: the
+    /// typical pods, and which part of all pods each stands for.
+    pub typical: Vec<(Pod, f64)>,
 }
 
 impl Scheduler for NaiveScheduler {
@@ -54,7 +58,7 @@ impl NaiveScheduler {
         let feasible = world.nodes.iter().filter(|place| may_run(&world, pod.pod(), place));
         let best = feasible.max_by_key(|place| {
             let name = place.node.metadata.name.as_str();
-            (rank(&world, pod.pod(), place), tie(self.seed, name), std::cmp::Reverse(name))
+            (rank(&world, pod.pod(), place, &self.typical), tie(self.seed, name), std::cmp::Reverse(name))
         });
         best.map(|place| place.id).ok_or_else(|| Explanation::from("no node is feasible"))
     }
@@ -94,7 +98,7 @@ pub(super) fn node_chosen(pod: &Pod, node: &Node) -> bool {
         && required.is_none_or(|r| r.matches(name, labels))
 }
 
-fn amounts(pod: &Pod) -> BTreeMap<String, i64> {
+pub(super) fn amounts(pod: &Pod) -> BTreeMap<String, i64> {
     let requests = pod.spec.requests().into_iter();
     let mut amounts: BTreeMap<String, i64> = requests
         .map(|(name, q)| {
@@ -127,7 +131,7 @@ fn ports_free(pod: &Pod, place: &Place<'_>) -> bool {
 }
 
 /// Weighted points in thousandths.
-fn rank(world: &World<'_>, pod: &Pod, place: &Place<'_>) -> u64 {
+fn rank(world: &World<'_>, pod: &Pod, place: &Place<'_>, typical: &[(Pod, f64)]) -> u64 {
     let (spec, node) = (&pod.spec, place.node);
     let tolerated = |taint: &Taint| spec.tolerations.iter().any(|t| t.tolerates(taint));
     let soft = node.spec.taints.iter().filter(|t| t.effect == TaintEffect::PreferNoSchedule && !tolerated(t));
@@ -143,13 +147,16 @@ fn rank(world: &World<'_>, pod: &Pod, place: &Place<'_>) -> u64 {
     let memory = fraction(pod, place, "memory", 200 * 1024 * 1024);
     let least = thousandths(((1.0 - cpu) + (1.0 - memory)) * 50_000.0);
     let balanced = thousandths(100_000.0 - (cpu - memory).abs() * 50_000.0);
-    3 * u64::from(taints.as_millis())
+    let others = 3 * u64::from(taints.as_millis())
         + 2 * node_affinity.unwrap_or(0)
-        + least
-        + balanced
         + u64::from(images(world, pod, node).as_millis())
         + 2 * spread_points(world, pod, node)
-        + 2 * affinity_points(world, pod, node)
+        + 2 * affinity_points(world, pod, node);
+    if typical.is_empty() {
+        others + least + balanced
+    } else {
+        55 * others + fragmentation_rank(pod, place, typical)
+    }
 }
 
 /// Points of usage are rounded to the nearest thousandth, of two to the even one.

@@ -69,7 +69,7 @@ impl Cluster {
     /// The oracle for this cluster.
     #[must_use]
     pub fn oracle(&self, seed: u64) -> NaiveScheduler {
-        NaiveScheduler { seed, namespaces: self.namespaces.clone() }
+        NaiveScheduler { seed, namespaces: self.namespaces.clone(), ..NaiveScheduler::default() }
     }
 
     /// A view that is told of the same objects from nothing.

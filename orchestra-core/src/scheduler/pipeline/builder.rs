@@ -4,13 +4,17 @@ use super::set::{DomainOptions, Named, PluginSet};
 use super::{Evaluation, Pipeline};
 use crate::scheduler::plugin::Closure;
 use crate::scheduler::plugins::{
-    Allocation, BalancedAllocation, HostPorts, ImageLocality, LeastAllocated, NodeAffinityFilter,
-    NodeAffinityScore, ResourceFit, TaintFilter, TaintScore, Unschedulable,
+    Allocation, BalancedAllocation, BestFit, Fragmentation, HostPorts, ImageLocality, LeastAllocated,
+    NodeAffinityFilter, NodeAffinityScore, ResourceFit, TaintFilter, TaintScore, Unschedulable,
 };
 use crate::scheduler::{Filter, NodeView, PodInfo, Points, Reads, Score, Verdict};
 
 /// The soft constraints of Kubernetes' default scheduler for pods that say nothing: key and maximum skew.
 const DEFAULT_SPREAD: [(&str, u32); 2] = [("kubernetes.io/hostname", 3), ("topology.kubernetes.io/zone", 5)];
+
+/// How much fragments weigh against the best fit. Enough that only near ties are decided by it; of what was tried on public
+/// traces from 1 to 1,000, values about this one allocate most.
+const FRAGMENTATION: u8 = 55;
 
 /// Builds a [`Pipeline`]. Filters are asked in the order in which they were added, those that read only the node
 /// object first; what counts in an explanation is the first that says no.
@@ -64,6 +68,22 @@ impl PipelineBuilder {
             .inter_pod_affinity(2)
             .topology_spread(2)
             .default_spread(DEFAULT_SPREAD)
+    }
+
+    /// Kubernetes' rules with `score` and [`BestFit`] in place of its scores of usage. All other preferences keep their
+    /// proportions to those: what pods wish by affinity, tolerations and spread constraints outweighs fragments. Pods of a
+    /// controller are not spread unless they say so.
+    #[must_use]
+    pub fn fragmentation(score: Fragmentation) -> Self {
+        Self::constraints()
+            .preemption(true)
+            .with_score("TaintToleration", 3 * FRAGMENTATION, TaintScore)
+            .with_score("NodeAffinity", 2 * FRAGMENTATION, NodeAffinityScore)
+            .with_score("Fragmentation", FRAGMENTATION, score)
+            .with_score("BestFit", 1, BestFit)
+            .with_score("ImageLocality", FRAGMENTATION, ImageLocality)
+            .inter_pod_affinity(2 * FRAGMENTATION)
+            .topology_spread(2 * FRAGMENTATION)
     }
 
     /// Adds a rule: `check` answers whether a pod may go to a node, as a `bool` or a [`Verdict`]. Say with

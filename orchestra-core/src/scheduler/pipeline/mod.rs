@@ -18,6 +18,7 @@ use scan::Scan;
 pub use set::MAX_WEIGHT;
 use set::PluginSet;
 
+use super::plugins::Fragmentation;
 use super::preemption::may_preempt;
 use super::unit::{Gang, Unit};
 use super::view::residents::NumberMap;
@@ -102,6 +103,14 @@ impl Pipeline {
         PipelineBuilder::kubernetes().build()
     }
 
+    /// Kubernetes' rules, and nodes chosen so that what is left of GPUs, or of CPU and memory where there are none, stays of use
+    /// for the pods that come most: those that the view has learnt from. See
+    /// [`PipelineBuilder::fragmentation`] for typical pods given by hand.
+    #[must_use]
+    pub fn fragmentation() -> Self {
+        PipelineBuilder::fragmentation(Fragmentation::learning()).build()
+    }
+
     /// A builder that starts from Kubernetes' default scheduler.
     #[must_use]
     pub fn builder() -> PipelineBuilder {
@@ -168,12 +177,13 @@ impl Pipeline {
     }
 
     /// Forgets what was kept about another view.
-    fn meet(&mut self, view: &View) {
+    fn meet(&mut self, view: &mut View) {
         if !self.identity.as_ref().is_some_and(|identity| Arc::ptr_eq(identity, view.identity())) {
             self.rankings.clear();
             self.sightings.clear();
             self.scan.forget();
             self.identity = Some(Arc::clone(view.identity()));
+            self.plugins.scores.iter().for_each(|score| score.plugin.prepare(view));
         }
     }
 

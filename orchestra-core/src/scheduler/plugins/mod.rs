@@ -1,6 +1,8 @@
 //! Kubernetes' filters and scores that look at one node at a time.
 
 mod allocation;
+mod best_fit;
+mod fragmentation;
 mod image_locality;
 mod node_affinity;
 mod ports;
@@ -9,6 +11,8 @@ mod taints;
 
 pub(crate) use allocation::Allocation;
 pub use allocation::{BalancedAllocation, LeastAllocated, MostAllocated};
+pub use best_fit::BestFit;
+pub use fragmentation::Fragmentation;
 pub use image_locality::ImageLocality;
 pub use node_affinity::{NodeAffinityFilter, NodeAffinityScore};
 pub(crate) use node_affinity::{chooses, chosen};

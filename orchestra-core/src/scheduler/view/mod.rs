@@ -13,6 +13,7 @@ pub(crate) mod residents;
 pub(crate) mod slots;
 pub(crate) mod terms;
 pub(crate) mod topology;
+pub(crate) mod typical;
 mod undo;
 mod update;
 
@@ -35,6 +36,8 @@ pub use slots::NodeId;
 use slots::Slots;
 use terms::Namespaces;
 use topology::{Key, KeyId, Topology};
+use typical::Learning;
+pub use typical::TypicalPods;
 use undo::Trail;
 
 use super::by_uid::UidHash;
@@ -61,6 +64,7 @@ pub struct View {
     columns: Columns,
     resources: ResourceNames,
     gpus: Gpus,
+    learning: Learning,
     classes: Classes,
     residents: Residents,
     topology: Topology,
@@ -159,6 +163,10 @@ impl View {
     pub fn pod_info(&mut self, pod: &Arc<Pod>) -> PodInfo {
         let class = self.classes.of(pod, &mut self.resources);
         PodInfo { pod: Arc::clone(pod), class, slot: u32::MAX, hash: self.pods.hash(&pod.metadata.uid) }
+    }
+
+    pub(crate) fn resource_id(&self, name: &str) -> Option<ResourceId> {
+        self.resources.get(name)
     }
 
     pub(crate) fn resource_name(&self, resource: ResourceId) -> &str {

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::View;
 use super::class::PodClass;
+use super::typical::Learnt;
 use super::update::Known;
 use crate::model::{Labels, Node, Pod, PodDisruptionBudget, Uid};
 
@@ -15,6 +16,7 @@ pub(super) enum Undo {
     Preempted(Uid, bool),
     Namespace(String, Option<Labels>),
     Budget((String, String), Option<Arc<PodDisruptionBudget>>),
+    Learnt(Learnt),
 }
 
 /// What was known of a pod; its node by name, as the number may belong to another by then.
@@ -94,6 +96,7 @@ impl View {
                 Undo::Namespace(name, before) => {
                     self.set_namespace(&name, before);
                 }
+                Undo::Learnt(before) => self.unlearn(before),
                 Undo::Budget(key, before) => {
                     self.set_budget(key, before.as_ref());
                 }

@@ -182,6 +182,7 @@ impl View {
             self.place(hash, Record { pod, class, node, place: 0, assumed });
             change |= Change::PLACED;
         }
+        self.learn_if_due();
         change
     }
 
