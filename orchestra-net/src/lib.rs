@@ -24,6 +24,7 @@ mod listener;
 mod plane;
 mod progress;
 mod proxy_protocol;
+mod pump;
 mod tcp;
 mod timer;
 mod upstream;

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use orchestra_core::balance::Outcome;
 use orchestra_core::engine::Tasks;
-use tokio::io::{AsyncWriteExt as _, copy_bidirectional_with_sizes};
+use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
 
 use crate::connection::connect;
@@ -15,11 +15,9 @@ use crate::error::NetError;
 use crate::http::hash;
 use crate::listener::{Listening, listen, listen_on};
 use crate::proxy_protocol::{ProxyProtocol, who};
+use crate::pump::both_ways;
 use crate::upstream::{Ticket, Tries, Upstream};
 use crate::workers::Workers;
-
-/// How much is copied at once, each way: 64 KB cost half the CPU of 8 KB, and more gains nothing.
-const COPY_BUFFER: usize = 64 * 1024;
 
 /// How long a client may take to say who it is.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
@@ -44,7 +42,7 @@ pub struct TcpOptions {
 
 impl Default for TcpOptions {
     fn default() -> Self {
-        // At 128 KB of buffers a connection: 512 MB at the worst.
+        // At up to 1 MB in pipes and sockets for a connection that carries much: 4 GB at the worst, of the kernel's.
         Self {
             shutdown_grace: Duration::from_secs(10),
             max_connections: 4096,
@@ -143,8 +141,8 @@ impl TcpProxy {
         tokio::select! {
             biased;
             () = told_to_end => tracing::warn!(%from, "cut a connection off: the proxy shuts down"),
-            copied = copy_bidirectional_with_sizes(&mut client, &mut endpoint, COPY_BUFFER, COPY_BUFFER) => {
-                if let Err(error) = copied {
+            carried = both_ways(&client, &endpoint) => {
+                if let Err(error) = carried {
                     tracing::debug!(%from, endpoint = ?ticket.id(), %error, "a connection broke off");
                 }
             }
