@@ -56,6 +56,21 @@ pub(super) fn strip(headers: &mut HeaderMap) {
     }
 }
 
+/// Takes out what `Connection` names before anything is put in, so that it can't take away what we say. It then names
+/// nothing but a change of the protocol, if that is asked for.
+pub(super) fn settle(headers: &mut HeaderMap) {
+    let Some(named) = named(headers) else { return };
+    let upgrades = named.contains(&UPGRADE);
+    // Those two are still looked at.
+    for name in named.iter().filter(|name| !KEPT.contains(name) && ![TE, UPGRADE].contains(name)) {
+        headers.remove(name);
+    }
+    match upgrades {
+        true => drop(headers.insert(CONNECTION, HeaderValue::from_static("upgrade"))),
+        false => drop(headers.remove(CONNECTION)),
+    }
+}
+
 fn named(headers: &HeaderMap) -> Option<Vec<HeaderName>> {
     headers.get(CONNECTION)?;
     let values = headers.get_all(CONNECTION).iter().filter_map(|value| value.to_str().ok());
@@ -101,6 +116,28 @@ mod tests {
         let said = [("connection", "X-Forwarded-For, x-forwarded-proto"), ("x-forwarded-for", "192.0.2.1")];
         assert_eq!(stripped(&said), ["x-forwarded-for: 192.0.2.1"]);
         assert_eq!(stripped(&[("connection", "host"), ("host", "shop")]), ["host: shop"]);
+    }
+
+    #[test]
+    fn once_settled_it_takes_nothing_away_that_is_put_in() {
+        let mut headers = HeaderMap::new();
+        for (name, value) in
+            [("connection", "close, X-Auth, te"), ("connection", "Upgrade"), ("x-auth", "me")]
+        {
+            headers.append(name, HeaderValue::from_static(value));
+        }
+        headers.insert(UPGRADE, HeaderValue::from_static("echo"));
+        headers.insert(TE, HeaderValue::from_static("trailers"));
+        settle(&mut headers);
+        assert_eq!(
+            (headers.get("x-auth"), &headers[CONNECTION]),
+            (None, &HeaderValue::from_static("upgrade"))
+        );
+        assert!(headers.contains_key(UPGRADE) && headers.contains_key(TE));
+        headers.insert("x-auth", HeaderValue::from_static("us"));
+        strip(&mut headers);
+        assert_eq!(headers["x-auth"], "us");
+        assert!(!headers.contains_key(CONNECTION) && !headers.contains_key(UPGRADE));
     }
 
     #[test]

@@ -27,7 +27,7 @@ use super::route::Route;
 use super::routes::Routes;
 use super::server::Served;
 use super::tap::Tap;
-use super::{answers, forward, guard, upgrade};
+use super::{answers, forward, guard, hop, upgrade};
 use crate::body::ProxyBody;
 use crate::error::NetError;
 use crate::upstream::Upstream;
@@ -135,6 +135,7 @@ impl HttpProxy {
             return Ok(Routed::Redirected(redirected?));
         }
         let upstream = Arc::clone(route.service().ok_or_else(nobody)?);
+        hop::settle(request.headers_mut());
         forwarded(request.headers_mut(), client, options.trust_forwarded, options.forwarded);
         if options.request_ids || options.trace_context {
             self.inner.ids.name(request.headers_mut(), options);

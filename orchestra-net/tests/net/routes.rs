@@ -43,7 +43,8 @@ async fn requests_and_answers_are_changed_on_their_way() {
         .request_headers(HeaderChanges::default().remove(name("x-out")).set(name("x-set"), value("1")))
         .answer_headers(HeaderChanges::default().remove(name("date")).add(name("x-answer"), value("2")));
     let listening = listen(Routes::new().with(route)).await;
-    let request = "GET /api?q=1 HTTP/1.1\r\nhost: shop\r\nx-out: 1\r\nx-set: 0\r\nconnection: close\r\n\r\n";
+    let request =
+        "GET /api?q=1 HTTP/1.1\r\nhost: shop\r\nx-out: 1\r\nx-set: 0\r\nconnection: close, x-set\r\n\r\n";
     let answer = raw(listening.address(), request.as_bytes()).await;
     let (head, body) = answer.split_once("\r\n\r\n").unwrap();
     assert!(head.contains("x-answer: 2"), "{answer}");
