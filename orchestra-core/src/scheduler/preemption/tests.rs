@@ -92,7 +92,7 @@ fn only_lower_priorities_leave_and_only_where_it_helps() {
     let mut elsewhere = of("elsewhere", 9, "1", 0);
     elsewhere.spec_mut().node_selector = Labels::from([("disk", "fast")]);
     assert!(one(&mut small, elsewhere).starts_with("elsewhere: 0/1 nodes: 1 "));
-    let gang = Pending::gang("team", vec![Arc::new(of("member", 9, "1", 0))], 1);
+    let gang = Pending::gang("team", vec![Arc::new(of("member", 1, "1", 0))], 1);
     let decided = run(&mut Pipeline::kubernetes(), &mut small, [gang]);
     assert!(decided[0].1.contains("insufficient cpu"), "{decided:?}");
     let mut pipeline = Pipeline::builder().preemption(false).build();

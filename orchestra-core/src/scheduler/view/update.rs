@@ -168,11 +168,12 @@ impl View {
             return change;
         }
         self.save(uid, number);
+        let mut left = None;
         if let Some(number) = number {
             if self.preempted.contains(uid) {
                 self.budgets_may_differ(number);
             }
-            self.displace(number);
+            left = Some(self.displace(number));
             change |= Change::FREED;
         }
         if next.is_none() {
@@ -183,6 +184,9 @@ impl View {
             change |= Change::PLACED;
         }
         self.learn_if_due();
+        if let Some(left) = left {
+            self.slots.release(left);
+        }
         change
     }
 
@@ -219,7 +223,8 @@ impl View {
         }
     }
 
-    fn displace(&mut self, number: u32) {
+    /// Takes a pod off its node, whose place must be released when nothing else comes there. Answers which it is.
+    fn displace(&mut self, number: u32) -> NodeId {
         let Record { pod, class, node: id, place, .. } = self.pods.remove(number);
         self.columns.charge(id.index(), &class.requests, class.weight, -1);
         self.residents.remove(&class, id);
@@ -242,8 +247,8 @@ impl View {
             self.pods.get_mut(*moved).place = place;
         }
         self.gpus_freed(id, &pod, &class);
-        self.slots.release(id);
         self.log.push(Entry::Pod(id, class, -1));
+        id
     }
 }
 
