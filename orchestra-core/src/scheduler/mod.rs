@@ -57,7 +57,8 @@ pub use pipeline::{Evaluation, MAX_WEIGHT, Pipeline, PipelineBuilder};
 pub use plugin::{Filter, Score};
 pub use plugins::{
     BalancedAllocation, BestFit, Fragmentation, HostPorts, ImageLocality, LeastAllocated, MostAllocated,
-    NodeAffinityFilter, NodeAffinityScore, ResourceFit, TaintFilter, TaintScore, Unschedulable,
+    NodeAffinityFilter, NodeAffinityScore, RequestedToCapacityRatio, ResourceFit, TaintFilter, TaintScore,
+    Unschedulable,
 };
 pub use points::Points;
 pub use preemption::Room;

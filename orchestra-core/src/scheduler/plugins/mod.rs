@@ -2,6 +2,7 @@
 
 mod allocation;
 mod best_fit;
+mod capacity_ratio;
 mod fragmentation;
 mod image_locality;
 mod node_affinity;
@@ -12,6 +13,7 @@ mod taints;
 pub(crate) use allocation::Allocation;
 pub use allocation::{BalancedAllocation, LeastAllocated, MostAllocated};
 pub use best_fit::BestFit;
+pub use capacity_ratio::RequestedToCapacityRatio;
 pub use fragmentation::Fragmentation;
 pub use image_locality::ImageLocality;
 pub use node_affinity::{NodeAffinityFilter, NodeAffinityScore};
