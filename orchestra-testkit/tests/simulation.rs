@@ -67,7 +67,7 @@ fn many_seeds() {
 }
 
 /// How many seeds a defect may hide in.
-const HIDES: u64 = 40;
+const HIDES: u64 = 80;
 
 #[test]
 fn every_defect_is_found() {

@@ -13,6 +13,10 @@ use crate::sim::view::View;
 /// How long a node may be silent where its lease does not say.
 const GRACE: Duration = Duration::from_secs(40);
 
+/// How old may be what a controller sees when it acts: a node that is heard of again in the moment of an eviction was silent
+/// for whoever decided on it.
+const SIGHT: Duration = Duration::from_millis(100);
+
 /// Above this share of silent nodes nothing is evicted.
 const SHARE: f64 = 0.55;
 
@@ -57,7 +61,9 @@ impl Outage {
             taint.effect == TaintEffect::NoExecute && taint.key != "node.kubernetes.io/unreachable"
         });
         let who = &pod.metadata.name;
-        if !self.is_silent(name, view.at) && !others {
+        let renewed = self.renewed.get(name).map(|(renewed, _)| *renewed);
+        let just_back = renewed.is_some_and(|renewed| view.at < renewed + SIGHT);
+        if !self.is_silent(name, view.at) && !just_back && !others {
             found.add("S37", format!("pod {who} was evicted from {name}, which is not silent"));
         }
         let (mut silent, mut all) = (0u32, 0u32);
