@@ -11,7 +11,7 @@ use orchestra::scheduler::{Batch, NodeView, Outcome, Pipeline, Reads, Scheduler,
 use orchestra_testkit::scheduler_contract::{self, Nodes, ZONE, replicas};
 
 /// A node's price by the hour, from its label; unpriced nodes cost most.
-fn price(node: &NodeView<'_>) -> u32 {
+pub(crate) fn price(node: &NodeView<'_>) -> u32 {
     node.label("price").and_then(|p| p.parse().ok()).unwrap_or(100)
 }
 
@@ -25,7 +25,7 @@ fn thrifty() -> Pipeline {
 
 // A whole scheduler: the cheapest node that may take the pod, and of those the emptiest.
 #[derive(Debug)]
-struct Cheapest;
+pub(crate) struct Cheapest;
 
 impl Scheduler for Cheapest {
     fn schedule(&mut self, batch: &mut Batch<'_>) {

@@ -2,12 +2,17 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+#[allow(dead_code, reason = "the example's program is not run here")]
+#[path = "../examples/custom_scheduler.rs"]
+mod example;
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use example::{Cheapest, price};
 use orchestra::model::{PodSpec, Quantity};
 use orchestra::prelude::*;
-use orchestra::scheduler::{Batch, NodeView, Pipeline, Reads, Scheduler};
+use orchestra::scheduler::{Pipeline, Reads};
 use orchestra_testkit::sim_runtime::{SimProgram, SimRuntime};
 
 /// In simulated time.
@@ -29,25 +34,6 @@ fn the_example_is_as_short_as_promised() {
     assert!(lines("#[derive(Debug)]", "impl Scheduler for Cheapest") < MOST_LINES);
     // It counts something: the whole example is longer.
     assert!(lines("use std", "fn show") > MOST_LINES);
-}
-
-fn price(node: &NodeView<'_>) -> u32 {
-    node.label("price").and_then(|p| p.parse().ok()).unwrap_or(100)
-}
-
-/// The cheapest node that may take the pod.
-#[derive(Debug)]
-struct Cheapest;
-
-impl Scheduler for Cheapest {
-    fn schedule(&mut self, batch: &mut Batch<'_>) {
-        while let Some(unit) = batch.next() {
-            batch.place(&unit, |batch, pod| {
-                let best = batch.feasible(pod).min_by_key(price).map(|node| node.id());
-                best.ok_or_else(|| batch.explain(pod))
-            });
-        }
-    }
 }
 
 /// A filter, a score and a whole scheduler, each used in one cluster by the pods that ask for it; all of them at once on the

@@ -19,6 +19,9 @@ const LEAST_MEMORY: i64 = 200 * 1024 * 1024;
 /// Unused classes are dropped when there are twice as many as were in use at the last look, and this many more.
 const SPARE_CLASSES: usize = 1024;
 
+/// Amounts of resources, sorted; more than most pods ask for take an allocation.
+type Requests = SmallVec<[(ResourceId, i64); 4]>;
+
 /// All pods with the same namespace, labels, annotations, spec and controller: no plugin that keeps its answers
 /// can tell them apart. Pods that are being deleted are in classes of their own.
 #[derive(Debug)]
@@ -32,7 +35,7 @@ pub(crate) struct PodClass {
     pub(crate) controller: Option<Uid>,
     pub(crate) terminating: bool,
     /// What is set aside on the node, the place for one pod included; nothing that is zero.
-    pub(crate) requests: SmallVec<[(ResourceId, i64); 4]>,
+    pub(crate) requests: Requests,
     pub(crate) weight: Weight,
     pub(crate) gpus: GpuRequest,
     pub(crate) ports: Box<[HostPort]>,
@@ -42,7 +45,7 @@ pub(crate) struct PodClass {
 impl PodClass {
     fn new(id: u64, pod: &Pod, resources: &mut ResourceNames) -> Self {
         let meta = &pod.metadata;
-        let mut requests = smallvec![(ResourceId::PODS, 1)];
+        let mut requests: Requests = smallvec![(ResourceId::PODS, 1)];
         let (mut whole, mut milli) = (0, 0);
         for (name, quantity) in &*pod.spec.requests_in_all() {
             let amount = amount(name, *quantity);
@@ -62,7 +65,6 @@ impl PodClass {
         }
         // CPU and memory are what nodes run out of first, and the order is that of the explanations.
         requests.sort_unstable();
-        let requests: SmallVec<[(ResourceId, i64); 4]> = requests;
         let request = |resource| requests.iter().find(|(r, _)| *r == resource).map(|(_, amount)| *amount);
         Self {
             id,

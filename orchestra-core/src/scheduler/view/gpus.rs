@@ -71,11 +71,11 @@ impl Devices {
         devices.last().is_some_and(|last| usize::from(*last) < self.used.len())
     }
 
-    fn add(&mut self, devices: &[u16], of_each: u16) {
+    pub(super) fn add(&mut self, devices: &[u16], of_each: u16) {
         devices.iter().for_each(|device| self.used[usize::from(*device)] += u32::from(of_each));
     }
 
-    fn take_off(&mut self, devices: &[u16], of_each: u16) {
+    pub(super) fn take_off(&mut self, devices: &[u16], of_each: u16) {
         devices.iter().for_each(|device| self.used[usize::from(*device)] -= u32::from(of_each));
     }
 }
@@ -139,27 +139,18 @@ impl View {
         }
     }
 
-    /// A pod of this class has come to the node.
-    pub(super) fn gpus_taken(&mut self, node: NodeId, pod: &Pod, class: &PodClass) {
-        if class.gpus == GpuRequest::None {
-            return;
-        }
+    /// A pod of this class, which asks for GPUs, has come to the node ([`Devices::add`]) or left it
+    /// ([`Devices::take_off`]).
+    pub(super) fn charge_gpus(
+        &mut self,
+        node: NodeId,
+        pod: &Pod,
+        class: &PodClass,
+        charge: fn(&mut Devices, &[u16], u16),
+    ) {
         let (devices, entry) = (named_devices(&pod.metadata, class.gpus), self.gpus.entry(node));
         if entry.unsaid == 0 && entry.knows(&devices) {
-            entry.add(&devices, class.gpus.of_each());
-        } else {
-            self.lay_out_gpus(node);
-        }
-    }
-
-    /// A pod of this class has left the node.
-    pub(super) fn gpus_freed(&mut self, node: NodeId, pod: &Pod, class: &PodClass) {
-        if class.gpus == GpuRequest::None {
-            return;
-        }
-        let (devices, entry) = (named_devices(&pod.metadata, class.gpus), self.gpus.entry(node));
-        if entry.unsaid == 0 && entry.knows(&devices) {
-            entry.take_off(&devices, class.gpus.of_each());
+            charge(entry, &devices, class.gpus.of_each());
         } else {
             self.lay_out_gpus(node);
         }

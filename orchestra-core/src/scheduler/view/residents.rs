@@ -96,13 +96,12 @@ pub(crate) struct Residents {
 
 impl Residents {
     pub(crate) fn add(&mut self, class: &Arc<PodClass>, node: NodeId) {
-        match self.classes.get_mut(&class.id) {
-            Some(of_class) => return of_class.nodes.add(node),
-            None => {
-                let nodes = Nodes::One(node, 1);
-                self.classes.insert(class.id, Class { class: Arc::clone(class), nodes });
-            }
+        if let Some(of_class) = self.classes.get_mut(&class.id) {
+            of_class.nodes.add(node);
+            return;
         }
+        let nodes = Nodes::One(node, 1);
+        self.classes.insert(class.id, Class { class: Arc::clone(class), nodes });
         if !class.terms.is_empty() {
             self.wishing.entry(class.id).or_insert_with(|| Arc::clone(class));
         }

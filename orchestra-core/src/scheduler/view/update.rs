@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::class::PodClass;
 use super::columns::{Facts, ResourceId};
+use super::gpus::Devices;
 use super::log::{Entry, NodeDiff};
 use super::pods::Record;
 use super::slots::NodeId;
@@ -219,7 +220,7 @@ impl View {
         let gpus = (class.gpus != GpuRequest::None).then(|| (Arc::clone(&record.pod), Arc::clone(class)));
         slot.pods.push(self.pods.insert(hash, record));
         if let Some((pod, class)) = gpus {
-            self.gpus_taken(id, &pod, &class);
+            self.charge_gpus(id, &pod, &class, Devices::add);
         }
     }
 
@@ -246,7 +247,9 @@ impl View {
         if let Some(moved) = slot.pods.get(place as usize) {
             self.pods.get_mut(*moved).place = place;
         }
-        self.gpus_freed(id, &pod, &class);
+        if class.gpus != GpuRequest::None {
+            self.charge_gpus(id, &pod, &class, Devices::take_off);
+        }
         self.log.push(Entry::Pod(id, class, -1));
         id
     }
