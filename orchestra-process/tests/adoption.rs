@@ -154,6 +154,12 @@ fn edit(host: &Host, edit: impl Fn(&str) -> Option<String>) {
     fs::write(host.journal(), lines).unwrap();
 }
 
+/// When a process started, in clock ticks since boot.
+fn start_ticks(pid: u32) -> u64 {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+    stat.rsplit_once(')').unwrap().1.split_whitespace().nth(19).unwrap().parse().unwrap()
+}
+
 #[tokio::test]
 async fn a_start_that_was_not_written_down_is_found_and_not_doubled() {
     let host = Host::new();
@@ -190,8 +196,15 @@ async fn a_foreign_process_with_a_recorded_pid_is_left_alone() {
     let pid = fs::read_to_string(host.root().join("test/slots/0/pid")).unwrap().trim().to_owned();
     assert!(Command::new("kill").args(["-9", &pid]).status().unwrap().success());
     until("the main process ends", || !lives(&pid)).await;
-    // Now that pid belongs to somebody else.
+    // Now that pid belongs to somebody else, who started later. The kernel tells them apart by ticks of 10 ms.
+    let journal = fs::read_to_string(host.journal()).unwrap();
+    let started = |pid| journal.contains(&format!("\"ticks\":{}", start_ticks(pid)));
     let mut foreign = Command::new("sleep").arg("1000").spawn().unwrap();
+    while started(foreign.id()) {
+        foreign.kill().unwrap();
+        foreign.wait().unwrap();
+        foreign = Command::new("sleep").arg("1000").spawn().unwrap();
+    }
     edit(&host, |line| Some(line.replace(&format!("\"pid\":{pid},"), &format!("\"pid\":{},", foreign.id()))));
     let runtime = host.open();
     let sandbox = only(&runtime).await;
