@@ -12,6 +12,7 @@ mod interrupt;
 mod pods;
 mod ports;
 mod promises;
+mod volumes;
 
 use std::io::{Read, Write};
 use std::net::TcpListener;

@@ -3,7 +3,8 @@
 use super::{
     AutoscalerController, DeploymentController, DisruptionController, EndpointsController, GarbageCollector,
     NODE_LEASE_NAMESPACE, NamespaceController, NodeLifecycleController, NodeLifecycleOptions,
-    ReplicaSetController, Rollouts, Scaling, Schedulers, SchedulingDesk, SchedulingLoop, WorkloadIndexes,
+    ReplicaSetController, Rollouts, Scaling, Schedulers, SchedulingDesk, SchedulingLoop, VolumeController,
+    WorkloadIndexes,
 };
 use crate::client::{Client, ClientError, DEFAULT_NAMESPACE};
 use crate::engine::{Caches, Recorder, Tasks};
@@ -26,7 +27,7 @@ pub struct ControlPlaneOptions {
     pub node_lifecycle: NodeLifecycleOptions,
 }
 
-/// Creates the namespaces that every cluster has, where they are not there.
+/// Creates the namespaces and the storage class that every cluster has, where they are not there.
 ///
 /// # Errors
 /// A failure of the store.
@@ -37,7 +38,7 @@ pub async fn bootstrap(client: &Client) -> Result<(), ClientError> {
             result => drop(result?),
         }
     }
-    Ok(())
+    super::volumes::bootstrap(client).await
 }
 
 /// Starts all controllers and the scheduling loop in `tasks`. Answers where to ask the schedulers.
@@ -54,6 +55,8 @@ pub fn start(
     NamespaceController::start(client, caches, rng, tasks);
     EndpointsController::start(client, caches, rng, tasks);
     DisruptionController::start(client, caches, rng, tasks);
+    let volumes = recorder.component("volume-controller");
+    VolumeController::start(client, caches, volumes, rng, tasks);
     let lifecycle = recorder.component("node-controller");
     NodeLifecycleController::start(options.node_lifecycle, client, caches, lifecycle, rng, tasks);
     ReplicaSetController::start(&indexes, client, caches, recorder, rng, tasks);

@@ -13,6 +13,7 @@ mod scheduling;
 mod selected;
 #[cfg(test)]
 mod testing;
+mod volumes;
 mod workload;
 
 pub use autoscaler::{
@@ -32,4 +33,5 @@ pub use node_lifecycle::{
 };
 pub use replica_set::ReplicaSetController;
 pub use scheduling::{AskError, Schedulers, SchedulingDesk, SchedulingLoop};
+pub use volumes::VolumeController;
 pub use workload::WorkloadIndexes;

@@ -3,6 +3,7 @@
 mod inbox;
 mod nominations;
 mod questions;
+mod volumes;
 mod writer;
 
 use std::collections::BTreeMap;
@@ -68,12 +69,14 @@ impl SchedulingLoop {
         let inbox = Arc::<Inbox>::default();
         inbox.follow_all(caches);
         let queues = schedulers.into_iter().map(|(name, s)| (name, (s, PodQueue::new()))).collect();
+        let mut view = View::new();
+        view.follow_volumes();
         let writer = Writer { client: client.clone(), recorder };
         let (desk, questions) = SchedulingDesk::new(caches);
         let mut this = Self {
             writer,
             inbox,
-            view: View::new(),
+            view,
             queues,
             nominations: Nominations::default(),
             ready: Vec::new(),
@@ -166,6 +169,12 @@ impl SchedulingLoop {
             Input::NamespaceGone(name) => self.view.namespace_removed(name),
             Input::Budget(budget) => self.view.budget_changed(budget),
             Input::BudgetGone(namespace, name) => self.view.budget_removed(namespace, name),
+            Input::Claim(claim) => self.view.claim_changed(claim),
+            Input::ClaimGone(namespace, name) => self.view.claim_removed(namespace, name),
+            Input::Volume(volume) => self.view.volume_changed(volume),
+            Input::VolumeGone(name) => self.view.volume_removed(name),
+            Input::StorageClass(class) => self.view.storage_class_changed(class),
+            Input::StorageClassGone(name) => self.view.storage_class_removed(name),
             Input::Group(group) => {
                 self.queues.values_mut().for_each(|(_, queue)| queue.group_changed(group));
                 self.hold_back(&group.metadata.namespace, &group.metadata.name);
@@ -293,10 +302,9 @@ impl SchedulingLoop {
         let span = tracing::debug_span!("schedule", scheduler = name, units = units.len());
         let decisions = span.in_scope(|| schedule(&mut **scheduler, &mut self.view, units));
         queue.settle(&decisions);
-        let (mut assigned, mut pending, mut preempting) =
-            (Vec::<Placements<'_>>::new(), Vec::new(), Vec::new());
+        let (mut assigned, mut pending, mut preempting) = (Vec::new(), Vec::new(), Vec::new());
         for unit in decisions.chunk_by(|a, b| a.gang.is_some() && a.gang == b.gang) {
-            let (mut placements, mut waiting) = (Placements::new(), Vec::new());
+            let (mut placements, mut waiting) = (Vec::new(), Vec::new());
             for Decision { pod, outcome, .. } in unit {
                 match outcome {
                     Outcome::Assigned(node) => placements.push((pod, Arc::clone(node))),
@@ -307,13 +315,20 @@ impl SchedulingLoop {
             assigned.extend(Some(placements).filter(|placements| !placements.is_empty()));
             preempting.extend(Some(waiting).filter(|waiting| !waiting.is_empty()));
         }
-        let placed = assigned.iter().map(Vec::len).sum::<usize>();
+        let (assigned, refused) = self.choose_volumes(name, assigned);
+        pending.extend(refused.iter().map(|(pod, why)| (*pod, why)));
+        let placed = assigned.iter().map(|placements| placements.pods.len()).sum::<usize>();
         metrics::counter!("orchestra_scheduled_total", "result" => "assigned").increment(placed as u64);
         metrics::counter!("orchestra_scheduled_total", "result" => "pending").increment(pending.len() as u64);
-        for uid in self.writer.bind(&assigned).await {
-            let change = self.view.forget(&uid);
-            if let Some((_, queue)) = self.queues.get_mut(name) {
-                queue.retry(&uid);
+        for number in self.writer.bind(&assigned).await {
+            let Placements { pods, volumes } = &assigned[number];
+            let mut change = volumes::forget(&mut self.view, volumes);
+            for (pod, _) in pods {
+                let uid = &pod.metadata.uid;
+                change |= self.view.forget(uid);
+                if let Some((_, queue)) = self.queues.get_mut(name) {
+                    queue.retry(uid);
+                }
             }
             self.wake(change);
         }
@@ -324,5 +339,33 @@ impl SchedulingLoop {
             self.writer.explain(pod, why).await;
         }
         true
+    }
+
+    /// Chooses the volumes of pods that were placed. Those that have none on their node after all are taken off it, and wait
+    /// for a change: another pod of the batch took the volume, or their scheduler does not look at volumes.
+    fn choose_volumes<'d>(
+        &mut self,
+        name: &str,
+        assigned: Vec<Vec<(&'d Arc<Pod>, Arc<str>)>>,
+    ) -> (Vec<Placements<'d>>, Vec<(&'d Arc<Pod>, Explanation)>) {
+        let (mut chosen, mut refused) = (Vec::with_capacity(assigned.len()), Vec::new());
+        for pods in assigned {
+            match volumes::choose(&mut self.view, &pods) {
+                Ok(volumes) => chosen.push(Placements { pods, volumes }),
+                Err(why) => {
+                    let why = Explanation::note(why).with_helped_by(Change::VOLUMES | Change::NODE);
+                    let change = pods
+                        .iter()
+                        .fold(Change::NONE, |change, (pod, _)| change | self.view.forget(&pod.metadata.uid));
+                    self.wake(change);
+                    refused.extend(pods.into_iter().map(|(pod, _)| (pod, why.clone())));
+                }
+            }
+        }
+        if let Some((_, queue)) = self.queues.get_mut(name) {
+            // After the waking, which is due to themselves.
+            refused.iter().for_each(|(pod, why)| queue.set_aside(&pod.metadata.uid, why));
+        }
+        (chosen, refused)
     }
 }

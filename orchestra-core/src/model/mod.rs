@@ -60,6 +60,7 @@ mod tests;
 mod time;
 mod unmodelled;
 mod unstructured;
+mod volume;
 mod workload_rules;
 
 pub use crate::object;
@@ -121,3 +122,9 @@ pub use taint::{Taint, TaintEffect, Toleration, TolerationOperator};
 pub use template::PodTemplateSpec;
 pub use time::Timestamp;
 pub use unstructured::Unstructured;
+pub use volume::{
+    AccessMode, ClaimPhase, CsiVolume, LOCAL_PROVISIONER, LocalVolume, PersistentVolume,
+    PersistentVolumeClaim, PersistentVolumeClaimSpec, PersistentVolumeClaimStatus, PersistentVolumeSpec,
+    PersistentVolumeStatus, ReclaimPolicy, StorageClass, TopologySelectorLabelRequirement,
+    TopologySelectorTerm, VolumeBindingMode, VolumeMode, VolumeNodeAffinity, VolumePhase, VolumeResources,
+};

@@ -9,8 +9,9 @@ use serde_json::Value;
 use super::kinds::{MODELLED_SHORT_NAMES, UNMODELLED, guess_plural};
 use super::{
     AnyObject, ConfigMap, Deployment, EndpointSlice, Event, HorizontalPodAutoscaler, KindInfo, Lease,
-    ManifestError, ManifestProblem, Namespace, Node, Object, Pod, PodDisruptionBudget, PodGroup,
-    PriorityClass, ReplicaSet, Resource, Secret, Service, Warning, decode,
+    ManifestError, ManifestProblem, Namespace, Node, Object, PersistentVolume, PersistentVolumeClaim, Pod,
+    PodDisruptionBudget, PodGroup, PriorityClass, ReplicaSet, Resource, Secret, Service, StorageClass,
+    Warning, decode,
 };
 
 /// The kinds that a cluster knows, and how to read their manifests.
@@ -81,6 +82,9 @@ impl Scheme {
         scheme.register::<PodDisruptionBudget>();
         scheme.register::<PriorityClass>();
         scheme.register::<PodGroup>();
+        scheme.register::<PersistentVolumeClaim>();
+        scheme.register::<PersistentVolume>();
+        scheme.register::<StorageClass>();
         scheme.register::<EndpointSlice>();
         scheme.register::<Event>();
         scheme.register::<Lease>();

@@ -15,6 +15,7 @@ use super::apply::{Judge, Note};
 use super::boot;
 use super::builder::{NodeAgentBuilder, NodeOptions};
 use super::env::{Sources, references};
+use super::error::chain;
 use super::memory::{Busy, Memory, Observed};
 use super::moment::Moment;
 use super::ops::{self, Job};
@@ -28,7 +29,10 @@ use crate::client::{Client, ClientError};
 use crate::clock::SharedClock;
 use crate::drain::Gates;
 use crate::engine::{Cache, Caches, Queue, Recorder, Tasks};
-use crate::model::{AnyObjectExt, ConfigMap, Node, ObjectKey, Pod, Secret, Service, Uid};
+use crate::model::{
+    AnyObjectExt, ConfigMap, Node, ObjectKey, PersistentVolume, PersistentVolumeClaim, Pod, Secret, Service,
+    Uid,
+};
 use crate::rng::Rng;
 use crate::runtime::{Runtime, RuntimeInfo};
 
@@ -67,6 +71,8 @@ pub(crate) struct Shared {
     pub(super) services: Arc<Cache<Service>>,
     pub(super) config_maps: Arc<Cache<ConfigMap>>,
     pub(super) secrets: Arc<Cache<Secret>>,
+    pub(super) claims: Arc<Cache<PersistentVolumeClaim>>,
+    pub(super) persistent: Arc<Cache<PersistentVolume>>,
     pub(super) prober: Arc<dyn Prober>,
     pub(super) volumes: Arc<dyn VolumeFiles>,
     pub(super) gates: Gates,
@@ -181,6 +187,8 @@ impl Shared {
             services: caches.of(),
             config_maps: caches.of(),
             secrets: caches.of(),
+            claims: caches.of(),
+            persistent: caches.of(),
             node: builder.node,
             client: builder.client,
             caches,
@@ -455,7 +463,9 @@ impl Shared {
         let mut sources = Sources { node: self.nodes.get(&self.node_key()), ..Sources::default() };
         for key in references(pod) {
             let name = key.name.to_string();
-            if key.kind == crate::model::GroupKind::of::<ConfigMap>() {
+            if key.kind == crate::model::GroupKind::of::<PersistentVolumeClaim>() {
+                sources.claimed.insert(name, self.claimed(&key).await?);
+            } else if key.kind == crate::model::GroupKind::of::<ConfigMap>() {
                 let cached = self.config_maps.get(&key);
                 if let Some(map) = self.or_stored(cached, &key).await? {
                     sources.config_maps.insert(name, map);
@@ -468,6 +478,52 @@ impl Shared {
             }
         }
         Ok(sources)
+    }
+
+    /// The volume that a claim has, or why it has none.
+    async fn claimed(&self, key: &ObjectKey) -> Result<Result<Arc<PersistentVolume>, String>, ClientError> {
+        let name = &key.name;
+        let Some(claim) = self.or_stored(self.claims.get(key), key).await? else {
+            return Ok(Err(format!("persistentvolumeclaim {name} does not exist")));
+        };
+        let volume = ObjectKey::new::<PersistentVolume>("", claim.spec.volume_name.as_str());
+        let found = match claim.spec.volume_name.as_str() {
+            "" => None,
+            _ => self.or_stored(self.persistent.get(&volume), &volume).await?,
+        };
+        let bound = found.filter(|found| found.is_of(&claim));
+        Ok(bound.ok_or_else(|| format!("persistentvolumeclaim {name} has no volume yet")))
+    }
+
+    /// Removes the directory of a volume that is being deleted, and lets the volume go. Tries until that is done.
+    pub(super) fn reclaim(self: &Arc<Self>, volume: &PersistentVolume) {
+        let (Some(csi), name) = (&volume.spec.csi, volume.metadata.name.clone()) else { return };
+        let (shared, handle, uid) =
+            (Arc::clone(self), csi.volume_handle.clone(), volume.metadata.uid.clone());
+        self.tasks.spawn("reclaim", async move {
+            for failures in 1.. {
+                match shared.try_reclaim(&name, &uid, &handle).await {
+                    Ok(()) => return,
+                    Err(error) => {
+                        tracing::warn!(node = %shared.node, volume = %name, error, "can't remove a volume's directory");
+                    }
+                }
+                tokio::time::sleep(super::backoff::CALL_BACKOFF.after(failures)).await;
+            }
+        });
+    }
+
+    async fn try_reclaim(&self, name: &str, uid: &Uid, handle: &str) -> Result<(), String> {
+        self.volumes.remove_persistent(handle).await.map_err(|error| chain(&error))?;
+        let let_go = self.client.modify::<PersistentVolume>(name, |volume| {
+            if volume.metadata.uid == *uid {
+                volume.metadata.finalizers.retain(|name| name != PersistentVolume::LOCAL_FINALIZER);
+            }
+        });
+        match let_go.await {
+            Err(error) if !error.is_not_found() => Err(chain(&error)),
+            _ => Ok(()),
+        }
     }
 
     async fn or_stored<T: crate::model::Resource>(

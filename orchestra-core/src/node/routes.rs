@@ -6,9 +6,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use super::agent::Shared;
 use crate::engine::{Cache, CacheChange, Caches, Index};
-use crate::model::{ConfigMap, ObjectKey, Pod, Secret, Uid};
+use crate::model::{ConfigMap, ObjectKey, PersistentVolume, PersistentVolumeClaim, Pod, Secret, Uid};
 
-/// Hands the changes of pods, config maps and secrets to the agents that they concern. Clones are the same.
+/// Hands the changes of pods, and of what pods name, to the agents that they concern. Clones are the same.
 ///
 /// Share one between all agents of a process: each keeps one index and one listener whatever their number.
 #[derive(Clone)]
@@ -17,13 +17,14 @@ pub struct Routes(Arc<Inner>);
 struct Inner {
     pods: Arc<Cache<Pod>>,
     by_node: Index<Pod, Arc<str>>,
+    volumes: Arc<Cache<PersistentVolume>>,
     table: Mutex<Table>,
 }
 
 #[derive(Default)]
 struct Table {
     agents: BTreeMap<Arc<str>, Weak<Shared>>,
-    /// Which pods name a config map or secret, with their nodes; and the reverse.
+    /// Which pods name a config map, secret or claim, with their nodes; and the reverse.
     interested: BTreeMap<ObjectKey, BTreeSet<(Arc<str>, Uid)>>,
     interests: BTreeMap<(Arc<str>, Uid), BTreeSet<ObjectKey>>,
 }
@@ -34,7 +35,8 @@ impl Routes {
     pub fn new(caches: &Caches) -> Self {
         let pods = caches.of::<Pod>();
         let by_node = pods.index(|pod: &Pod| pod.node_name.iter().cloned().collect());
-        let inner = Arc::new(Inner { pods, by_node, table: Mutex::default() });
+        let volumes = caches.of::<PersistentVolume>();
+        let inner = Arc::new(Inner { pods, by_node, volumes, table: Mutex::default() });
         // The listeners live as long as the caches; the routes must not be kept alive by them.
         let weak = Arc::downgrade(&inner);
         inner.pods.on_change(move |change| {
@@ -46,6 +48,14 @@ impl Routes {
         caches.of::<ConfigMap>().on_change(move |change| wake(&weak, change.key));
         let weak = Arc::downgrade(&inner);
         caches.of::<Secret>().on_change(move |change| wake(&weak, change.key));
+        let weak = Arc::downgrade(&inner);
+        caches.of::<PersistentVolumeClaim>().on_change(move |change| wake(&weak, change.key));
+        let weak = Arc::downgrade(&inner);
+        caches.of::<PersistentVolume>().on_change(move |change| {
+            if let (Some(inner), Some(volume)) = (weak.upgrade(), change.new) {
+                inner.volume_changed(volume);
+            }
+        });
         Self(inner)
     }
 
@@ -70,9 +80,14 @@ impl Routes {
                 agent.pod_gone(&pod.metadata.uid);
             }
         }
+        for volume in self.0.volumes.list() {
+            if volume.local_node() == Some(&*agent.node) {
+                self.0.volume_changed(&volume);
+            }
+        }
     }
 
-    /// Says which config maps and secrets a pod names.
+    /// Says which config maps, secrets and claims a pod names.
     pub(super) fn set_interest(&self, node: &Arc<str>, uid: &Uid, keys: BTreeSet<ObjectKey>) {
         let who = (Arc::clone(node), uid.clone());
         let mut table = self.0.lock();
@@ -114,6 +129,19 @@ impl Inner {
 
     fn agent(&self, node: &str) -> Option<Arc<Shared>> {
         self.lock().agents.get(node)?.upgrade()
+    }
+
+    /// Has a node clear away the directory of a volume that nobody claims any more.
+    fn volume_changed(&self, volume: &PersistentVolume) {
+        let held = |finalizer: &str| volume.metadata.finalizers.iter().any(|name| name == finalizer);
+        // While a claim has it pods may use it, and the volume is held for that.
+        if volume.metadata.is_deleting()
+            && held(PersistentVolume::LOCAL_FINALIZER)
+            && !held(PersistentVolume::FINALIZER)
+            && let Some(agent) = volume.local_node().and_then(|node| self.agent(node))
+        {
+            agent.reclaim(volume);
+        }
     }
 
     fn pod_changed(&self, change: &CacheChange<'_, Pod>) {

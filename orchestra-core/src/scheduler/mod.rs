@@ -58,7 +58,7 @@ pub use plugin::{Filter, Score};
 pub use plugins::{
     BalancedAllocation, BestFit, Fragmentation, HostPorts, ImageLocality, LeastAllocated, MostAllocated,
     NodeAffinityFilter, NodeAffinityScore, RequestedToCapacityRatio, ResourceFit, TaintFilter, TaintScore,
-    Unschedulable,
+    Unschedulable, VolumeBinding,
 };
 pub use points::Points;
 pub use preemption::Room;
@@ -66,6 +66,7 @@ pub use queue::PodQueue;
 pub use reads::{Change, Reads};
 pub use rebalance::{DEFAULT_MOVES, Move, Objective, Rebalance, RebalancePlan};
 pub use unit::{Pending, Unit};
+pub(crate) use view::storage::Choice as VolumeChoice;
 pub use view::{NodeId, NodeView, PodInfo, TypicalPods, View};
 pub(crate) use what_if::Decider;
 pub use what_if::{Cause, Forecast, MAX_DIAGNOSED, Placement, WhatIf, WhatIfError};

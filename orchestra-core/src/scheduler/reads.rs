@@ -76,12 +76,15 @@ impl Reads {
     pub const POD: Self = Self(1 << 4);
     /// Anything outside the view: shared state, prices, measurements.
     pub const OUTSIDE: Self = Self(1 << 5);
+    /// Persistent volumes, claims on them and their classes. Answers are kept until the plugin's `version` says that they
+    /// may be others.
+    pub const VOLUMES: Self = Self(1 << 6);
     /// All of them: what a plugin is taken to read that does not say.
-    pub const ANYTHING: Self = Self(0x3f);
+    pub const ANYTHING: Self = Self(0x7f);
 
     /// Whether answers can be kept per node for all equal pods.
     pub(crate) const fn is_cacheable(self) -> bool {
-        Self::NODE.union(Self::USAGE).union(Self::PODS).contains(self)
+        Self::NODE.union(Self::USAGE).union(Self::PODS).union(Self::VOLUMES).contains(self)
     }
 
     /// The changes after which a plugin that reads this may answer otherwise than "no".
@@ -93,6 +96,9 @@ impl Reads {
         if self.intersects(Self::PODS) {
             changes |= Change::FREED | Change::PLACED;
         }
+        if self.intersects(Self::VOLUMES) {
+            changes |= Change::VOLUMES;
+        }
         if self.intersects(Self::CLUSTER.union(Self::POD).union(Self::OUTSIDE)) {
             changes |= Change::ANY;
         }
@@ -100,7 +106,7 @@ impl Reads {
     }
 }
 
-bits!(Reads { NODE = "node", USAGE = "usage", PODS = "pods", CLUSTER = "cluster", POD = "pod", OUTSIDE = "outside" });
+bits!(Reads { NODE = "node", USAGE = "usage", PODS = "pods", CLUSTER = "cluster", POD = "pod", OUTSIDE = "outside", VOLUMES = "volumes" });
 
 /// What changed in a [`View`](super::View): decides which parked pods are tried again.
 #[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -117,11 +123,13 @@ impl Change {
     pub const PLACED: Self = Self(1 << 2);
     /// A namespace's labels changed, which namespace selectors read.
     pub const NAMESPACE: Self = Self(1 << 3);
+    /// Volumes, claims on them or their classes changed.
+    pub const VOLUMES: Self = Self(1 << 4);
     /// Anything: wakes every parked pod.
-    pub const ANY: Self = Self(0xf);
+    pub const ANY: Self = Self(0x1f);
 }
 
-bits!(Change { NODE = "node", FREED = "freed", PLACED = "placed", NAMESPACE = "namespace" });
+bits!(Change { NODE = "node", FREED = "freed", PLACED = "placed", NAMESPACE = "namespace", VOLUMES = "volumes" });
 
 #[cfg(test)]
 mod tests {

@@ -1,6 +1,6 @@
 //! Volumes without a file system.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -13,7 +13,7 @@ type Pod = BTreeMap<String, FileSet>;
 
 /// Keeps volumes in memory, as what they should contain. Clones are the same.
 #[derive(Clone, Debug, Default)]
-pub struct SimVolumes(Arc<Mutex<BTreeMap<Uid, Pod>>>);
+pub struct SimVolumes(Arc<Mutex<BTreeMap<Uid, Pod>>>, Arc<Mutex<BTreeSet<String>>>);
 
 impl SimVolumes {
     /// No volumes yet.
@@ -24,6 +24,16 @@ impl SimVolumes {
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<Uid, Pod>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn persistent(&self) -> MutexGuard<'_, BTreeSet<String>> {
+        self.1.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The persistent volumes that the node keeps, by name.
+    #[must_use]
+    pub fn kept(&self) -> Vec<String> {
+        self.persistent().iter().cloned().collect()
     }
 
     /// The text of a file in a volume, where there is such a file.
@@ -48,6 +58,7 @@ impl SimVolumes {
     /// All of them are lost.
     pub(crate) fn clear(&self) {
         self.lock().clear();
+        self.persistent().clear();
     }
 
     fn set(&self, pod: &Uid, volume: &str, files: FileSet) -> PathBuf {
@@ -69,6 +80,16 @@ impl VolumeFiles for SimVolumes {
 
     async fn host_path(&self, path: &Path, _: HostPathType) -> Result<PathBuf, VolumeError> {
         Ok(path.to_owned())
+    }
+
+    async fn persistent(&self, volume: &str) -> Result<PathBuf, VolumeError> {
+        self.persistent().insert(volume.to_owned());
+        Ok(Path::new("/sim/persistent").join(volume))
+    }
+
+    async fn remove_persistent(&self, volume: &str) -> Result<(), VolumeError> {
+        self.persistent().remove(volume);
+        Ok(())
     }
 
     async fn sub_path(&self, volume: &Path, path: &str) -> Result<PathBuf, VolumeError> {

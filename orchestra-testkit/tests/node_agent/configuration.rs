@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use orchestra_core::model::{ConfigMap, EnvVar, Event, EventType, Pod, PodSpec, Secret, Volume, VolumeMount};
+use orchestra_core::model::{
+    ConfigMap, EnvVar, Event, EventType, LOCAL_PROVISIONER, PersistentVolume, PersistentVolumeClaim, Pod,
+    PodSpec, Secret, Volume, VolumeMount,
+};
 
 use crate::rig::{Rig, container};
 
@@ -89,11 +92,46 @@ async fn no_secret_is_told() {
     assert!(!format!("{events:?}").contains("s3cret"));
 }
 
+/// A volume that no node serves.
+fn nfs(name: &str) -> Volume {
+    let manifest = serde_json::json!({"name": name, "nfs": {"server": "files", "path": "/"}});
+    serde_json::from_value(manifest).unwrap()
+}
+
 #[tokio::test(start_paused = true)]
-async fn what_a_node_does_not_serve_is_said() {
+async fn a_claim_is_waited_for_and_its_directory_is_kept() {
     let rig = Rig::new().await;
     let spec = PodSpec::new(container("web").volume_mount(mount("data")))
         .volume(Volume::persistent("data", "claim"));
+    let uid = rig.create("web", spec).await;
+    let told = |text: &'static str| {
+        move |p: &Pod| {
+            let first = p.status.container_statuses.first().and_then(|c| c.state.waiting());
+            first.is_some_and(|w| w.message.contains(text))
+        }
+    };
+    rig.wait("web", "told", told("persistentvolumeclaim claim does not exist")).await;
+    let size = "1Gi".parse().unwrap();
+    let claim = rig.client.create(PersistentVolumeClaim::new("claim", size)).await.unwrap();
+    rig.wait("web", "told", told("persistentvolumeclaim claim has no volume yet")).await;
+    let manifest = serde_json::json!({"apiVersion": "v1", "kind": "PersistentVolume", "metadata": {"name": "v"}, "spec": {"capacity": {"storage": "1Gi"},
+        "accessModes": ["ReadWriteOnce"], "csi": {"driver": LOCAL_PROVISIONER, "volumeHandle": "dir"},
+        "claimRef": {"namespace": "default", "name": "claim", "uid": claim.metadata.uid}}});
+    let volume: PersistentVolume = serde_json::from_value(manifest).unwrap();
+    rig.client.create(volume).await.unwrap();
+    rig.client.modify::<PersistentVolumeClaim>("claim", |c| c.spec.volume_name = "v".into()).await.unwrap();
+    rig.ready("web").await;
+    assert_eq!(rig.volumes.kept(), ["dir"]);
+    rig.delete("web").await;
+    rig.gone("web").await;
+    assert_eq!(rig.volumes.kept(), ["dir"], "it outlives its pods");
+    assert!(rig.history(&uid).iter().any(|call| call.contains("Start")), "{:?}", rig.history(&uid));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_node_does_not_serve_is_said() {
+    let rig = Rig::new().await;
+    let spec = PodSpec::new(container("web").volume_mount(mount("data"))).volume(nfs("data"));
     rig.create("web", spec).await;
     let pod =
         rig.wait("web", "told", |p| waiting(p).is_some_and(|r| r == "CreateContainerConfigError")).await;
@@ -106,9 +144,7 @@ async fn what_a_node_does_not_serve_is_said() {
 #[tokio::test(start_paused = true)]
 async fn a_volume_that_nobody_mounts_is_waited_for_too() {
     let rig = Rig::new().await;
-    let mut spec = PodSpec::new(container("web"))
-        .volume(Volume::empty_dir("scratch"))
-        .volume(Volume::persistent("data", "claim"));
+    let mut spec = PodSpec::new(container("web")).volume(Volume::empty_dir("scratch")).volume(nfs("data"));
     spec.init_containers.push(container("prepare"));
     let uid = rig.create("web", spec).await;
     let told = |p: &Pod| {
@@ -121,7 +157,7 @@ async fn a_volume_that_nobody_mounts_is_waited_for_too() {
     let event = events.items.iter().find(|e| e.involved_object.name == "web").unwrap();
     assert_eq!(event.type_, EventType::Warning);
     let said = |text: &str| assert!(event.message.contains(text), "{}", event.message);
-    ["volume data", "persistentVolumeClaim", "use emptyDir"].into_iter().for_each(said);
+    ["volume data", "nfs", "use emptyDir"].into_iter().for_each(said);
     tokio::time::sleep(Duration::from_secs(300)).await;
     assert_eq!(rig.history(&uid), ["0 SandboxRun"], "nothing ran");
     rig.delete("web").await;

@@ -6,7 +6,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::Notify;
 
 use crate::engine::{CacheChange, Caches};
-use crate::model::{Namespace, Node, ObjectKey, Pod, PodDisruptionBudget, PodGroup, Resource, Uid};
+use crate::model::{
+    Namespace, Node, ObjectKey, PersistentVolume, PersistentVolumeClaim, Pod, PodDisruptionBudget, PodGroup,
+    Resource, StorageClass, Uid,
+};
 
 /// What changed since the loop last looked: the newest form of each object, so that it holds at most one
 /// entry an object however long a decision takes.
@@ -30,6 +33,13 @@ pub(super) enum Input {
     Group(Arc<PodGroup>),
     /// Its namespace and name.
     GroupGone(String, String),
+    Claim(Arc<PersistentVolumeClaim>),
+    /// Its namespace and name.
+    ClaimGone(String, String),
+    Volume(Arc<PersistentVolume>),
+    VolumeGone(String),
+    StorageClass(Arc<StorageClass>),
+    StorageClassGone(String),
 }
 
 impl Inbox {
@@ -54,6 +64,21 @@ impl Inbox {
             caches,
             |g| Input::Group(Arc::clone(g)),
             |g| Input::GroupGone(g.metadata.namespace.clone(), g.metadata.name.clone()),
+        );
+        self.follow::<StorageClass>(
+            caches,
+            |c| Input::StorageClass(Arc::clone(c)),
+            |c| Input::StorageClassGone(c.metadata.name.clone()),
+        );
+        self.follow::<PersistentVolume>(
+            caches,
+            |v| Input::Volume(Arc::clone(v)),
+            |v| Input::VolumeGone(v.metadata.name.clone()),
+        );
+        self.follow::<PersistentVolumeClaim>(
+            caches,
+            |c| Input::Claim(Arc::clone(c)),
+            |c| Input::ClaimGone(c.metadata.namespace.clone(), c.metadata.name.clone()),
         );
         self.follow::<Pod>(caches, |p| Input::Pod(Arc::clone(p)), |p| Input::PodGone(p.metadata.uid.clone()));
     }

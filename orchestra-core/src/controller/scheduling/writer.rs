@@ -2,17 +2,22 @@
 
 use std::sync::Arc;
 
+use super::volumes::Binding;
 use crate::client::{Client, ClientError, DeleteOptions};
 use crate::engine::Recorder;
-use crate::model::{Condition, EventType, Pod, Uid};
+use crate::model::{Condition, EventType, Pod};
 use crate::scheduler::Explanation;
 
-/// Pods with their nodes, to be bound together: one, or those of a gang.
-pub(super) type Placements<'p> = Vec<(&'p Arc<Pod>, Arc<str>)>;
+/// Pods with their nodes, to be bound together: one, or those of a gang; and what becomes the volumes of their claims.
+#[derive(Debug, Default)]
+pub(super) struct Placements<'p> {
+    pub(super) pods: Vec<(&'p Arc<Pod>, Arc<str>)>,
+    pub(super) volumes: Vec<Binding>,
+}
 
 /// Whether a conflict says of the first pod that it is on its node already.
 fn is_bound_so(placements: &Placements<'_>, why: &str) -> bool {
-    placements.first().is_some_and(|(_, node)| why.contains(&**node))
+    placements.pods.first().is_some_and(|(_, node)| why.contains(&**node))
 }
 
 /// Stores what was decided.
@@ -23,40 +28,38 @@ pub(super) struct Writer {
 }
 
 impl Writer {
-    /// Commits placements, those of a gang together; returns the pods whose placement was not stored.
-    pub(super) async fn bind(&self, assigned: &[Placements<'_>]) -> Vec<Uid> {
-        let count = assigned.iter().map(Vec::len).sum::<usize>();
-        if count == 0 || self.bind_all(assigned.iter().flatten()).await.is_ok() {
+    /// Commits placements, those of a gang together; returns the numbers of those that were not stored.
+    pub(super) async fn bind(&self, assigned: &[Placements<'_>]) -> Vec<usize> {
+        if assigned.is_empty() || self.bind_all(assigned).await.is_ok() {
             return Vec::new();
         }
         // One of them can't be bound as it is: find out which, the others need not wait for it.
         let mut failed = Vec::new();
-        for placements in assigned {
-            match self.bind_all(placements.iter()).await {
+        for (number, placements) in assigned.iter().enumerate() {
+            match self.bind_all(std::slice::from_ref(placements)).await {
                 Ok(()) => {}
                 // It was bound after all, by the commit whose outcome was not known, and with it all of its gang: their
                 // changes will confirm it.
                 Err(ClientError::Conflict { why, .. }) if is_bound_so(placements, &why) => {}
                 Err(error) => {
-                    let first = placements.first().map(|(pod, _)| pod.metadata.name.as_str());
+                    let first = placements.pods.first().map(|(pod, _)| pod.metadata.name.as_str());
                     tracing::debug!(pod = first, %error, "a placement was not stored");
-                    failed.extend(placements.iter().map(|(pod, _)| pod.metadata.uid.clone()));
+                    failed.push(number);
                 }
             }
         }
-        if !failed.is_empty() && failed.len() == count {
+        if !failed.is_empty() && failed.len() == assigned.len() {
             // Nothing could be stored: the store is in trouble, and does not get better by being asked at once.
             tokio::time::sleep(crate::engine::Backoff::default().after(5)).await;
         }
         failed
     }
 
-    async fn bind_all<'p>(
-        &self,
-        placements: impl Iterator<Item = &'p (&'p Arc<Pod>, Arc<str>)>,
-    ) -> Result<(), ClientError> {
-        let all = placements.fold(self.client.transaction(), |t, (pod, node)| t.bind(pod, Arc::clone(node)));
-        all.commit().await.map(drop)
+    async fn bind_all(&self, placements: &[Placements<'_>]) -> Result<(), ClientError> {
+        let pods = placements.iter().flat_map(|placements| &placements.pods);
+        let all = pods.fold(self.client.transaction(), |t, (pod, node)| t.bind(pod, Arc::clone(node)));
+        let volumes = placements.iter().flat_map(|placements| &placements.volumes);
+        volumes.fold(all, |transaction, binding| binding.write(transaction)).commit().await.map(drop)
     }
 
     /// Writes to the pod, and tells in an event, why it waits; once for each reason.

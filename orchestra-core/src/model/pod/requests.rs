@@ -70,6 +70,12 @@ impl PodSpec {
         self.priority.unwrap_or(0)
     }
 
+    /// The claims on persistent volumes that a pod uses, by name, in the order of its volumes.
+    pub fn claims(&self) -> impl Iterator<Item = &str> {
+        let claims = self.volumes.iter().filter_map(|volume| volume.persistent_volume_claim.as_ref());
+        claims.map(|claim| claim.claim_name.as_str())
+    }
+
     /// The ports of its node that a pod takes, in the order of its containers.
     pub fn host_ports(&self) -> impl Iterator<Item = HostPort> + '_ {
         let sidecars = self.init_containers.iter().filter(|c| c.is_sidecar());

@@ -26,6 +26,8 @@ const DATA: &[&str] = &[
     "matchLabels",
     "requests",
     "limits",
+    "capacity",
+    "parameters",
     "disruptedPods",
 ];
 

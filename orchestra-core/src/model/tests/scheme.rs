@@ -18,7 +18,7 @@ fn kinds_are_found_by_every_name_that_kubectl_takes() {
         ("deploy deployment deployments Deployment deployments.apps", "Deployment"),
         ("svc service services", "Service"),
         ("cm configmap configmaps ConfigMap", "ConfigMap"),
-        ("ns no rs hpa pdb ev pc", ""),
+        ("ns no rs hpa pdb ev pc pv pvc sc", ""),
         ("secret secrets", "Secret"),
         ("lease leases.coordination.k8s.io", "Lease"),
         ("endpointslices", "EndpointSlice"),
@@ -32,7 +32,7 @@ fn kinds_are_found_by_every_name_that_kubectl_takes() {
         }
     }
     assert_eq!(scheme.find("widgets"), None);
-    assert_eq!(scheme.kinds().filter(|k| scheme.is_modelled(k)).count(), 15);
+    assert_eq!(scheme.kinds().filter(|k| scheme.is_modelled(k)).count(), 18);
 }
 
 #[test]

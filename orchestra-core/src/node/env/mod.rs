@@ -12,7 +12,8 @@ pub(crate) use fields::{field_value, resource_value};
 pub(crate) use services::service_env;
 
 use crate::model::{
-    ConfigMap, Container, EnvFromSource, EnvVarSource, KeySelector, Node, ObjectKey, Pod, Secret,
+    ConfigMap, Container, EnvFromSource, EnvVarSource, KeySelector, Node, ObjectKey, PersistentVolume,
+    PersistentVolumeClaim, Pod, Secret,
 };
 
 /// Something that a container's configuration names is missing or makes no sense. No secret value is in it.
@@ -20,15 +21,17 @@ use crate::model::{
 #[error("{0}")]
 pub struct ConfigError(pub String);
 
-/// The config maps and secrets that a pod names, as far as they are there; and the node it is on.
+/// What a pod names, as far as it is there: config maps, secrets, volumes of claims; and the node it is on.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Sources {
     pub(crate) config_maps: BTreeMap<String, Arc<ConfigMap>>,
     pub(crate) secrets: BTreeMap<String, Arc<Secret>>,
     pub(crate) node: Option<Arc<Node>>,
+    /// The volumes of the pod's claims, by the name of the claim; or why a claim has none.
+    pub(crate) claimed: BTreeMap<String, Result<Arc<PersistentVolume>, String>>,
 }
 
-/// The keys of all config maps and secrets that a pod names.
+/// The keys of all config maps, secrets and claims that a pod names.
 pub(crate) fn references(pod: &Pod) -> BTreeSet<ObjectKey> {
     let namespace = pod.metadata.namespace.as_str();
     let mut keys = BTreeSet::new();
@@ -52,6 +55,7 @@ pub(crate) fn references(pod: &Pod) -> BTreeSet<ObjectKey> {
             map(&source.name);
         }
     }
+    keys.extend(pod.spec.claims().map(|name| ObjectKey::new::<PersistentVolumeClaim>(namespace, name)));
     keys.extend(secrets(pod).into_iter().map(|name| ObjectKey::new::<Secret>(namespace, name)));
     keys
 }
@@ -217,7 +221,7 @@ mod tests {
         Sources {
             config_maps: BTreeMap::from([("settings".to_owned(), Arc::new(map))]),
             secrets: BTreeMap::from([("keys".to_owned(), Arc::new(secret))]),
-            node: None,
+            ..Sources::default()
         }
     }
 

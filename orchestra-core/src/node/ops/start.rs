@@ -31,8 +31,8 @@ pub(super) async fn start(
     };
     let pod = with_addresses(shared, pod, Some(sandbox));
     let Some(container) = pod.spec.container(name) else { return Err(create("there is no such container")) };
-    check_served(&pod).map_err(|error| StartError::Config { message: error.to_string() })?;
     let sources = shared.sources(&pod).await.map_err(|error| create(&chain(&error)))?;
+    check_served(&pod, &sources).map_err(|error| StartError::Config { message: error.to_string() })?;
     let user = image::ensure(shared, &pod, container, &sources).await?;
     let spec = resolve(shared, &pod, container, attempt, &sources).await?;
     check_user(&pod, container, &spec, user)

@@ -15,7 +15,7 @@ const SHARED_MODE: u32 = 0o777;
 /// The permissions of the directory of all pods: to be passed, not to be listed.
 const PASSAGE_MODE: u32 = 0o711;
 
-/// Keeps volumes under one directory: `pods/<uid>/volumes/<name>`.
+/// Keeps volumes under one directory: `pods/<uid>/volumes/<name>`, and those that outlive pods in `persistent/<name>`.
 #[derive(Clone, Debug)]
 pub struct HostVolumes {
     root: PathBuf,
@@ -40,16 +40,42 @@ impl HostVolumes {
         Ok(self.pod_dir(pod)?.join("volumes").join(part(volume)?))
     }
 
-    /// Makes the directory of all pods, where it is not there. Whoever is neither the agent nor in a pod finds no way
-    /// through it: a pod's directory is named by its uid, which can't be listed and not be guessed. Containers of other
+    fn persistent_dir(&self) -> PathBuf {
+        self.root.join("persistent")
+    }
+
+    /// Makes the directory of all pods, or of all persistent volumes, where it is not there. Whoever is neither the agent nor in a pod finds no way
+    /// through it: what is in it is named by a uid, which can't be listed and not be guessed. Containers of other
     /// users get through.
-    async fn ensure_pods_dir(&self) -> Result<(), VolumeError> {
-        Self::blocking(self.pods_dir(), |path| {
+    async fn ensure_passage(dir: PathBuf) -> Result<(), VolumeError> {
+        Self::blocking(dir, |path| {
             if !path.is_dir() {
                 fs::create_dir_all(path).map_err(io(path, "create it"))?;
                 set_mode(path, PASSAGE_MODE)?;
             }
             Ok(())
+        })
+        .await
+    }
+
+    /// Makes a directory that containers of any user write to, where it is not there.
+    async fn shared_dir(dir: PathBuf) -> Result<PathBuf, VolumeError> {
+        Self::blocking(dir, |path| {
+            if !path.is_dir() {
+                fs::create_dir_all(path).map_err(io(path, "create it"))?;
+                set_mode(path, SHARED_MODE)?;
+            }
+            Ok(path.to_owned())
+        })
+        .await
+    }
+
+    /// Removes a directory with all that is in it.
+    async fn remove_dir(dir: PathBuf) -> Result<(), VolumeError> {
+        Self::blocking(dir, |path| match fs::remove_dir_all(path) {
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+            // It does not follow links; nothing is ever mounted below.
+            result => result.map_err(io(path, "remove it")),
         })
         .await
     }
@@ -96,19 +122,12 @@ pub(super) fn set_mode(_: &Path, _: u32) -> Result<(), VolumeError> {
 #[deny(clippy::missing_trait_methods)]
 impl VolumeFiles for HostVolumes {
     async fn directory(&self, pod: &Uid, volume: &str) -> Result<PathBuf, VolumeError> {
-        self.ensure_pods_dir().await?;
-        Self::blocking(self.volume_dir(pod, volume)?, |path| {
-            if !path.is_dir() {
-                fs::create_dir_all(path).map_err(io(path, "create it"))?;
-                set_mode(path, SHARED_MODE)?;
-            }
-            Ok(path.to_owned())
-        })
-        .await
+        Self::ensure_passage(self.pods_dir()).await?;
+        Self::shared_dir(self.volume_dir(pod, volume)?).await
     }
 
     async fn publish(&self, pod: &Uid, volume: &str, files: &FileSet) -> Result<PathBuf, VolumeError> {
-        self.ensure_pods_dir().await?;
+        Self::ensure_passage(self.pods_dir()).await?;
         let files = files.clone();
         Self::blocking(self.volume_dir(pod, volume)?, move |path| {
             publish::publish(path, &files)?;
@@ -143,6 +162,15 @@ impl VolumeFiles for HostVolumes {
         .await
     }
 
+    async fn persistent(&self, volume: &str) -> Result<PathBuf, VolumeError> {
+        Self::ensure_passage(self.persistent_dir()).await?;
+        Self::shared_dir(self.persistent_dir().join(part(volume)?)).await
+    }
+
+    async fn remove_persistent(&self, volume: &str) -> Result<(), VolumeError> {
+        Self::remove_dir(self.persistent_dir().join(part(volume)?)).await
+    }
+
     async fn sub_path(&self, volume: &Path, path: &str) -> Result<PathBuf, VolumeError> {
         check_relative(path)?;
         let path = path.to_owned();
@@ -150,12 +178,7 @@ impl VolumeFiles for HostVolumes {
     }
 
     async fn remove(&self, pod: &Uid) -> Result<(), VolumeError> {
-        Self::blocking(self.pod_dir(pod)?, |path| match fs::remove_dir_all(path) {
-            Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
-            // It does not follow links; nothing is ever mounted below.
-            result => result.map_err(io(path, "remove it")),
-        })
-        .await
+        Self::remove_dir(self.pod_dir(pod)?).await
     }
 
     async fn pods(&self) -> Result<Vec<Uid>, VolumeError> {

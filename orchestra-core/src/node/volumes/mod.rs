@@ -95,6 +95,18 @@ pub trait VolumeFiles: Debug + Send + Sync + 'static {
     /// See [`VolumeError`].
     async fn host_path(&self, path: &Path, type_: HostPathType) -> Result<PathBuf, VolumeError>;
 
+    /// The directory of a persistent volume that the node itself keeps, created where it is missing. It outlives pods.
+    ///
+    /// # Errors
+    /// See [`VolumeError`].
+    async fn persistent(&self, volume: &str) -> Result<PathBuf, VolumeError>;
+
+    /// Removes such a directory with all that is in it; nothing where there is none.
+    ///
+    /// # Errors
+    /// See [`VolumeError`].
+    async fn remove_persistent(&self, volume: &str) -> Result<(), VolumeError>;
+
     /// A path inside a volume. A directory is created where nothing is.
     ///
     /// # Errors
@@ -130,6 +142,12 @@ impl VolumeFiles for NoVolumes {
     }
     async fn host_path(&self, _: &Path, _: HostPathType) -> Result<PathBuf, VolumeError> {
         Err(VolumeError::NoRoot)
+    }
+    async fn persistent(&self, _: &str) -> Result<PathBuf, VolumeError> {
+        Err(VolumeError::NoRoot)
+    }
+    async fn remove_persistent(&self, _: &str) -> Result<(), VolumeError> {
+        Ok(())
     }
     async fn sub_path(&self, _: &Path, _: &str) -> Result<PathBuf, VolumeError> {
         Err(VolumeError::NoRoot)

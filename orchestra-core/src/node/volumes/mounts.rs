@@ -2,9 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
-use super::served::not_served;
+use super::served::{self, not_served};
 use super::{VolumeError, VolumeFiles, check_relative, file_set, is_written};
-use crate::model::{Container, Pod, Uid, Volume};
+use crate::model::{Container, HostPathType, LOCAL_PROVISIONER, Pod, Uid, Volume, VolumeMode};
 use crate::node::env::{ConfigError, Sources, expand};
 use crate::node::error::chain;
 use crate::runtime::{Mount, MountSource};
@@ -63,7 +63,9 @@ pub(crate) async fn mounts(
         }
         let mut mount = Mount::new(&wanted.mount_path, MountSource::Host(path));
         // What the agent writes nobody else does: Kubernetes mounts it read-only too.
-        mount.read_only = wanted.read_only || is_written(volume);
+        let claim = volume.persistent_volume_claim.as_ref();
+        mount.read_only =
+            wanted.read_only || is_written(volume) || claim.is_some_and(|claim| claim.read_only);
         mounts.push(mount);
     }
     Ok(mounts)
@@ -83,10 +85,54 @@ async fn prepare(
     if let Some(source) = &volume.host_path {
         return Ok(files.host_path(Path::new(&source.path), source.type_).await?);
     }
+    if let Some(claim) = &volume.persistent_volume_claim {
+        return persistent(files, volume, &claim.claim_name, sources).await;
+    }
     if volume.empty_dir.is_some() {
         return Ok(files.directory(uid, &volume.name).await?);
     }
     Err(MountError::Config(not_served(volume)))
+}
+
+/// The directory that is behind a claim.
+async fn persistent(
+    files: &dyn VolumeFiles,
+    volume: &Volume,
+    claim: &str,
+    sources: &Sources,
+) -> Result<PathBuf, MountError> {
+    let config = |why: String| MountError::Config(ConfigError(format!("volume {}: {why}", volume.name)));
+    let found = served::claimed(volume, claim, sources).map_err(MountError::Config)?;
+    let (name, spec) = (&found.metadata.name, &found.spec);
+    if let Some(node) = &sources.node
+        && !found.reaches(&node.metadata.name, &node.metadata.labels)
+    {
+        return Err(config(format!("node {} can't reach persistent volume {name}", node.metadata.name)));
+    }
+    if spec.volume_mode == VolumeMode::Block {
+        return Err(config(format!(
+            "persistent volume {name} is a block device, which no node serves; use volumeMode Filesystem"
+        )));
+    }
+    if let Some(host_path) = &spec.host_path {
+        return Ok(files.host_path(Path::new(&host_path.path), host_path.type_).await?);
+    }
+    if let Some(local) = &spec.local {
+        return Ok(files.host_path(Path::new(&local.path), HostPathType::Directory).await?);
+    }
+    match &spec.csi {
+        Some(csi) if csi.driver == LOCAL_PROVISIONER => Ok(files.persistent(&csi.volume_handle).await?),
+        Some(csi) => Err(config(format!(
+            "persistent volume {name} is of the driver {}, which this node does not have",
+            csi.driver
+        ))),
+        None => {
+            let source = spec.extra.0.keys().next().map_or("none", String::as_str);
+            Err(config(format!(
+                "persistent volume {name} has a source that this node does not serve, `{source}`; use hostPath or local"
+            )))
+        }
+    }
 }
 
 /// Writes the volumes anew whose files come from objects. A volume whose object is gone stays as it is.

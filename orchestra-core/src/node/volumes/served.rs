@@ -1,20 +1,42 @@
 //! Which kinds of volumes a node has. Pure.
 
 use super::is_written;
-use crate::model::{Pod, Volume};
-use crate::node::env::ConfigError;
+use crate::model::{PersistentVolume, Pod, Volume};
+use crate::node::env::{ConfigError, Sources};
 
 /// Checks that the node serves all volumes of a pod, those that no container mounts too: who wrote them down waits
 /// for what is in them, or relies on nobody else having it.
-pub(crate) fn check_served(pod: &Pod) -> Result<(), ConfigError> {
-    match pod.spec.volumes.iter().find(|volume| !is_served(volume)) {
-        Some(volume) => Err(not_served(volume)),
-        None => Ok(()),
+pub(crate) fn check_served(pod: &Pod, sources: &Sources) -> Result<(), ConfigError> {
+    for volume in &pod.spec.volumes {
+        if !is_served(volume) {
+            return Err(not_served(volume));
+        }
+        if let Some(claim) = &volume.persistent_volume_claim {
+            claimed(volume, &claim.claim_name, sources)?;
+        }
     }
+    Ok(())
+}
+
+/// The volume that is behind a claim.
+pub(super) fn claimed<'s>(
+    volume: &Volume,
+    claim: &str,
+    sources: &'s Sources,
+) -> Result<&'s PersistentVolume, ConfigError> {
+    let why = match sources.claimed.get(claim) {
+        Some(Ok(found)) => return Ok(found),
+        Some(Err(why)) => why.clone(),
+        None => format!("persistentvolumeclaim {claim} does not exist"),
+    };
+    Err(ConfigError(format!("volume {}: {why}", volume.name)))
 }
 
 fn is_served(volume: &Volume) -> bool {
-    let modelled = volume.empty_dir.is_some() || volume.host_path.is_some() || is_written(volume);
+    let modelled = volume.empty_dir.is_some()
+        || volume.host_path.is_some()
+        || volume.persistent_volume_claim.is_some()
+        || is_written(volume);
     modelled && unknown_part(volume).is_none()
 }
 
@@ -33,11 +55,10 @@ pub(super) fn not_served(volume: &Volume) -> ConfigError {
             "volume {name}: a projected source `{part}` is not supported; {instead}"
         ));
     }
-    let claim = volume.persistent_volume_claim.as_ref().map(|_| "persistentVolumeClaim");
-    let kind = claim.or_else(|| volume.extra.0.keys().next().map(String::as_str)).unwrap_or("none");
+    let kind = volume.extra.0.keys().next().map_or("none", String::as_str);
     ConfigError(format!(
         "volume {name} has a source that this node does not serve, `{kind}`; \
-         use emptyDir, hostPath, configMap, secret, downwardAPI or projected"
+         use emptyDir, hostPath, configMap, secret, downwardAPI, projected or persistentVolumeClaim"
     ))
 }
 
@@ -49,7 +70,7 @@ mod tests {
     fn checked(volume: &str) -> String {
         let volume: Volume = serde_json::from_str(volume).unwrap();
         let pod = Pod::new("web").spec(PodSpec::default().volume(Volume::empty_dir("first")).volume(volume));
-        check_served(&pod).map_or_else(|error| error.to_string(), |()| String::new())
+        check_served(&pod, &Sources::default()).map_or_else(|error| error.to_string(), |()| String::new())
     }
 
     #[test]
@@ -63,7 +84,6 @@ mod tests {
             assert_eq!(checked(served), "", "{served}");
         }
         for (refused, kind) in [
-            (r#"{"name": "v", "persistentVolumeClaim": {"claimName": "c"}}"#, "persistentVolumeClaim"),
             (r#"{"name": "v", "nfs": {"server": "s", "path": "/"}}"#, "nfs"),
             (
                 r#"{"name": "v", "projected": {"sources": [{"serviceAccountToken": {}}]}}"#,
@@ -73,5 +93,11 @@ mod tests {
             let error = checked(refused);
             assert!(error.contains("volume v") && error.contains(kind) && error.contains("use "), "{error}");
         }
+    }
+
+    #[test]
+    fn claims_are_waited_for() {
+        let claimed = r#"{"name": "v", "persistentVolumeClaim": {"claimName": "c"}}"#;
+        assert_eq!(checked(claimed), "volume v: persistentvolumeclaim c does not exist");
     }
 }

@@ -6,6 +6,7 @@ use crate::scheduler::plugin::Closure;
 use crate::scheduler::plugins::{
     Allocation, BalancedAllocation, BestFit, Fragmentation, HostPorts, ImageLocality, LeastAllocated,
     NodeAffinityFilter, NodeAffinityScore, ResourceFit, TaintFilter, TaintScore, Unschedulable,
+    VolumeBinding,
 };
 use crate::scheduler::{Filter, NodeView, PodInfo, Points, Reads, Score, Verdict};
 
@@ -50,7 +51,8 @@ impl PipelineBuilder {
         let mut builder = Self::empty()
             .with_filter("NodeUnschedulable", Unschedulable)
             .with_filter("TaintToleration", TaintFilter)
-            .with_filter("NodeAffinity", NodeAffinityFilter);
+            .with_filter("NodeAffinity", NodeAffinityFilter)
+            .with_filter("VolumeBinding", VolumeBinding);
         (builder.set.domains.affinity, builder.set.domains.spread) = (true, true);
         builder
     }

@@ -26,7 +26,7 @@ pub(super) enum Lasts {
 
 impl Lasts {
     fn of(reads: Reads) -> Self {
-        if Reads::NODE.contains(reads) {
+        if Reads::NODE.union(Reads::VOLUMES).contains(reads) {
             Self::NodeObject
         } else if reads.is_cacheable() {
             Self::NodeAndPods

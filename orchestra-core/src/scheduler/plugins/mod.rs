@@ -9,6 +9,7 @@ mod node_affinity;
 mod ports;
 mod resource_fit;
 mod taints;
+mod volumes;
 
 pub(crate) use allocation::Allocation;
 pub use allocation::{BalancedAllocation, LeastAllocated, MostAllocated};
@@ -22,3 +23,4 @@ pub use ports::HostPorts;
 pub use resource_fit::ResourceFit;
 pub(crate) use taints::untolerated;
 pub use taints::{TaintFilter, TaintScore, Unschedulable};
+pub use volumes::VolumeBinding;

@@ -1,6 +1,7 @@
 //! Equal pods: what they ask for, worked out once for all of them.
 
 use std::borrow::Cow;
+use std::collections::BTreeSet;
 use std::hash::{BuildHasher, Hash, Hasher};
 use std::sync::Arc;
 
@@ -39,6 +40,8 @@ pub(crate) struct PodClass {
     pub(crate) weight: Weight,
     pub(crate) gpus: GpuRequest,
     pub(crate) ports: Box<[HostPort]>,
+    /// The claims on volumes that it uses, by name.
+    pub(crate) claims: Box<[String]>,
     pub(crate) terms: PodTerms,
 }
 
@@ -81,6 +84,7 @@ impl PodClass {
             },
             requests,
             ports: pod.spec.host_ports().collect(),
+            claims: pod.spec.claims().collect::<BTreeSet<_>>().into_iter().map(str::to_owned).collect(),
             terms: PodTerms::new(meta, &pod.spec),
         }
     }
@@ -128,6 +132,7 @@ fn digest(pod: &Pod, mut hasher: impl Hasher) -> u64 {
     }
     spec.node_selector.hash(&mut hasher);
     spec.priority.hash(&mut hasher);
+    spec.claims().for_each(|claim| claim.hash(&mut hasher));
     hasher.finish()
 }
 

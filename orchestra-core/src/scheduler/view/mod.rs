@@ -11,6 +11,7 @@ mod pods;
 mod preempted;
 pub(crate) mod residents;
 pub(crate) mod slots;
+pub(crate) mod storage;
 pub(crate) mod terms;
 pub(crate) mod topology;
 pub(crate) mod typical;
@@ -34,6 +35,7 @@ use pods::Pods;
 use residents::Residents;
 pub use slots::NodeId;
 use slots::Slots;
+use storage::Storage;
 use terms::Namespaces;
 use topology::{Key, KeyId, Topology};
 use typical::Learning;
@@ -71,6 +73,7 @@ pub struct View {
     images: Images,
     namespaces: Namespaces,
     budgets: Budgets,
+    storage: Storage,
     /// How many pods on nodes have which priority.
     priorities: BTreeMap<i32, u32>,
     preempted: HashSet<Uid>,

@@ -170,7 +170,9 @@ impl View {
         }
         self.save(uid, number);
         let mut left = None;
+        let claims = |class: &PodClass| if class.claims.is_empty() { Change::NONE } else { Change::VOLUMES };
         if let Some(number) = number {
+            change |= claims(&self.pods.get(number).class);
             if self.preempted.contains(uid) {
                 self.budgets_may_differ(number);
             }
@@ -209,6 +211,11 @@ impl View {
         self.residents.add(class, id);
         *self.priorities.entry(class.spec.importance()).or_insert(0) += 1;
         self.log.push(Entry::Pod(id, Arc::clone(class), 1));
+        if !class.claims.is_empty() {
+            let class = Arc::clone(class);
+            self.count_users(&class.namespace, &class.claims, true);
+        }
+        let class = &record.class;
         let slot = self.slots.slot_mut(id);
         for port in &class.ports {
             match slot.ports.iter_mut().find(|(p, _)| p == port) {
@@ -236,6 +243,7 @@ impl View {
                 self.priorities.remove(&priority);
             }
         }
+        self.count_users(&class.namespace, &class.claims, false);
         let slot = self.slots.slot_mut(id);
         for port in &class.ports {
             if let Some((_, count)) = slot.ports.iter_mut().find(|(p, _)| p == port) {
