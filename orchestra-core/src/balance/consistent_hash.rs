@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::endpoint::Lease;
-use super::members::{Dice, Members, mix};
+use super::members::{Dice, Members, identity, mix};
 use super::{Endpoint, EndpointId, LoadBalancer, RequestKey};
 
 /// Sends requests of one key to one endpoint, and moves as few keys as can be when endpoints come and go.
@@ -23,16 +23,6 @@ impl ConsistentHash {
     pub fn new(seed: u64) -> Self {
         Self { members: Members::default(), dice: Dice::new(seed) }
     }
-}
-
-fn identity(id: &EndpointId) -> u64 {
-    // FNV-1a: the same on every machine, so that every proxy agrees.
-    let port = id.address.port().to_be_bytes();
-    id.pod
-        .as_str()
-        .bytes()
-        .chain(port)
-        .fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
 }
 
 #[allow(clippy::cast_precision_loss, reason = "53 bits of the hash are enough to tell endpoints apart")]

@@ -48,6 +48,13 @@ impl Endpoint {
         self.weight = weight.max(1);
         self
     }
+
+    /// Sets where it is.
+    #[must_use]
+    pub fn zone(mut self, zone: impl Into<Arc<str>>) -> Self {
+        self.zone = zone.into();
+        self
+    }
 }
 
 /// How a request ended.

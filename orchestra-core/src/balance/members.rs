@@ -42,6 +42,16 @@ impl Members {
     }
 }
 
+/// A number for an endpoint, the same on every machine, so that every proxy agrees: FNV-1a.
+pub(super) fn identity(id: &EndpointId) -> u64 {
+    let port = id.address.port().to_be_bytes();
+    id.pod
+        .as_str()
+        .bytes()
+        .chain(port)
+        .fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
+}
+
 /// Numbers that look random and follow from a seed: SplitMix64 (Steele, Lea, Flood, 2014) over a counter, so
 /// that many threads can draw without a lock.
 #[derive(Debug)]

@@ -1,17 +1,22 @@
-//! Which endpoint gets a request: the [`LoadBalancer`] trait and four of its kind. PURE.
+//! Which endpoint gets a request: the [`LoadBalancer`] trait and its kind. PURE.
 //!
 //! Which one do I want? [`PeakEwma`] for HTTP: it sends little to an endpoint that is slow or fails.
 //! [`LeastRequests`] where requests take very different times on equal endpoints. [`RoundRobin`] where each
-//! endpoint shall get its exact share. [`ConsistentHash`] where equal keys shall meet the same endpoint.
+//! endpoint shall get its exact share. [`ConsistentHash`] where equal keys shall meet the same endpoint, [`Maglev`] where
+//! there are more than some dozens of endpoints besides. [`ZoneAware`] and [`SlowStart`] go around any of these: near
+//! endpoints first, and new ones little by little.
 
 mod consistent_hash;
 mod endpoint;
 mod least_requests;
+mod maglev;
 mod members;
 mod peak_ewma;
 #[cfg(test)]
 mod properties;
 mod round_robin;
+mod slow_start;
+mod zone_aware;
 
 use std::fmt::Debug;
 use std::time::Duration;
@@ -19,8 +24,11 @@ use std::time::Duration;
 pub use consistent_hash::ConsistentHash;
 pub use endpoint::{Endpoint, EndpointId, Lease, Outcome};
 pub use least_requests::LeastRequests;
+pub use maglev::{Maglev, MaglevOptions};
 pub use peak_ewma::{PeakEwma, PeakEwmaOptions};
 pub use round_robin::RoundRobin;
+pub use slow_start::SlowStart;
+pub use zone_aware::{ZoneAware, ZoneOptions};
 
 /// What a balancer may know of a request.
 #[derive(Clone, Copy, Debug, Default)]
@@ -32,6 +40,8 @@ pub struct RequestKey<'a> {
     pub hash: Option<u64>,
     /// Endpoints that must not be picked: they were just tried, or are ejected.
     pub exclude: &'a [EndpointId],
+    /// The only endpoint that may be picked: a session has begun with it; `None`: any.
+    pub only: Option<&'a EndpointId>,
 }
 
 impl<'a> RequestKey<'a> {
@@ -55,16 +65,30 @@ impl<'a> RequestKey<'a> {
         self
     }
 
-    fn allows(&self, id: &EndpointId) -> bool {
-        !self.exclude.contains(id)
+    /// Lets only this one be picked.
+    #[must_use]
+    pub fn only(mut self, only: &'a EndpointId) -> Self {
+        self.only = Some(only);
+        self
+    }
+
+    /// Whether this endpoint may be picked.
+    #[must_use]
+    pub fn allows(&self, id: &EndpointId) -> bool {
+        self.only.is_none_or(|only| only == id) && !self.exclude.contains(id)
+    }
+
+    /// Whether every endpoint may be picked.
+    fn allows_all(&self) -> bool {
+        self.exclude.is_empty() && self.only.is_none()
     }
 }
 
 /// Picks an endpoint for each request.
 ///
 /// # Contract
-/// - **Only members.** Picks an endpoint that was inserted and not removed, and is not excluded; `None` only
-///   where there is none such.
+/// - **Only members.** Picks an endpoint that was inserted and not removed, and that the request
+///   [allows](RequestKey::allows); `None` only where there is none such.
 /// - **Incremental.** Inserting or removing one endpoint leaves what is known of the others as it is; an
 ///   endpoint that is inserted again keeps its requests in flight and takes its new weight.
 /// - **Feedback.** Every pick is a [`Lease`]; it is completed with an outcome or dropped, and the balancer

@@ -114,7 +114,7 @@ impl PeakEwma {
         slots: &'s [Arc<Slot>],
         request: &RequestKey<'_>,
     ) -> Option<(&'s Slot, Option<&'s Slot>)> {
-        if request.exclude.is_empty() {
+        if request.allows_all() {
             let (first, second) = self.draw(slots.len())?;
             return Some((&slots[first], second.map(|second| &*slots[second])));
         }

@@ -8,7 +8,10 @@ use proptest::prelude::*;
 
 use super::endpoint::{Lease, Outcome, Slot};
 use super::members::Members;
-use super::{ConsistentHash, Endpoint, LeastRequests, LoadBalancer, PeakEwma, RequestKey, RoundRobin};
+use super::{
+    ConsistentHash, Endpoint, LeastRequests, LoadBalancer, Maglev, MaglevOptions, PeakEwma, RequestKey,
+    RoundRobin, SlowStart, ZoneAware, ZoneOptions,
+};
 
 #[derive(Clone, Debug)]
 enum Step {
@@ -86,7 +89,7 @@ fn in_flight(slot: &Slot) -> usize {
 }
 
 /// Which endpoint each of a thousand keys belongs to.
-fn owners(balancer: &ConsistentHash) -> Vec<String> {
+fn owners(balancer: &dyn LoadBalancer) -> Vec<String> {
     (0..1000).map(|key| pick(balancer, key).unwrap().id().pod.to_string()).collect()
 }
 
@@ -102,7 +105,73 @@ proptest! {
         let balancer = PeakEwma::default();
         counts_are_true(&balancer, &balancer.members, steps.clone());
         let balancer = ConsistentHash::new(1);
+        counts_are_true(&balancer, &balancer.members, steps.clone());
+        let balancer = Maglev::new(MaglevOptions::default().with_table_size(251));
         counts_are_true(&balancer, &balancer.members, steps);
+    }
+
+    /// Only members are picked, and only allowed ones, and one always where there is any: also by those that go around others.
+    #[test]
+    fn only_allowed_members_are_picked_and_always_one_of_them(
+        steps in prop::collection::vec(step(), 1..60), out in prop::collection::vec(0..5u8, 0..4), only in prop::option::of(0..5u8),
+    ) {
+        let round_robin = || Box::<RoundRobin>::default() as Box<dyn LoadBalancer>;
+        let balancers: [Box<dyn LoadBalancer>; 7] = [
+            round_robin(),
+            Box::<LeastRequests>::default(),
+            Box::<PeakEwma>::default(),
+            Box::<ConsistentHash>::default(),
+            Box::new(Maglev::new(MaglevOptions::default().with_table_size(13))),
+            Box::new(ZoneAware::new("1", ZoneOptions::default(), round_robin)),
+            Box::new(SlowStart::new(round_robin(), Duration::from_secs(1000), 1)),
+        ];
+        let out: Vec<_> = out.into_iter().map(|i| endpoint(i).id).collect();
+        let only = only.map(|i| endpoint(i).id);
+        for balancer in &balancers {
+            let mut members = std::collections::BTreeSet::new();
+            for step in &steps {
+                match step {
+                    Step::Insert(i, weight) => {
+                        members.insert(*i);
+                        balancer.insert(endpoint(*i).weight(*weight).zone(weight.to_string()));
+                    }
+                    Step::Remove(i) => {
+                        members.remove(i);
+                        balancer.remove(&endpoint(*i).id);
+                    }
+                    Step::Pick(hash) => {
+                        let mut request = RequestKey::at(Duration::from_secs(1)).hash(*hash).exclude(&out);
+                        request.only = only.as_ref();
+                        let fits = |i: &u8| request.allows(&endpoint(*i).id);
+                        let picked = balancer.pick(&request).map(|lease| lease.id().clone());
+                        let among = |id| members.iter().any(|i| fits(i) && endpoint(*i).id == id);
+                        prop_assert_eq!(picked.is_some(), members.iter().any(fits), "{:?}", balancer);
+                        prop_assert!(picked.is_none_or(among), "{balancer:?}");
+                    }
+                    Step::End(..) => {}
+                }
+            }
+            let mut listed: Vec<_> = balancer.endpoints().into_iter().map(|endpoint| endpoint.id).collect();
+            listed.sort();
+            prop_assert_eq!(listed, members.iter().map(|i| endpoint(*i).id).collect::<Vec<_>>());
+        }
+    }
+
+    /// Who comes takes keys, who goes leaves them; of the others' keys only some few move.
+    #[test]
+    fn maglev_moves_few_keys_of_others(n in 2..9u8, who in any::<prop::sample::Index>(), weight in 1..4u32) {
+        let balancer = Maglev::new(MaglevOptions::default().with_table_size(10_007));
+        (0..n).for_each(|i| balancer.insert(endpoint(i)));
+        let changed = endpoint(u8::try_from(who.index(n.into())).unwrap()).weight(weight);
+        balancer.insert(changed.clone());
+        let with = owners(&balancer);
+        balancer.remove(&changed.id);
+        let without = owners(&balancer);
+        let name = changed.id.pod.to_string();
+        let moved = with.iter().zip(&without).filter(|(with, without)| *with != &name && with != without).count();
+        prop_assert!(moved <= 60, "{moved} of 1000 keys moved that need not");
+        balancer.insert(changed);
+        prop_assert_eq!(owners(&balancer), with, "an endpoint that comes back gets its keys back");
     }
 
     /// Smooth weighted round robin: after one round all shares are exact, and at no time is one off by more than one
