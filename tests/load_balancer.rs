@@ -237,3 +237,63 @@ fn backends_may_speak_http2() {
     });
     assert_eq!(&preface.unwrap(), b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n");
 }
+
+/// Sends this request, and returns the line of the answer's head that begins so.
+fn line(address: SocketAddr, request: &str, begin: &str) -> Option<String> {
+    let answer = exchange(address, request).unwrap();
+    answer.lines().find(|line| line.starts_with(begin)).map(ToOwned::to_owned)
+}
+
+#[test]
+fn sessions_and_keys_stay_with_their_backends() {
+    let backends = ["s0", "s1", "s2", "s3"].map(Backend::start);
+    let addresses = backends.each_ref().map(|backend| backend.address);
+    let sticky = Balancer::start(&["--sticky-cookie", "lb", "--algorithm", "round-robin"], &addresses);
+    let cookie = line(sticky.listen, &get("/"), "set-cookie: ").unwrap();
+    let session = cookie["set-cookie: ".len()..].split(';').next().unwrap().to_owned();
+    let with = |name: &str, value: &str| get("/").replace("host:", &format!("{name}: {value}\r\nhost:"));
+    for _ in 0..4 {
+        assert_eq!(line(sticky.listen, &with("cookie", &session), "set-cookie: "), None);
+    }
+    let keyed = Balancer::start(&["--algorithm", "maglev", "--hash-by", "header:x-user"], &addresses);
+    let name = |user: &str| exchange(keyed.listen, &with("x-user", user)).unwrap()[38..].to_owned();
+    for user in ["a", "b", "c"] {
+        assert_eq!(name(user), name(user));
+    }
+}
+
+#[test]
+fn near_backends_come_first_and_new_ones_little_by_little() {
+    let [near, far] = ["near", "far"].map(Backend::start);
+    let balancer = Balancer::start(&["--zone", "a", "--slow-start", "1"], &[]);
+    let change = format!(r#"{{"add": ["{}@a", "{}@b"]}}"#, near.address, far.address);
+    assert!(balancer.endpoints(&change).starts_with("HTTP/1.1 200"));
+    for _ in 0..10 {
+        assert!(exchange(balancer.listen, &get("/")).unwrap().ends_with("near"));
+    }
+    assert!(balancer.endpoints(&format!(r#"{{"drain": ["{}"]}}"#, near.address)).starts_with("HTTP/1.1 200"));
+    assert!(exchange(balancer.listen, &get("/")).unwrap().ends_with("far"));
+}
+
+/// What the program says where it does not start.
+fn refused(arguments: &[&str]) -> String {
+    let mut program: PathBuf = std::env::current_exe().unwrap();
+    program.pop();
+    program.pop();
+    program.push("examples/load-balancer");
+    let mut command = Command::new(program);
+    let output = command.args(["--listen", "127.0.0.1:0"]).args(arguments).output().unwrap();
+    assert!(!output.status.success());
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+#[test]
+fn what_can_not_be_done_is_told_at_the_begin() {
+    let said = refused(&["--tcp", "--algorithm", "maglev", "--hash-by", "cookie:user"]);
+    assert!(said.contains("with --tcp there are no headers"), "{said}");
+    let said = refused(&["--hash-by", "moon"]);
+    assert!(said.contains("header:NAME"), "{said}");
+    let said = refused(&["--tls-cert", "/nonexistent/cert.pem", "--tls-key", "/nonexistent/key.pem"]);
+    let why = if cfg!(feature = "tls") { "can't read /nonexistent/cert.pem" } else { "--features tls" };
+    assert!(said.contains(why), "{said}");
+}

@@ -15,7 +15,7 @@ use std::time::Duration;
 use futures_util::future::Either;
 use http::{Request, Response};
 use hyper::body::Incoming;
-use hyper::client::conn::{http1, http2};
+use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
@@ -24,8 +24,9 @@ use tokio::time::{Instant, Sleep};
 use crate::body::ProxyBody;
 use crate::error::Cause;
 use crate::gather;
-use crate::http2::http2_form;
+use crate::http2::{Shared, http2_form};
 use crate::progress::{Fault, Progress};
+use crate::stream::Stream;
 use crate::timer::poll_until;
 use crate::upstream::Ticket;
 
@@ -39,14 +40,14 @@ type Driver = http1::Connection<TokioIo<Socket>, ProxyBody>;
 enum Sender {
     Http1(http1::SendRequest<ProxyBody>),
     /// One of several ways into the same connection, which a task of its own moves.
-    Http2(http2::SendRequest<ProxyBody>),
+    Http2(Shared),
 }
 
 impl Sender {
     fn is_ready(&self) -> bool {
         match self {
             Self::Http1(sender) => sender.is_ready(),
-            Self::Http2(sender) => sender.is_ready(),
+            Self::Http2(shared) => shared.sender.is_ready(),
         }
     }
 }
@@ -77,9 +78,8 @@ pub(crate) enum SendError {
 }
 
 impl Connection {
-    /// Connects. The time is bounded by `limit`.
-    pub(crate) async fn open(address: std::net::SocketAddr, limit: Duration) -> Result<Box<Self>, Cause> {
-        let stream = connect(address, limit).await?;
+    /// A connection over this stream.
+    pub(crate) async fn over(stream: Stream) -> Result<Box<Self>, Cause> {
         let ask_kernel = Arc::new(AtomicBool::new(false));
         let socket = Socket { stream, ask_kernel: Arc::clone(&ask_kernel) };
         let (sender, driver) =
@@ -88,7 +88,7 @@ impl Connection {
     }
 
     /// Another way into an HTTP/2 connection.
-    pub(crate) fn into(shared: &http2::SendRequest<ProxyBody>) -> Box<Self> {
+    pub(crate) fn into(shared: &Shared) -> Box<Self> {
         Self::new(Sender::Http2(shared.clone()), None, Arc::default())
     }
 
@@ -109,7 +109,7 @@ impl Connection {
         }
         match &self.sender {
             Sender::Http1(_) => self.driver.is_some(),
-            Sender::Http2(sender) => !sender.is_closed(),
+            Sender::Http2(shared) => !shared.is_closed(),
         }
     }
 
@@ -142,7 +142,10 @@ impl Connection {
         let driver = &mut self.driver;
         let answer = match &mut self.sender {
             Sender::Http1(sender) => Either::Left(sender.try_send_request(request)),
-            Sender::Http2(sender) => Either::Right(sender.try_send_request(http2_form(request))),
+            Sender::Http2(shared) => {
+                let request = http2_form(request, &shared.scheme);
+                Either::Right(shared.sender.try_send_request(request))
+            }
         };
         let mut answer = pin!(answer);
         poll_fn(|cx| {
@@ -225,17 +228,18 @@ fn silent(
     Poll::Pending
 }
 
-/// A TCP stream that can be made to look at the kernel's state instead of what tokio has heard of it so far.
+/// A stream that can be made to look at the kernel's state instead of what tokio has heard of it so far.
 struct Socket {
-    stream: TcpStream,
+    stream: Stream,
     ask_kernel: Arc<AtomicBool>,
 }
 
 impl Socket {
     fn closed_by_peer(&self) -> bool {
         let mut byte = [std::mem::MaybeUninit::uninit()];
-        match socket2::SockRef::from(&self.stream).peek(&mut byte) {
-            // The end, or bytes that nobody asked for: of no use either way.
+        match socket2::SockRef::from(self.stream.tcp()).peek(&mut byte) {
+            // The end, or bytes that nobody asked for: of no use either way. Over TLS they may be harmless, which costs
+            // a connection.
             Ok(_) => true,
             Err(error) => error.kind() != io::ErrorKind::WouldBlock,
         }

@@ -127,6 +127,14 @@ pub enum NetError {
     /// The request is not one that a proxy may forward.
     #[error("the request can't be forwarded: {0}")]
     BadRequest(&'static str),
+    /// A cookie can't be called so, or can't say that.
+    #[error("a cookie can't have the {what} {value:?}: use letters, digits and -, and no semicolon")]
+    BadCookie {
+        /// Which part of it.
+        what: &'static str,
+        /// What was given.
+        value: String,
+    },
     /// The request asks for something that this proxy does not do.
     #[error("this proxy does not do that: {0}")]
     Unsupported(&'static str),
@@ -136,7 +144,10 @@ impl NetError {
     /// Whether the same request may succeed later.
     #[must_use]
     pub fn is_transient(&self) -> bool {
-        !matches!(self, Self::BadRequest(_) | Self::Unsupported(_) | Self::BodyTooLarge { .. })
+        !matches!(
+            self,
+            Self::BadRequest(_) | Self::Unsupported(_) | Self::BodyTooLarge { .. } | Self::BadCookie { .. }
+        )
     }
 
     /// The HTTP status that says so.
@@ -155,9 +166,11 @@ impl NetError {
             Self::BodyTooLarge { .. } => http::StatusCode::PAYLOAD_TOO_LARGE,
             Self::BadRequest(_) => http::StatusCode::BAD_REQUEST,
             Self::Unsupported(_) => http::StatusCode::NOT_IMPLEMENTED,
-            Self::Listen { .. } | Self::Workers { .. } | Self::Upstream { .. } | Self::Body { .. } => {
-                http::StatusCode::BAD_GATEWAY
-            }
+            Self::BadCookie { .. }
+            | Self::Listen { .. }
+            | Self::Workers { .. }
+            | Self::Upstream { .. }
+            | Self::Body { .. } => http::StatusCode::BAD_GATEWAY,
         }
     }
 }

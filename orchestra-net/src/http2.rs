@@ -2,7 +2,6 @@
 
 use std::future::Future;
 use std::net::SocketAddr;
-use std::time::Duration;
 
 use http::header::{HOST, HeaderValue};
 use http::uri::{Authority, Parts, PathAndQuery, Scheme};
@@ -12,8 +11,8 @@ use hyper_util::rt::TokioIo;
 use orchestra_core::engine::Tasks;
 
 use crate::body::ProxyBody;
-use crate::connection::connect;
 use crate::error::Cause;
+use crate::stream::Stream;
 
 /// How much of a request's body waits for the endpoint.
 const SEND_BUFFER: usize = 64 * 1024;
@@ -36,14 +35,23 @@ where
     }
 }
 
-/// Opens an HTTP/2 connection for many requests, which ends when nobody has a way into it any more. `tasks` move it. The
-/// time is bounded by `limit`.
-pub(crate) async fn open_http2(
-    address: SocketAddr,
-    limit: Duration,
-    tasks: &Tasks,
-) -> Result<http2::SendRequest<ProxyBody>, Cause> {
-    let stream = connect(address, limit).await?;
+/// A way into an HTTP/2 connection, for one request after another.
+#[derive(Clone, Debug)]
+pub(crate) struct Shared {
+    pub(crate) sender: http2::SendRequest<ProxyBody>,
+    pub(crate) scheme: Scheme,
+}
+
+impl Shared {
+    pub(crate) fn is_closed(&self) -> bool {
+        self.sender.is_closed()
+    }
+}
+
+/// Begins HTTP/2 over a stream to `address`, for many requests. It ends when nobody has a way into it any more. `tasks` move
+/// it.
+pub(crate) async fn begin_http2(stream: Stream, address: SocketAddr, tasks: &Tasks) -> Result<Shared, Cause> {
+    let scheme = if stream.is_secure() { Scheme::HTTPS } else { Scheme::HTTP };
     let (sender, connection) = http2::Builder::new(InTasks(tasks.clone()))
         .initial_stream_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
@@ -55,18 +63,18 @@ pub(crate) async fn open_http2(
             tracing::debug!(%address, %error, "an upstream connection ended");
         }
     });
-    Ok(sender)
+    Ok(Shared { sender, scheme })
 }
 
 /// The request with its host where HTTP/2 has it.
-pub(crate) fn http2_form(mut request: Request<ProxyBody>) -> Request<ProxyBody> {
+pub(crate) fn http2_form(mut request: Request<ProxyBody>, scheme: &Scheme) -> Request<ProxyBody> {
     *request.version_mut() = Version::HTTP_2;
     let host = request.headers_mut().remove(HOST);
     let host = host.as_ref().map_or(&b""[..], HeaderValue::as_bytes);
     let mut parts = Parts::default();
     parts.path_and_query = request.uri().path_and_query().cloned();
     parts.path_and_query.get_or_insert(PathAndQuery::from_static("/"));
-    parts.scheme = Some(Scheme::HTTP);
+    parts.scheme = Some(scheme.clone());
     parts.authority = match request.uri().authority() {
         Some(authority) => Some(authority.clone()),
         // Old clients need not say it.

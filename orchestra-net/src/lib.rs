@@ -10,6 +10,8 @@
 //! An [`Upstream`] is the endpoints of one service port: a [`LoadBalancer`](orchestra_core::balance::LoadBalancer)
 //! picks among them, failures eject them for a while, and a drain takes a pod out and waits for its last request.
 //!
+//! With the feature `tls`, [`HttpProxy::bind_tls`] speaks TLS with clients and [`Upstream::set_tls`] with endpoints.
+//!
 //! What it tells through the `metrics` facade bears the label `service`; `docs/observability.md` has the names. A
 //! recorder must be installed before a service is known.
 
@@ -21,12 +23,16 @@ mod gather;
 mod http;
 mod http2;
 mod listener;
+mod patient;
 mod plane;
 mod progress;
 mod proxy_protocol;
 mod pump;
+mod stream;
 mod tcp;
 mod timer;
+#[cfg(feature = "tls")]
+mod tls;
 mod upstream;
 mod workers;
 
@@ -36,8 +42,8 @@ pub use discovery::DnsServer;
 pub use discovery::{Answer, ClusterIps, NamedPort, Question, ServiceRecord, Target, Zone};
 pub use error::NetError;
 pub use http::{
-    ClientAddress, HeaderChanges, HttpOptions, HttpProxy, PathChange, RateLimit, Redirect, Route, Routes,
-    ServiceClient,
+    ClientAddress, HashPolicy, HeaderChanges, HttpOptions, HttpProxy, PathChange, RateLimit, Redirect, Route,
+    Routes, SameSite, ServiceClient, StickyCookie,
 };
 pub use listener::Listening;
 pub use plane::{
@@ -45,5 +51,7 @@ pub use plane::{
 };
 pub use proxy_protocol::ProxyProtocol;
 pub use tcp::{TcpOptions, TcpProxy};
+#[cfg(feature = "tls")]
+pub use tls::{ClientTls, Identity, ServerTls, TlsError};
 pub use upstream::{EndpointState, EndpointStatus, HealthCheck, Probe, Ticket, Upstream, UpstreamOptions};
 pub use workers::Workers;

@@ -16,7 +16,7 @@ use crate::http::hash;
 use crate::listener::{Listening, listen, listen_on};
 use crate::proxy_protocol::{ProxyProtocol, who};
 use crate::pump::both_ways;
-use crate::upstream::{Ticket, Tries, Upstream};
+use crate::upstream::{Affinity, Ticket, Tries, Upstream};
 use crate::workers::Workers;
 
 /// How long a client may take to say who it is.
@@ -161,7 +161,7 @@ async fn tell(
 }
 
 async fn open(upstream: &Arc<Upstream>, hash: Option<u64>) -> Result<(Ticket, TcpStream), NetError> {
-    let mut tries = Tries::new(upstream, hash);
+    let mut tries = Tries::new(upstream, Affinity { hash, session: None });
     loop {
         let mut ticket = tries.next().await?;
         let id = ticket.id().clone();

@@ -85,7 +85,8 @@ fn kind(error: &NetError) -> &'static str {
         | NetError::BodyTooLarge { .. }
         | NetError::BadRequest(_)
         | NetError::Unsupported(_) => "orchestra; error=http_request_error",
-        NetError::Listen { .. }
+        NetError::BadCookie { .. }
+        | NetError::Listen { .. }
         | NetError::Workers { .. }
         | NetError::Upstream { .. }
         | NetError::Body { .. } => "orchestra; error=connection_terminated",

@@ -13,7 +13,7 @@ use http_body::Body;
 use super::forward;
 use crate::body::ProxyBody;
 use crate::error::NetError;
-use crate::upstream::Upstream;
+use crate::upstream::{Affinity, Upstream};
 
 /// Sends requests to a service's endpoints, as its proxy would: balanced, drained, and tried again where that
 /// is safe. Clones share connections.
@@ -56,7 +56,7 @@ impl ServiceClient {
             let path = request.uri().path_and_query().cloned();
             *request.uri_mut() = path.map_or_else(|| Uri::from_static("/"), Uri::from);
         }
-        forward::forward(&self.upstream, request, None).await
+        forward::forward(&self.upstream, request, Affinity::default()).await
     }
 
     /// Sends a GET.

@@ -15,8 +15,8 @@ use super::hop;
 use crate::body::ProxyBody;
 use crate::connection::{Connection, SendError};
 use crate::error::{Cause, NetError};
-use crate::http2::open_http2;
-use crate::upstream::{Ticket, Tries, Upstream};
+use crate::http2::begin_http2;
+use crate::upstream::{Affinity, AnsweredBy, Ticket, Tries, Upstream};
 
 /// The largest body that is kept so that an idempotent request can be sent again.
 const REPLAY_LIMIT: u64 = 64 * 1024;
@@ -73,19 +73,24 @@ pub(super) fn fits(body: &impl http_body::Body, longest: Option<u64>) -> Result<
 pub(super) async fn forward(
     upstream: &Arc<Upstream>,
     mut request: Request<ProxyBody>,
-    hash: Option<u64>,
+    affinity: Affinity,
 ) -> Result<Response<ProxyBody>, NetError> {
     hop::strip(request.headers_mut());
     *request.version_mut() = Version::HTTP_11;
     upstream.budget.deposit();
-    let mut tries = Tries::new(upstream, hash);
+    let mut tries = Tries::new(upstream, affinity);
     let mut sent = 0;
     loop {
         let ticket = tries.next().await?;
         let id = ticket.id().clone();
         let copy = replay(&request);
         match attempt(upstream, ticket, request, copy.is_some()).await {
-            Try::Answered(response) => return Ok(*response),
+            Try::Answered(mut response) => {
+                if affinity.session.is_some() {
+                    response.extensions_mut().insert(AnsweredBy::of(&id));
+                }
+                return Ok(*response);
+            }
             Try::NotSent(again, cause) => {
                 upstream.meters.redirected.increment(1);
                 tries.failed(id, cause);
@@ -162,16 +167,16 @@ async fn attempt(
 
 async fn open(upstream: &Upstream, ticket: &Ticket) -> Result<Box<Connection>, Cause> {
     let (address, limit) = (ticket.id().address, upstream.options.connect_timeout);
-    if !upstream.options.http2 {
-        upstream.meters.connections.increment(1);
-        return Connection::open(address, limit).await;
-    }
-    if let Some(way) = ticket.backend().way_in() {
+    let http2 = upstream.options.http2;
+    if http2 && let Some(way) = ticket.backend().way_in() {
         return Ok(way);
     }
     upstream.meters.connections.increment(1);
-    let opened = open_http2(address, limit, &upstream.tasks).await?;
-    Ok(ticket.backend().share(opened))
+    let stream = upstream.connect(address, limit, http2).await?;
+    match http2 {
+        true => Ok(ticket.backend().share(begin_http2(stream, address, &upstream.tasks).await?)),
+        false => Connection::over(stream).await,
+    }
 }
 
 async fn answer(

@@ -15,13 +15,20 @@ pub(super) struct Client {
     pub(super) address: SocketAddr,
     /// Its IP address, as a header has it.
     ip: HeaderValue,
+    /// What it speaks: `http`, or `https`.
+    pub(super) scheme: &'static str,
 }
 
 impl Client {
     pub(super) fn new(address: SocketAddr) -> Self {
         // An address is always a header's value.
         let ip = HeaderValue::try_from(address.ip().to_string());
-        Self { address, ip: ip.unwrap_or(HeaderValue::from_static("unknown")) }
+        Self { address, ip: ip.unwrap_or(HeaderValue::from_static("unknown")), scheme: "http" }
+    }
+
+    #[cfg(feature = "tls")]
+    pub(super) fn over_tls(address: SocketAddr) -> Self {
+        Self { scheme: "https", ..Self::new(address) }
     }
 }
 
@@ -36,7 +43,7 @@ pub(super) fn forwarded(headers: &mut HeaderMap, client: &Client, trusted: bool,
     let chain = if trusted { longer(headers, client) } else { None };
     headers.insert(FOR, chain.unwrap_or_else(|| client.ip.clone()));
     if !(trusted && headers.contains_key(PROTO)) {
-        headers.insert(PROTO, HeaderValue::from_static("http"));
+        headers.insert(PROTO, HeaderValue::from_static(client.scheme));
     }
     if !(trusted && headers.contains_key(HOST_ASKED)) {
         match headers.get(HOST).cloned() {
@@ -59,7 +66,7 @@ fn standardized(headers: &mut HeaderMap, client: &Client, trusted: bool) {
     let host =
         headers.get(HOST).and_then(|host| host.to_str().ok()).filter(|host| !host.contains(['"', '\\']));
     let host = host.map_or_else(String::new, |host| format!(";host=\"{host}\""));
-    let element = format!("for={node}{host};proto=http");
+    let element = format!("for={node}{host};proto={}", client.scheme);
     let chain = [before, vec![element.as_bytes()]].concat().join(&b", "[..]);
     if let Ok(chain) = HeaderValue::from_bytes(&chain) {
         headers.insert(FORWARDED, chain);

@@ -14,7 +14,7 @@ use hyper::server::conn::http2;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use orchestra_core::engine::Tasks;
-use tokio::net::TcpStream;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::Notify;
 
 use super::server::Served;
@@ -106,7 +106,10 @@ impl Body for Counted {
 
 /// Serves a connection until it ends, has been without a request for long, or, told to end, until its last request is
 /// answered.
-pub(super) async fn serve(stream: Tapped<TcpStream>, served: Arc<Served>, tasks: Tasks) {
+pub(super) async fn serve<S>(stream: Tapped<S>, served: Arc<Served>, tasks: Tasks)
+where
+    S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+{
     let options = served.proxy.inner.options;
     let client = served.client.address;
     let streams = Arc::<Streams>::default();

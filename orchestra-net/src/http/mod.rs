@@ -1,6 +1,7 @@
 //! HTTP/1.1 and HTTP/2: a proxy and a client, in front of the same forwarding.
 
 mod access;
+mod affinity;
 mod answers;
 mod client;
 mod forward;
@@ -20,10 +21,11 @@ mod tap;
 mod timer;
 mod upgrade;
 
+pub use self::affinity::{HashPolicy, SameSite, StickyCookie};
 pub use self::client::ServiceClient;
 pub use self::options::HttpOptions;
-pub(crate) use self::proxy::hash;
 pub use self::proxy::{ClientAddress, HttpProxy};
+pub(crate) use self::proxy::{FNV, fnv, hash};
 pub use self::rate::RateLimit;
 pub use self::rewrite::{HeaderChanges, PathChange, Redirect};
 pub use self::route::Route;

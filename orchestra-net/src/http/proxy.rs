@@ -30,7 +30,7 @@ use super::tap::Tap;
 use super::{answers, forward, guard, hop, upgrade};
 use crate::body::ProxyBody;
 use crate::error::NetError;
-use crate::upstream::Upstream;
+use crate::upstream::{Affinity, AnsweredBy, Upstream};
 
 /// Where a request came from. The proxy's listeners know; whoever calls it as a tower `Service` puts it
 /// into the request's extensions.
@@ -131,10 +131,17 @@ impl HttpProxy {
             NetError::NoService(format!("{host}{}", request.uri().path()))
         };
         let route = routes.find(request).ok_or_else(nobody)?;
-        if let Some(redirected) = route.redirected(request) {
+        if let Some(redirected) = route.redirected(request, client.scheme) {
             return Ok(Routed::Redirected(redirected?));
         }
         let upstream = Arc::clone(route.service().ok_or_else(nobody)?);
+        let affinity = Affinity {
+            hash: match &route.hash_by {
+                None => options.hash_client_address.then(|| hash(client.address)),
+                Some(policy) => policy.hash(request.headers(), client),
+            },
+            session: route.sticky.as_ref().map(|cookie| cookie.session(request.headers())),
+        };
         hop::settle(request.headers_mut());
         forwarded(request.headers_mut(), client, options.trust_forwarded, options.forwarded);
         if options.request_ids || options.trace_context {
@@ -142,8 +149,7 @@ impl HttpProxy {
             tell_names(request.headers());
         }
         route.change(request)?;
-        let hash = options.hash_client_address.then(|| hash(client.address));
-        Ok(Routed::To { route: Arc::clone(route), upstream, hash })
+        Ok(Routed::To { route: Arc::clone(route), upstream, affinity })
     }
 
     async fn answer<B: Body, F>(
@@ -165,8 +171,8 @@ impl HttpProxy {
             Box::new(Access::begin(&request, client, service))
         });
         let answered = match routed {
-            Ok(Routed::To { route, upstream, hash }) => {
-                let forwarding = self.forward(&route, &upstream, hash, request, take);
+            Ok(Routed::To { route, upstream, affinity }) => {
+                let forwarding = self.forward(&route, &upstream, affinity, request, take);
                 let answered = match route.timeout {
                     None => forwarding.await,
                     Some(limit) => tokio::time::timeout(limit, forwarding).await.unwrap_or_else(|_elapsed| {
@@ -175,6 +181,11 @@ impl HttpProxy {
                 };
                 answered.map(|mut response| {
                     route.answers.apply(response.headers_mut());
+                    if let Some(cookie) = &route.sticky
+                        && let Some(AnsweredBy(endpoint)) = response.extensions_mut().remove()
+                    {
+                        cookie.issue(response.headers_mut(), affinity.session, endpoint);
+                    }
                     response
                 })
             }
@@ -196,7 +207,7 @@ impl HttpProxy {
         &self,
         route: &Route,
         upstream: &Arc<Upstream>,
-        hash: Option<u64>,
+        affinity: Affinity,
         request: Request<B>,
         take: impl FnOnce(Request<B>, Duration, bool) -> F,
     ) -> Result<Response<ProxyBody>, NetError>
@@ -204,13 +215,13 @@ impl HttpProxy {
         F: Future<Output = Result<Request<ProxyBody>, NetError>>,
     {
         if upgrade::is_asked(&request) {
-            return upgrade::forward(upstream, request, hash, &self.inner.tasks).await;
+            return upgrade::forward(upstream, request, affinity, &self.inner.tasks).await;
         }
         let request = take(request, upstream.options.response_timeout, route.mirrors()).await?;
         if route.mirrors() {
             self.mirror(route, &request);
         }
-        forward::forward(upstream, request, hash).await
+        forward::forward(upstream, request, affinity).await
     }
 
     /// Sends a copy to the route's mirror. What becomes of it is nobody's concern.
@@ -219,7 +230,7 @@ impl HttpProxy {
         let Some((upstream, place)) = route.mirror_to() else { return };
         self.inner.tasks.spawn("mirror", async move {
             let _place = place;
-            match forward::forward(&upstream, copy, None).await {
+            match forward::forward(&upstream, copy, Affinity::default()).await {
                 Ok(response) => {
                     let mut body = response.into_body();
                     while let Some(Ok(_)) = body.frame().await {}
@@ -232,7 +243,7 @@ impl HttpProxy {
 
 /// What becomes of a request.
 enum Routed {
-    To { route: Arc<Route>, upstream: Arc<Upstream>, hash: Option<u64> },
+    To { route: Arc<Route>, upstream: Arc<Upstream>, affinity: Affinity },
     Redirected(Response<()>),
 }
 
@@ -257,12 +268,19 @@ fn tell_names(headers: &HeaderMap) {
     }
 }
 
-/// FNV-1a over the client's address, so that every proxy agrees.
+/// What FNV-1a begins with.
+pub(crate) const FNV: u64 = 0xcbf2_9ce4_8422_2325;
+
+/// FNV-1a: the same on every machine, so that every proxy agrees.
+pub(crate) fn fnv(before: u64, bytes: &[u8]) -> u64 {
+    bytes.iter().fold(before, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3))
+}
+
+/// The hash of a client's address.
 pub(crate) fn hash(client: SocketAddr) -> u64 {
-    let step = |hash: u64, byte: &u8| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
     match client.ip() {
-        std::net::IpAddr::V4(ip) => ip.octets().iter().fold(0xcbf2_9ce4_8422_2325, step),
-        std::net::IpAddr::V6(ip) => ip.octets().iter().fold(0xcbf2_9ce4_8422_2325, step),
+        std::net::IpAddr::V4(ip) => fnv(FNV, &ip.octets()),
+        std::net::IpAddr::V6(ip) => fnv(FNV, &ip.octets()),
     }
 }
 

@@ -144,6 +144,7 @@ impl Redirect {
     pub(super) fn answer(
         &self,
         uri: &Uri,
+        asked_scheme: &str,
         host: &str,
         prefix_length: usize,
     ) -> Result<Response<()>, NetError> {
@@ -151,7 +152,7 @@ impl Redirect {
             Some(at) => (&host[..at], host[at + 1..].parse().ok()),
             None => (host, None),
         };
-        let scheme = self.scheme.as_deref().unwrap_or("http");
+        let scheme = self.scheme.as_deref().unwrap_or(asked_scheme);
         // Another scheme has another port.
         let port = self.port.or(if self.scheme.is_some() { None } else { asked_port });
         let port = port.filter(|port| !matches!((scheme, port), ("http", 80) | ("https", 443)));
@@ -197,7 +198,7 @@ mod tests {
     fn what_a_redirect_does_not_say_stays() {
         let asked: Uri = "/a?b".parse().unwrap();
         let location = |redirect: Redirect, host: &str| {
-            redirect.answer(&asked, host, 0).unwrap().headers()[LOCATION].to_str().unwrap().to_owned()
+            redirect.answer(&asked, "http", host, 0).unwrap().headers()[LOCATION].to_str().unwrap().to_owned()
         };
         let moved = || Redirect::new(StatusCode::MOVED_PERMANENTLY);
         assert_eq!(location(moved().scheme("https"), "shop:8080"), "https://shop/a?b");

@@ -7,6 +7,7 @@ use std::time::Duration;
 use http::header::{HOST, HeaderName, HeaderValue};
 use http::{Method, Request};
 
+use super::affinity::{HashPolicy, StickyCookie};
 use super::rewrite::{HeaderChanges, PathChange, Redirect, Rewrite};
 use crate::error::NetError;
 use crate::upstream::Upstream;
@@ -90,6 +91,8 @@ pub struct Route {
     rewrite: Rewrite,
     pub(super) answers: HeaderChanges,
     pub(super) timeout: Option<Duration>,
+    pub(super) hash_by: Option<HashPolicy>,
+    pub(super) sticky: Option<StickyCookie>,
 }
 
 impl Route {
@@ -107,6 +110,8 @@ impl Route {
             rewrite: Rewrite::default(),
             answers: HeaderChanges::default(),
             timeout: None,
+            hash_by: None,
+            sticky: None,
         }
     }
 
@@ -222,6 +227,21 @@ impl Route {
         self
     }
 
+    /// What equal requests have in common, instead of what
+    /// [`HttpOptions::hash_client_address`](super::HttpOptions::hash_client_address) says.
+    #[must_use]
+    pub fn hash_by(mut self, policy: HashPolicy) -> Self {
+        self.hash_by = Some(policy);
+        self
+    }
+
+    /// Requests of one session go to one endpoint, by a cookie that the proxy issues.
+    #[must_use]
+    pub fn sticky(mut self, cookie: StickyCookie) -> Self {
+        self.sticky = Some(cookie);
+        self
+    }
+
     /// Whether this request is meant; `host` is the one it is for, without a port.
     pub(super) fn fits<B>(&self, request: &Request<B>, host: &str) -> bool {
         let has = |(name, value): &(HeaderName, HeaderValue)| {
@@ -282,10 +302,14 @@ impl Route {
     }
 
     /// Where a request is redirected to, and with which status.
-    pub(super) fn redirected<B>(&self, request: &Request<B>) -> Option<Result<http::Response<()>, NetError>> {
+    pub(super) fn redirected<B>(
+        &self,
+        request: &Request<B>,
+        scheme: &str,
+    ) -> Option<Result<http::Response<()>, NetError>> {
         let redirect = self.redirect.as_ref()?;
         let host = request.headers().get(HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
-        Some(redirect.answer(request.uri(), host, self.prefix_length()))
+        Some(redirect.answer(request.uri(), scheme, host, self.prefix_length()))
     }
 
     fn prefix_length(&self) -> usize {

@@ -10,6 +10,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use orchestra_core::engine::Tasks;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 
 use super::forwarded::Client;
@@ -18,7 +19,10 @@ use super::timer::ConnectionTimer;
 use super::{HttpProxy, http2};
 use crate::error::NetError;
 use crate::listener::{Listening, listen, listen_on};
+use crate::patient::Patient;
 use crate::proxy_protocol::who;
+#[cfg(feature = "tls")]
+use crate::tls::{ServerTls, chose_http2};
 use crate::workers::Workers;
 
 /// What an HTTP/2 connection begins with.
@@ -55,20 +59,80 @@ impl HttpProxy {
         listen_on(workers, address, what, most, &self.inner.tasks, serve).await
     }
 
+    /// The same as [`bind`](Self::bind), over TLS. One proxy may listen at several addresses, with and without it.
+    ///
+    /// # Errors
+    /// [`NetError::Listen`] where the address can't be had.
+    #[cfg(feature = "tls")]
+    pub async fn bind_tls(&self, address: SocketAddr, tls: &ServerTls) -> Result<Listening, NetError> {
+        let (proxy, options, tls) = (self.clone(), self.inner.options, tls.clone());
+        let serve = move |stream, client, tasks| proxy.clone().serve_tls(stream, client, tls.clone(), tasks);
+        let what = "the HTTP proxy over TLS".to_owned();
+        listen(address, what, options.max_connections, &self.inner.tasks, serve).await
+    }
+
+    /// The same on every one of these threads, which then share the load of the address.
+    ///
+    /// # Errors
+    /// [`NetError::Listen`] where the address can't be had.
+    #[cfg(feature = "tls")]
+    pub async fn bind_tls_to(
+        &self,
+        workers: &Workers,
+        address: SocketAddr,
+        tls: &ServerTls,
+    ) -> Result<Listening, NetError> {
+        let (proxy, options, tls) = (self.clone(), self.inner.options, tls.clone());
+        let serve = move |stream, client, tasks| proxy.clone().serve_tls(stream, client, tls.clone(), tasks);
+        let (what, most) = ("the HTTP proxy over TLS".to_owned(), options.max_connections);
+        listen_on(workers, address, what, most, &self.inner.tasks, serve).await
+    }
+
     /// Serves one connection until it ends, or, told to end, until its last request is answered.
     async fn serve(self, mut stream: TcpStream, client: SocketAddr, tasks: Tasks) {
+        let Some(client) = self.who(&mut stream, client, &tasks).await else { return };
+        let stream = Patient::new(stream, self.inner.options.write_timeout);
+        self.converse(stream, Client::new(client), tasks).await;
+    }
+
+    /// The same, after a handshake, which is waited for here and not where connections are accepted.
+    #[cfg(feature = "tls")]
+    async fn serve_tls(self, mut stream: TcpStream, client: SocketAddr, tls: ServerTls, tasks: Tasks) {
+        let Some(client) = self.who(&mut stream, client, &tasks).await else { return };
         let options = self.inner.options;
-        let client = match options.proxy_protocol {
-            false => client,
+        // Boxed, as it is over soon.
+        let shaken = Box::pin(tls.accept(stream, client, options.write_timeout, &tasks)).await;
+        let Some(stream) = shaken else { return };
+        let client = Client::over_tls(client);
+        match chose_http2(&stream) {
             true => {
-                let told = Box::pin(who(&mut stream, client, options.header_timeout, &tasks)).await;
-                let Some(client) = told else { return };
-                client
+                let tap = Tap::new(0);
+                let served = Arc::new(Served { proxy: self, tap: tap.clone(), client });
+                Box::pin(http2::serve(Tapped::new(stream, tap), served, tasks)).await;
             }
-        };
+            false => Box::pin(self.converse(stream, client, tasks)).await,
+        }
+    }
+
+    /// Who a connection comes from; `None` where it had to say so, and does not.
+    async fn who(&self, stream: &mut TcpStream, client: SocketAddr, tasks: &Tasks) -> Option<SocketAddr> {
+        let options = &self.inner.options;
+        match options.proxy_protocol {
+            false => Some(client),
+            true => Box::pin(who(stream, client, options.header_timeout, tasks)).await,
+        }
+    }
+
+    /// Speaks HTTP/1.1, or HTTP/2 where the client begins with it.
+    async fn converse<S>(self, stream: S, client: Client, tasks: Tasks)
+    where
+        S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    {
+        let options = self.inner.options;
+        let address = client.address;
         let tap = Tap::new(options.max_header_bytes);
         // Of this connection alone: what all connections share is not counted up and down by each request.
-        let served = Arc::new(Served { proxy: self, tap: tap.clone(), client: Client::new(client) });
+        let served = Arc::new(Served { proxy: self, tap: tap.clone(), client });
         let of_requests = Arc::clone(&served);
         let service = service_fn(move |request: http::Request<Incoming>| {
             let served = Arc::clone(&of_requests);
@@ -81,7 +145,7 @@ impl HttpProxy {
             .max_header_size(options.max_header_bytes)
             // It must hold the largest head, and one that is larger.
             .max_buf_size(2 * options.max_header_bytes)
-            .serve_connection(TokioIo::new(Tapped::new(stream, tap, options.write_timeout)), service)
+            .serve_connection(TokioIo::new(Tapped::new(stream, tap)), service)
             .with_upgrades();
         // Polled when it has something to say, and not, under a lock that all connections share, whenever a byte comes.
         let mut told_to_end: FuturesUnordered<_> = [tasks.cancelled()].into_iter().collect();
@@ -101,10 +165,10 @@ impl HttpProxy {
                     // Boxed, so that connections of HTTP/1.1 keep no place for it.
                     Box::pin(http2::serve(stream, served, tasks)).await;
                 }
-                _ => tracing::debug!(%client, %error, "a client's connection ended"),
+                _ => tracing::debug!(client = %address, %error, "a client's connection ended"),
             },
             Err(_elapsed) => {
-                tracing::warn!(%client, "cut a connection off: its request took longer than the shutdown may");
+                tracing::warn!(client = %address, "cut a connection off: its request took longer than the shutdown may");
             }
         }
     }

@@ -1,17 +1,12 @@
 //! A look at the bytes of a request's head, for what the parser does not tell.
 
-use std::future::Future;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::task::{Context, Poll, ready};
-use std::time::Duration;
+use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::time::Sleep;
-
-use crate::gather;
 
 /// What has arrived on a connection since the last request was dispatched, as far as it fits.
 ///
@@ -59,22 +54,18 @@ impl Tap {
     }
 }
 
-/// A client's stream, whose incoming bytes pass the tap, and which breaks off where the client takes nothing for too
-/// long.
+/// A client's stream, whose incoming bytes pass the tap.
 #[derive(Debug)]
 pub(super) struct Tapped<S> {
     stream: S,
     tap: Tap,
     /// What was read before, and is to be read again.
     again: Bytes,
-    patience: Duration,
-    /// Runs while a write waits, and only then.
-    waiting: Option<Pin<Box<Sleep>>>,
 }
 
 impl<S> Tapped<S> {
-    pub(super) fn new(stream: S, tap: Tap, patience: Duration) -> Self {
-        Self { stream, tap, again: Bytes::new(), patience, waiting: None }
+    pub(super) fn new(stream: S, tap: Tap) -> Self {
+        Self { stream, tap, again: Bytes::new() }
     }
 
     /// The stream with these bytes, which were read from it, before all others; for whoever has no use for the tap.
@@ -82,18 +73,6 @@ impl<S> Tapped<S> {
         self.tap = Tap::new(0);
         self.again = bytes;
         self
-    }
-
-    /// Bounds how long writing waits.
-    fn bounded<T>(&mut self, polled: Poll<io::Result<T>>, cx: &mut Context<'_>) -> Poll<io::Result<T>> {
-        if polled.is_ready() {
-            self.waiting = None;
-            return polled;
-        }
-        let waiting = self.waiting.get_or_insert_with(|| Box::pin(tokio::time::sleep(self.patience)));
-        ready!(waiting.as_mut().poll(cx));
-        let text = format!("the client took nothing for {:?}", self.patience);
-        Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, text)))
     }
 }
 
@@ -119,8 +98,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Tapped<S> {
 
 impl<S: AsyncWrite + Unpin> AsyncWrite for Tapped<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        let polled = Pin::new(&mut self.stream).poll_write(cx, buf);
-        self.bounded(polled, cx)
+        Pin::new(&mut self.stream).poll_write(cx, buf)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -136,8 +114,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Tapped<S> {
         cx: &mut Context<'_>,
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let polled = gather::poll_write(&mut self.stream, cx, bufs);
-        self.bounded(polled, cx)
+        Pin::new(&mut self.stream).poll_write_vectored(cx, bufs)
     }
 
     fn is_write_vectored(&self) -> bool {

@@ -13,9 +13,9 @@ use tokio::io::copy_bidirectional;
 
 use super::hop;
 use crate::body::ProxyBody;
-use crate::connection::connect;
 use crate::error::{Cause, NetError};
-use crate::upstream::{Ticket, Tries, Upstream};
+use crate::stream::Stream;
+use crate::upstream::{Affinity, AnsweredBy, Ticket, Tries, Upstream};
 
 /// Whether the client wants to change the protocol after this request. One that has a body besides is
 /// treated as a plain request.
@@ -31,19 +31,25 @@ pub(super) fn is_asked<B: http_body::Body>(request: &Request<B>) -> bool {
 pub(super) async fn forward<B>(
     upstream: &Arc<Upstream>,
     mut request: Request<B>,
-    hash: Option<u64>,
+    affinity: Affinity,
     tasks: &Tasks,
 ) -> Result<Response<ProxyBody>, NetError> {
     let client = hyper::upgrade::on(&mut request);
-    let mut tries = Tries::new(upstream, hash);
+    let mut tries = Tries::new(upstream, affinity);
     loop {
         let mut ticket = tries.next().await?;
         let id = ticket.id().clone();
-        match connect(id.address, upstream.options.connect_timeout).await {
-            Ok(stream) => return send(upstream, ticket, stream, &mut request, client, tasks).await,
+        match upstream.connect(id.address, upstream.options.connect_timeout, false).await {
+            Ok(stream) => {
+                let mut response = send(upstream, ticket, stream, &mut request, client, tasks).await?;
+                if affinity.session.is_some() {
+                    response.extensions_mut().insert(AnsweredBy::of(&id));
+                }
+                return Ok(response);
+            }
             Err(cause) => {
                 ticket.ended(Outcome::Failure);
-                tries.failed(id, cause.into());
+                tries.failed(id, cause);
             }
         }
     }
@@ -52,7 +58,7 @@ pub(super) async fn forward<B>(
 async fn send<B>(
     upstream: &Arc<Upstream>,
     mut ticket: Ticket,
-    stream: tokio::net::TcpStream,
+    stream: Stream,
     request: &mut Request<B>,
     client: OnUpgrade,
     tasks: &Tasks,
@@ -108,7 +114,7 @@ fn copy<B>(request: &mut Request<B>) -> Request<ProxyBody> {
 }
 
 async fn exchange(
-    stream: tokio::net::TcpStream,
+    stream: Stream,
     request: Request<ProxyBody>,
     tasks: &Tasks,
 ) -> Result<Response<hyper::body::Incoming>, Cause> {

@@ -4,13 +4,13 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use hyper::client::conn::http2;
 use orchestra_core::balance::EndpointId;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use crate::body::ProxyBody;
+use super::pick::tag;
 use crate::connection::Connection;
+use crate::http2::Shared;
 use crate::workers::{shard, shards};
 
 /// How many connections to one endpoint wait for the next request, for each thread that serves. More than that were
@@ -25,8 +25,6 @@ const FRESH: Duration = Duration::from_secs(1);
 const STALE: Duration = Duration::from_secs(30);
 
 #[allow(clippy::vec_box, reason = "a connection is a kilobyte that moves from request to request in its box")]
-type Shared = http2::SendRequest<ProxyBody>;
-
 type Idle = Mutex<Vec<Box<Connection>>>;
 
 /// Whether a request got in.
@@ -43,6 +41,8 @@ pub(crate) enum Entry {
 #[derive(Debug)]
 pub(crate) struct Backend {
     pub(crate) id: EndpointId,
+    /// What sessions name it by.
+    pub(super) tag: u64,
     /// For each thread that serves, in the order they were given back: a connection is moved by the thread that made
     /// it, so another one would have to be woken by that one for every byte.
     idle: Box<[Idle]>,
@@ -58,6 +58,7 @@ pub(crate) struct Backend {
 impl Backend {
     pub(crate) fn new(id: EndpointId) -> Self {
         Self {
+            tag: tag(&id),
             id,
             idle: (0..shards()).map(|_| Idle::default()).collect(),
             shared: (0..shards()).map(|_| Mutex::default()).collect(),

@@ -13,7 +13,7 @@ use tokio::time::MissedTickBehavior;
 use super::Upstream;
 use crate::body::ProxyBody;
 use crate::connection::{Connection, connect};
-use crate::http2::open_http2;
+use crate::http2::begin_http2;
 
 /// What is asked of an endpoint.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -119,9 +119,11 @@ async fn get(
         .header(http::header::USER_AGENT, "orchestra-health")
         .body(ProxyBody::default())
         .ok()?;
-    let mut connection = match upstream.options.http2 {
-        true => Connection::into(&open_http2(id.address, timeout, &upstream.tasks).await.ok()?),
-        false => Connection::open(id.address, timeout).await.ok()?,
+    let http2 = upstream.options.http2;
+    let stream = upstream.connect(id.address, timeout, http2).await.ok()?;
+    let mut connection = match http2 {
+        true => Connection::into(&begin_http2(stream, id.address, &upstream.tasks).await.ok()?),
+        false => Connection::over(stream).await.ok()?,
     };
     connection.send(request, timeout).await.ok().map(|response| response.status())
 }

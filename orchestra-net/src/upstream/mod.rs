@@ -1,6 +1,7 @@
 //! The endpoints of one service: who may be picked, who is ejected, who is leaving.
 
 mod backend;
+mod connect;
 mod drained;
 mod ejection;
 mod health;
@@ -27,7 +28,7 @@ pub(crate) use self::backend::Backend;
 pub(crate) use self::drained::Drained;
 pub use self::health::{HealthCheck, Probe};
 pub use self::options::UpstreamOptions;
-pub(crate) use self::pick::Tries;
+pub(crate) use self::pick::{Affinity, AnsweredBy, Session, Tries};
 pub use self::ticket::Ticket;
 
 use self::ejection::Ejections;
@@ -63,6 +64,8 @@ pub struct Upstream {
     pub(crate) meters: Meters,
     /// What moves connections that many requests share.
     pub(crate) tasks: Tasks,
+    #[cfg(feature = "tls")]
+    tls: arc_swap::ArcSwapOption<crate::tls::ClientTls>,
 }
 
 /// What an endpoint of an [`Upstream`] is doing.
@@ -126,6 +129,8 @@ impl Upstream {
             tended: AtomicBool::new(false),
             origin: Instant::now(),
             tasks: Tasks::new(),
+            #[cfg(feature = "tls")]
+            tls: arc_swap::ArcSwapOption::empty(),
         })
     }
 

@@ -10,6 +10,7 @@ use tokio::time::Instant;
 use super::backend::Entry;
 use super::{Ticket, Upstream};
 use crate::error::{Cause, NetError};
+use crate::http::{FNV, fnv};
 
 /// The first pause after all endpoints refused; it doubles up to a second.
 const FIRST_PAUSE: Duration = Duration::from_millis(10);
@@ -34,14 +35,18 @@ impl Upstream {
     ///
     /// `hash`: what equal requests have in common, for balancers that look at it.
     #[must_use]
-    #[tracing::instrument(level = "trace", skip_all, fields(service = %self.name))]
     pub fn pick(self: &Arc<Self>, tried: &[EndpointId], hash: Option<u64>) -> Option<Ticket> {
+        self.pick_for(tried, Affinity { hash, session: None })
+    }
+
+    #[tracing::instrument(level = "trace", skip_all, fields(service = %self.name))]
+    fn pick_for(self: &Arc<Self>, tried: &[EndpointId], affinity: Affinity) -> Option<Ticket> {
         // Those that have as many requests as they may; nearly always none.
         let mut full: Vec<EndpointId> = Vec::new();
         for _ in 0..PICKS {
             let lease = match full.is_empty() {
-                true => self.lease(tried, hash)?,
-                false => self.lease(&[tried, &full].concat(), hash)?,
+                true => self.lease(tried, affinity)?,
+                false => self.lease(&[tried, &full].concat(), affinity)?,
             };
             let Some(backend) = self.members.load().get(lease.id()).cloned() else { continue };
             match backend.enter(self.options.max_in_flight) {
@@ -57,9 +62,14 @@ impl Upstream {
         None
     }
 
-    fn lease(&self, tried: &[EndpointId], hash: Option<u64>) -> Option<Lease> {
+    fn lease(&self, tried: &[EndpointId], affinity: Affinity) -> Option<Lease> {
         let mut request = RequestKey::at(self.now());
-        request.hash = hash;
+        request.hash = affinity.hash;
+        if let Some(Session::Of(tag)) = affinity.session
+            && let Some(lease) = self.lease_of(tag, tried, request)
+        {
+            return Some(lease);
+        }
         if self.avoided.load().is_empty() {
             return self.balancer.load().pick(&request.exclude(tried));
         }
@@ -68,6 +78,17 @@ impl Upstream {
         let both: Vec<EndpointId> = tried.iter().chain(avoided.iter()).cloned().collect();
         let balancer = self.balancer.load();
         balancer.pick(&request.exclude(&both)).or_else(|| balancer.pick(&request.exclude(tried)))
+    }
+
+    /// The endpoint of a session, where it is there and well.
+    fn lease_of(&self, tag: u64, tried: &[EndpointId], request: RequestKey<'_>) -> Option<Lease> {
+        let members = self.members.load();
+        let id = &members.values().find(|backend| backend.tag == tag && !backend.is_closed())?.id;
+        if tried.contains(id) || self.avoided.load().contains(id) {
+            return None;
+        }
+        // A balancer that does not look at it has picked some other one.
+        self.balancer.load().pick(&request.only(id)).filter(|lease| lease.id() == id)
     }
 
     fn readmit(&self) {
@@ -101,10 +122,46 @@ impl Upstream {
     }
 }
 
+/// What a request's endpoint is chosen by, besides how the endpoints do.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Affinity {
+    /// What equal requests have in common.
+    pub(crate) hash: Option<u64>,
+    /// The session that it belongs to, where there are any.
+    pub(crate) session: Option<Session>,
+}
+
+/// A session with one endpoint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Session {
+    /// It begins with this request.
+    New,
+    /// It has begun with the endpoint that has this tag.
+    Of(u64),
+}
+
+/// The tag of the endpoint that a response came from.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct AnsweredBy(pub(crate) u64);
+
+impl AnsweredBy {
+    pub(crate) fn of(id: &EndpointId) -> Self {
+        Self(tag(id))
+    }
+}
+
+/// A number that names an endpoint, the same in every proxy, and that says nothing else about it.
+pub(super) fn tag(id: &EndpointId) -> u64 {
+    let address = id.address.to_string();
+    let hash = fnv(fnv(FNV, id.pod.as_str().as_bytes()), address.as_bytes());
+    // So that its bits depend on all of the address.
+    hash ^ hash.rotate_right(23).wrapping_mul(0x9e37_79b9_7f4a_7c15)
+}
+
 /// The tries of one request.
 pub(crate) struct Tries<'u> {
     upstream: &'u Arc<Upstream>,
-    hash: Option<u64>,
+    affinity: Affinity,
     tried: Vec<EndpointId>,
     /// Since when it has been waiting, or failing to be sent.
     since: Option<Instant>,
@@ -113,8 +170,8 @@ pub(crate) struct Tries<'u> {
 }
 
 impl<'u> Tries<'u> {
-    pub(crate) fn new(upstream: &'u Arc<Upstream>, hash: Option<u64>) -> Self {
-        Self { upstream, hash, tried: Vec::new(), since: None, pause: FIRST_PAUSE, last: None }
+    pub(crate) fn new(upstream: &'u Arc<Upstream>, affinity: Affinity) -> Self {
+        Self { upstream, affinity, tried: Vec::new(), since: None, pause: FIRST_PAUSE, last: None }
     }
 
     /// An endpoint for the next try. Waits where there is none, or where as many as may be in a row refused.
@@ -125,7 +182,7 @@ impl<'u> Tries<'u> {
     pub(crate) async fn next(&mut self) -> Result<Ticket, NetError> {
         loop {
             if self.tried.len() < self.upstream.options.attempts
-                && let Some(ticket) = self.upstream.pick(&self.tried, self.hash)
+                && let Some(ticket) = self.upstream.pick_for(&self.tried, self.affinity)
             {
                 return Ok(ticket);
             }
@@ -153,7 +210,7 @@ impl<'u> Tries<'u> {
         // One that came before this moment is no news.
         let refused = !self.tried.is_empty();
         self.tried.clear();
-        if !refused && let Some(ticket) = upstream.pick(&[], self.hash) {
+        if !refused && let Some(ticket) = upstream.pick_for(&[], self.affinity) {
             return Ok(Some(ticket));
         }
         let until = if refused { deadline.min(Instant::now() + self.pause) } else { deadline };

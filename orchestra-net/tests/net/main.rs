@@ -1,6 +1,7 @@
 //! The data plane over real sockets.
 #![allow(clippy::unwrap_used, clippy::cast_possible_truncation, reason = "a test may fail at any line")]
 
+mod affinity;
 mod backend;
 mod client;
 mod data_plane;
@@ -19,6 +20,8 @@ mod retries;
 mod routes;
 mod streams;
 mod table;
+#[cfg(feature = "tls")]
+mod tls;
 
 use std::time::Duration;
 

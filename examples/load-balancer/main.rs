@@ -1,0 +1,154 @@
+//! A load balancer of its own: an HTTP or TCP proxy whose endpoints come and go while it runs.
+//!
+//! ```text
+//! cargo run --release --example load-balancer -- --listen 127.0.0.1:8080 --admin 127.0.0.1:8081 \
+//!     --backend 127.0.0.1:9001 --backend 127.0.0.1:9002
+//! curl 127.0.0.1:8081/endpoints
+//! curl 127.0.0.1:8081/endpoints -d '{"add": ["127.0.0.1:9003"], "drain": ["127.0.0.1:9001"]}'
+//! curl 127.0.0.1:8081/metrics
+//! ```
+//!
+//! The POST returns when the drained endpoints have no request left: then they can be stopped without losing one.
+//!
+//! Built with `--features tls`, it speaks TLS with clients (`--tls-cert`, `--tls-key`; SIGHUP reads the files again) and with
+//! backends (`--backend-ca`, `--backend-name`).
+
+#![allow(clippy::print_stdout, reason = "a program that tells people what it does")]
+
+mod admin;
+mod balancers;
+mod tls;
+
+use std::net::SocketAddr;
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use clap::Parser;
+use metrics_exporter_prometheus::PrometheusBuilder;
+use orchestra::engine::Tasks;
+use orchestra::net::{
+    HealthCheck, HttpOptions, HttpProxy, Listening, Probe, Route, Routes, StickyCookie, TcpOptions, TcpProxy,
+    Upstream, UpstreamOptions, Workers,
+};
+
+use self::balancers::{Backend, Choice};
+
+/// How often what the metrics have gathered is put together, so that it takes no memory where nobody asks.
+const METRICS_UPKEEP: Duration = Duration::from_secs(5);
+
+/// Spreads requests over backends that come and go.
+#[derive(Parser)]
+#[command(name = "load-balancer", version)]
+struct Args {
+    /// Where clients connect.
+    #[arg(long, value_name = "ADDR")]
+    listen: SocketAddr,
+    /// Where requests go, and in which zone that is; may be given again. More come through the admin listener.
+    #[arg(long = "backend", value_name = "ADDR[@ZONE]")]
+    backends: Vec<Backend>,
+    #[command(flatten)]
+    choice: Choice,
+    /// Keeps the requests of a session at one backend by a cookie of this name, which the proxy issues.
+    #[arg(long, value_name = "NAME", conflicts_with = "tcp")]
+    sticky_cookie: Option<String>,
+    /// Passes connections on as they are, of any protocol, each to one backend.
+    #[arg(long)]
+    tcp: bool,
+    /// Speaks HTTP/2 to the backends, as gRPC needs it: h2c with prior knowledge, or by ALPN. Clients choose what they speak.
+    #[arg(long, conflicts_with = "tcp")]
+    http2: bool,
+    #[command(flatten)]
+    tls: tls::TlsArgs,
+    /// How many threads serve; one a core where it is not said.
+    #[arg(long, value_name = "N")]
+    workers: Option<NonZeroUsize>,
+    /// Where GET /endpoints, POST /endpoints and GET /metrics are answered, to whoever reaches it: a loopback address.
+    #[arg(long, value_name = "ADDR")]
+    admin: Option<SocketAddr>,
+}
+
+fn main() -> anyhow::Result<()> {
+    let args = Args::parse();
+    // The clients are served by the workers; this is for the rest.
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(run(args))
+}
+
+async fn run(args: Args) -> anyhow::Result<()> {
+    // Before the service, whose meters look for it.
+    let metrics =
+        PrometheusBuilder::new().install_recorder().context("the metrics have a recorder already")?;
+    let tasks = Tasks::new();
+    let options = UpstreamOptions::default().with_http2(args.http2);
+    let upstream = Upstream::new("backends", args.choice.balancer()?, options);
+    args.tls.to_backends(&upstream)?;
+    upstream.insert(args.backends.iter().map(Backend::endpoint));
+    upstream.check(HealthCheck::new(Probe::Tcp), &tasks);
+
+    let workers = match args.workers {
+        Some(count) => count,
+        None => std::thread::available_parallelism()?,
+    };
+    let workers = Workers::start(workers)?;
+    let listening = listen(&args, &upstream, &workers, &tasks).await?;
+    let algorithm = &args.choice.algorithm;
+    println!("serves {} with {} threads, {algorithm}", listening.address(), workers.count());
+    let gathered = metrics.clone();
+    tasks.spawn("metrics", async move {
+        loop {
+            tokio::time::sleep(METRICS_UPKEEP).await;
+            gathered.run_upkeep();
+        }
+    });
+    if let Some(address) = args.admin {
+        let admin = Arc::new(admin::Admin { upstream, metrics });
+        let address = admin.listen(address, &tasks).await?;
+        println!("answers GET and POST /endpoints and GET /metrics at {address}");
+    }
+    told_to_end().await?;
+    println!("finishes the requests in flight");
+    listening.shutdown().await;
+    workers.shutdown().await;
+    tasks.shutdown().await;
+    Ok(())
+}
+
+async fn listen(
+    args: &Args,
+    upstream: &Arc<Upstream>,
+    workers: &Workers,
+    tasks: &Tasks,
+) -> anyhow::Result<Listening> {
+    if args.tcp {
+        let options = TcpOptions::default().with_hash_client_address(args.choice.by_client_address()?);
+        return Ok(TcpProxy::new(Arc::clone(upstream), options, tasks).bind_to(workers, args.listen).await?);
+    }
+    let mut route = Route::to(Arc::clone(upstream));
+    if let Some(policy) = args.choice.hash_policy() {
+        route = route.hash_by(policy);
+    }
+    if let Some(name) = &args.sticky_cookie {
+        route = route.sticky(StickyCookie::new(name)?.secure(args.tls.serves()));
+    }
+    let proxy = HttpProxy::new(Routes::new().with(route), HttpOptions::default(), tasks);
+    args.tls.listen(&proxy, workers, args.listen, tasks).await
+}
+
+async fn told_to_end() -> anyhow::Result<()> {
+    #[cfg(unix)]
+    {
+        use tokio::signal::unix::{SignalKind, signal};
+        let (mut terminate, mut interrupt) =
+            (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+        tokio::select! {
+            biased;
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    }
+    #[cfg(not(unix))]
+    tokio::signal::ctrl_c().await?;
+    Ok(())
+}

@@ -1,0 +1,6 @@
+//! TLS on both sides, by clients and servers that are not ours.
+
+mod authority;
+mod clients;
+mod endpoints;
+mod listeners;
