@@ -14,6 +14,7 @@ use tokio::time::{Instant, Sleep};
 
 use crate::connection::Connection;
 use crate::error::{Cause, NetError};
+use crate::kept::{self, Kept, Reader};
 use crate::progress::{Fault, Limit, Progress};
 use crate::upstream::Ticket;
 
@@ -32,6 +33,8 @@ enum Kind {
     Full(Bytes),
     /// What a client sends, and how much more it may.
     Request(Incoming, Progress, Option<Limit>),
+    /// The same, kept as it passes.
+    Kept(Reader),
     /// What an endpoint answers.
     Answer(Box<Answer>),
     /// Anything else.
@@ -63,6 +66,12 @@ impl Silence {
             self.running = true;
         }
         timer.as_mut().poll(cx).is_ready()
+    }
+}
+
+impl From<Reader> for ProxyBody {
+    fn from(reader: Reader) -> Self {
+        Self(Kind::Kept(reader))
     }
 }
 
@@ -124,9 +133,25 @@ impl ProxyBody {
         }
     }
 
+    /// Makes what a client sends a body that is kept as it passes, so that it can be sent again.
+    pub(crate) fn keep(&mut self) -> Option<Kept> {
+        match std::mem::take(&mut self.0) {
+            Kind::Request(incoming, progress, limit) => {
+                let (reader, kept) = kept::keep(incoming, progress, limit);
+                self.0 = Kind::Kept(reader);
+                Some(kept)
+            }
+            other => {
+                self.0 = other;
+                None
+            }
+        }
+    }
+
     pub(crate) fn progress(&self) -> Option<Progress> {
         match &self.0 {
             Kind::Request(_, progress, _) => Some(progress.clone()),
+            Kind::Kept(reader) => Some(reader.progress()),
             _ => None,
         }
     }
@@ -155,7 +180,7 @@ impl fmt::Debug for ProxyBody {
         let kind = match &self.0 {
             Kind::Empty => "empty",
             Kind::Full(bytes) => return write!(f, "ProxyBody({} bytes)", bytes.len()),
-            Kind::Request(..) => "a request's",
+            Kind::Request(..) | Kind::Kept(_) => "a request's",
             Kind::Answer(_) => "an answer's",
             Kind::Boxed(_) => "boxed",
         };
@@ -163,7 +188,7 @@ impl fmt::Debug for ProxyBody {
     }
 }
 
-type Polled = Poll<Option<Result<Frame<Bytes>, Cause>>>;
+pub(crate) type Polled = Poll<Option<Result<Frame<Bytes>, Cause>>>;
 
 impl Answer {
     fn poll_frame(&mut self, cx: &mut Context<'_>) -> Polled {
@@ -211,13 +236,13 @@ impl Answer {
     }
 }
 
-fn poll_request(
-    incoming: &mut Incoming,
+pub(crate) fn poll_request(
+    incoming: Pin<&mut Incoming>,
     progress: &Progress,
     limit: &mut Option<Limit>,
     cx: &mut Context<'_>,
 ) -> Polled {
-    let frame = Pin::new(incoming).poll_frame(cx);
+    let frame = incoming.poll_frame(cx);
     progress.polled(frame.is_ready());
     match (&frame, limit) {
         (Poll::Ready(Some(Err(_))), _) => progress.broken(Fault::Broken),
@@ -246,7 +271,8 @@ impl Body for ProxyBody {
                 self.0 = Kind::Empty;
                 Poll::Ready((!bytes.is_empty()).then(|| Ok(Frame::data(bytes))))
             }
-            Kind::Request(incoming, progress, limit) => poll_request(incoming, progress, limit, cx),
+            Kind::Request(incoming, progress, limit) => poll_request(Pin::new(incoming), progress, limit, cx),
+            Kind::Kept(reader) => reader.poll_frame(cx),
             Kind::Answer(answer) => answer.poll_frame(cx),
             Kind::Boxed(body) => Pin::new(body).poll_frame(cx),
         }
@@ -257,6 +283,7 @@ impl Body for ProxyBody {
             Kind::Empty => true,
             Kind::Full(bytes) => bytes.is_empty(),
             Kind::Request(incoming, ..) => incoming.is_end_stream(),
+            Kind::Kept(reader) => reader.is_end_stream(),
             Kind::Answer(answer) => answer.incoming.is_end_stream(),
             Kind::Boxed(body) => body.is_end_stream(),
         }
@@ -267,6 +294,7 @@ impl Body for ProxyBody {
             Kind::Empty => SizeHint::with_exact(0),
             Kind::Full(bytes) => SizeHint::with_exact(bytes.len() as u64),
             Kind::Request(incoming, ..) => incoming.size_hint(),
+            Kind::Kept(reader) => reader.size_hint(),
             Kind::Answer(answer) => answer.incoming.size_hint(),
             Kind::Boxed(body) => body.size_hint(),
         }

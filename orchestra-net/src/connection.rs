@@ -24,7 +24,7 @@ use tokio::time::{Instant, Sleep};
 use crate::body::ProxyBody;
 use crate::error::Cause;
 use crate::gather;
-use crate::http2::{Shared, http2_form};
+use crate::http2::{Refusal, Shared, http2_form};
 use crate::progress::{Fault, Progress};
 use crate::stream::Stream;
 use crate::timer::poll_until;
@@ -69,12 +69,23 @@ pub(crate) struct Connection {
 pub(crate) enum SendError {
     /// Not a byte was sent; here it is again.
     NotSent(Box<Request<ProxyBody>>, Cause),
+    /// It was sent, and the endpoint says that it has done nothing with it.
+    Refused(Refusal, Cause),
     /// The endpoint may have seen it.
     Broken(Cause),
     /// The endpoint was silent for too long.
     TimedOut,
     /// Something is wrong with the body that the client sends.
     Client(Fault),
+}
+
+impl SendError {
+    fn of(error: hyper::Error) -> Self {
+        match Refusal::of(&error) {
+            Some(refusal) => Self::Refused(refusal, Box::new(error)),
+            None => Self::Broken(Box::new(error)),
+        }
+    }
 }
 
 impl Connection {
@@ -90,6 +101,13 @@ impl Connection {
     /// Another way into an HTTP/2 connection.
     pub(crate) fn into(shared: &Shared) -> Box<Self> {
         Self::new(Sender::Http2(shared.clone()), None, Arc::default())
+    }
+
+    /// The same into one that others have used.
+    pub(crate) fn into_used(shared: &Shared) -> Box<Self> {
+        let mut connection = Self::into(shared);
+        connection.reused = true;
+        connection
     }
 
     fn new(sender: Sender, driver: Option<Driver>, ask_kernel: Arc<AtomicBool>) -> Box<Self> {
@@ -160,7 +178,7 @@ impl Connection {
                     Some(request) => SendError::NotSent(Box::new(request), Box::new(error.into_error())),
                     None => match progress.as_ref().and_then(|(progress, _)| progress.fault()) {
                         Some(fault) => SendError::Client(fault),
-                        None => SendError::Broken(Box::new(error.into_error())),
+                        None => SendError::of(error.into_error()),
                     },
                 })),
                 Poll::Pending => silent(timer.as_mut(), &mut deadline, silence, &mut progress, cx).map(Err),

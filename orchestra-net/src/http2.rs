@@ -9,6 +9,7 @@ use http::{Request, Uri, Version};
 use hyper::client::conn::http2;
 use hyper_util::rt::TokioIo;
 use orchestra_core::engine::Tasks;
+use tokio::runtime::{Handle, RuntimeFlavor};
 
 use crate::body::ProxyBody;
 use crate::error::Cause;
@@ -64,6 +65,38 @@ pub(crate) async fn begin_http2(stream: Stream, address: SocketAddr, tasks: &Tas
         }
     });
     Ok(Shared { sender, scheme })
+}
+
+/// How the other side said that it has done nothing with a request (RFC 9113, 8.7).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Refusal {
+    /// By a reset with `REFUSED_STREAM`.
+    Stream,
+    /// By a `GOAWAY` whose last stream was an earlier one: it takes no more on this connection.
+    Connection,
+}
+
+impl Refusal {
+    /// What an error says of that.
+    ///
+    /// A `GOAWAY` is only sure where the connection's parts take turns on one thread: on several, a request that is under way
+    /// while it comes ends with the same error, whatever stream it names.
+    pub(crate) fn of(error: &hyper::Error) -> Option<Self> {
+        let mut cause = std::error::Error::source(error);
+        while let Some(source) = cause {
+            if let Some(error) = source.downcast_ref::<h2::Error>().filter(|error| error.is_remote()) {
+                let refused = error.is_reset() && error.reason() == Some(h2::Reason::REFUSED_STREAM);
+                let moves = || error.is_go_away() && takes_turns();
+                return refused.then_some(Self::Stream).or_else(|| moves().then_some(Self::Connection));
+            }
+            cause = source.source();
+        }
+        None
+    }
+}
+
+fn takes_turns() -> bool {
+    Handle::try_current().is_ok_and(|runtime| runtime.runtime_flavor() == RuntimeFlavor::CurrentThread)
 }
 
 /// The request with its host where HTTP/2 has it.

@@ -22,6 +22,7 @@ mod error;
 mod gather;
 mod http;
 mod http2;
+mod kept;
 mod listener;
 mod patient;
 mod plane;

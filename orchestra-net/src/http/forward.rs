@@ -15,7 +15,8 @@ use super::hop;
 use crate::body::ProxyBody;
 use crate::connection::{Connection, SendError};
 use crate::error::{Cause, NetError};
-use crate::http2::begin_http2;
+use crate::http2::{Refusal, begin_http2};
+use crate::kept::Kept;
 use crate::upstream::{Affinity, AnsweredBy, Ticket, Tries, Upstream};
 
 /// The largest body that is kept so that an idempotent request can be sent again.
@@ -26,6 +27,11 @@ enum Try {
     Answered(Box<Response<ProxyBody>>),
     /// Nothing of the request reached the endpoint; here it is again.
     NotSent(Box<Request<ProxyBody>>, Cause),
+    /// The endpoint has done nothing with it, and said so; `moved`: it has only closed a connection that was in use.
+    Refused {
+        cause: Cause,
+        moved: bool,
+    },
     /// The endpoint may have seen it.
     Broken(Cause),
     TimedOut,
@@ -69,7 +75,8 @@ pub(super) fn fits(body: &impl http_body::Body, longest: Option<u64>) -> Result<
 /// Sends `request`, whose target is a path, to one of the endpoints, and returns its answer, whose body streams.
 ///
 /// Where nothing of the request reached an endpoint it is tried on another one, whatever its method. Where it
-/// may have, only an idempotent request whose body is small is sent again, within the retry budget.
+/// may have, only an idempotent request whose body is small is sent again, within the retry budget. An endpoint that speaks
+/// HTTP/2 may say that it has done nothing with a request; then any whose body is small is sent again.
 pub(super) async fn forward(
     upstream: &Arc<Upstream>,
     mut request: Request<ProxyBody>,
@@ -79,12 +86,19 @@ pub(super) async fn forward(
     *request.version_mut() = Version::HTTP_11;
     upstream.budget.deposit();
     let mut tries = Tries::new(upstream, affinity);
-    let mut sent = 0;
+    let idempotent = request.method().is_idempotent();
+    let kept = if upstream.options.http2 { request.body_mut().keep() } else { None };
+    let (mut sent, mut moves) = (0, 0);
     loop {
         let ticket = tries.next().await?;
         let id = ticket.id().clone();
-        let copy = replay(&request);
-        match attempt(upstream, ticket, request, copy.is_some()).await {
+        let copy = match &kept {
+            Some(_) => Some(head(&request)),
+            None if idempotent || upstream.options.http2 => copy(&request),
+            None => None,
+        };
+        let repeatable = idempotent && kept.is_none() && copy.is_some();
+        match attempt(upstream, ticket, request, repeatable).await {
             Try::Answered(mut response) => {
                 if affinity.session.is_some() {
                     response.extensions_mut().insert(AnsweredBy::of(&id));
@@ -96,10 +110,25 @@ pub(super) async fn forward(
                 tries.failed(id, cause);
                 request = *again;
             }
+            Try::Refused { cause, moved } => {
+                let Some(again) = copy.and_then(|copy| whole(copy, kept.as_ref())) else {
+                    let service = Arc::clone(upstream.name());
+                    return Err(NetError::Upstream { service, endpoint: id, source: cause });
+                };
+                upstream.meters.redirected.increment(1);
+                moves += usize::from(moved);
+                // Where it only moves, a new connection to it will do.
+                if !moved || moves > upstream.options.attempts {
+                    tries.failed(id, cause);
+                }
+                request = again;
+            }
             Try::Broken(cause) => {
                 sent += 1;
                 match copy {
-                    Some(copy) if sent < upstream.options.attempts && upstream.budget.withdraw() => {
+                    Some(copy)
+                        if repeatable && sent < upstream.options.attempts && upstream.budget.withdraw() =>
+                    {
                         upstream.meters.resent.increment(1);
                         tries.failed(id, cause);
                         request = copy;
@@ -145,6 +174,14 @@ async fn attempt(
             Err(SendError::NotSent(again, cause)) => {
                 ticket.ended(Outcome::Failure);
                 return Try::NotSent(again, cause);
+            }
+            Err(SendError::Refused(refusal, cause)) => {
+                // A connection may end after some requests: that is no failure of the endpoint.
+                let moved = reused && refusal == Refusal::Connection;
+                if !moved {
+                    ticket.ended(Outcome::Failure);
+                }
+                return Try::Refused { cause, moved };
             }
             Err(SendError::Broken(cause)) => {
                 // A server may close a connection that waited at any moment: that is no failure of it.
@@ -196,19 +233,26 @@ async fn answer(
     Response::from_parts(parts, ProxyBody::answer(body, connection, ticket))
 }
 
-fn replay(request: &Request<ProxyBody>) -> Option<Request<ProxyBody>> {
-    if !request.method().is_idempotent() {
-        return None;
+/// The request with its body from its begin; `None` where that is not known any more.
+fn whole(mut head: Request<ProxyBody>, kept: Option<&Kept>) -> Option<Request<ProxyBody>> {
+    if let Some(kept) = kept {
+        *head.body_mut() = kept.again()?.into();
     }
-    copy(request)
+    Some(head)
 }
 
 /// Another request like this one, where its body is not a stream.
 pub(super) fn copy(request: &Request<ProxyBody>) -> Option<Request<ProxyBody>> {
-    let mut copy = Request::new(request.body().replay()?);
+    let body = request.body().replay()?;
+    Some(head(request).map(|_none| body))
+}
+
+/// Another request like this one, without its body.
+fn head(request: &Request<ProxyBody>) -> Request<ProxyBody> {
+    let mut copy = Request::new(ProxyBody::default());
     copy.method_mut().clone_from(request.method());
     copy.uri_mut().clone_from(request.uri());
     *copy.version_mut() = request.version();
     copy.headers_mut().clone_from(request.headers());
-    Some(copy)
+    copy
 }

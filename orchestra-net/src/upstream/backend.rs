@@ -116,7 +116,7 @@ impl Backend {
     /// Another way into this thread's HTTP/2 connection, where there is one.
     pub(crate) fn way_in(&self) -> Option<Box<Connection>> {
         let shared = self.shared[shard()].lock().unwrap_or_else(PoisonError::into_inner);
-        shared.as_ref().filter(|shared| !shared.is_closed()).map(Connection::into)
+        shared.as_ref().filter(|shared| !shared.is_closed()).map(Connection::into_used)
     }
 
     /// Shares an HTTP/2 connection with this thread's next requests, unless there is one already; a way into the one

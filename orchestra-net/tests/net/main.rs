@@ -16,6 +16,7 @@ mod limits;
 mod names;
 mod proxy;
 mod proxy_protocol;
+mod refused;
 mod retries;
 mod routes;
 mod streams;
