@@ -2,15 +2,17 @@
 
 mod clearings;
 
-use std::cmp::Reverse;
+use std::cmp::{Ordering, Reverse};
 use std::sync::Arc;
+
+use smallvec::{SmallVec, smallvec};
 
 pub(super) use clearings::Clearings;
 
-use super::view::class::PodClass;
 use super::view::columns::ResourceId;
+use super::view::pods::Record;
 use super::{NodeId, NodeView, PodInfo, View};
-use crate::model::{Pod, PreemptionPolicy, Timestamp, Uid};
+use crate::model::{Pod, PreemptionPolicy, Timestamp};
 
 /// A node, and the pods that must leave it.
 #[derive(Clone, Debug)]
@@ -22,21 +24,10 @@ pub struct Room {
     pub victims: Vec<Arc<Pod>>,
 }
 
-/// A pod that could leave.
-#[derive(Clone, Debug)]
-struct Victim {
-    pod: Arc<Pod>,
-    class: Arc<PodClass>,
-    /// It goes anyway.
-    goes: bool,
-    started: Timestamp,
-}
-
-impl Victim {
-    /// Those that are missed least come first: those that go anyway, then by priority, then the youngest.
-    fn importance(&self) -> (bool, i32, Reverse<Timestamp>, Uid) {
-        (!self.goes, self.pod.spec.importance(), Reverse(self.started), self.pod.metadata.uid.clone())
-    }
+/// Those that are missed least come first: those that go anyway, then by priority, then the youngest.
+fn importance(a: &Record, b: &Record) -> Ordering {
+    let first = |record: &Record| (!record.goes(), record.priority(), Reverse(record.started));
+    first(a).cmp(&first(b)).then_with(|| a.pod.metadata.uid.cmp(&b.pod.metadata.uid))
 }
 
 /// What it costs to clear a node, compared part by part: whether anybody has to go who doesn't anyway, the highest
@@ -44,21 +35,24 @@ impl Victim {
 /// longer, the worse). Kubernetes' order.
 type Cost = (bool, i32, i64, usize, Reverse<Timestamp>);
 
-fn cost(victims: &[Victim]) -> Cost {
-    let new = || victims.iter().filter(|victim| !victim.goes);
-    let highest = new().map(|victim| victim.pod.spec.importance()).max().unwrap_or(i32::MIN);
+fn cost<'v>(victims: impl Iterator<Item = &'v Record> + Clone) -> Cost {
+    let new = victims.filter(|victim| !victim.goes());
+    let highest = new.clone().map(Record::priority).max().unwrap_or(i32::MIN);
     // Counted from the lowest priority there is, so that each victim costs something.
-    let sum = new().map(|victim| i64::from(victim.pod.spec.importance()) - i64::from(i32::MIN)).sum();
-    let of_highest = new().filter(|victim| victim.pod.spec.importance() == highest);
+    let sum = new.clone().map(|victim| i64::from(victim.priority()) - i64::from(i32::MIN)).sum();
+    let of_highest = new.clone().filter(|victim| victim.priority() == highest);
     let oldest = of_highest.map(|victim| victim.started).min().unwrap_or_default();
-    (new().next().is_some(), highest, sum, new().count(), Reverse(oldest))
+    let count = new.count();
+    (count > 0, highest, sum, count, Reverse(oldest))
 }
 
+/// Whether each of some victims has to leave.
+type Leaves = SmallVec<[bool; 8]>;
+
 /// Who could leave a node, and the least that must for resources alone.
-struct Candidate {
-    victims: Vec<Victim>,
-    /// For each victim, whether it has to leave.
-    leaves: Vec<bool>,
+struct Candidate<'v> {
+    victims: SmallVec<[&'v Record; 8]>,
+    leaves: Leaves,
     cost: Cost,
 }
 
@@ -68,43 +62,34 @@ pub(super) fn may_preempt(view: &View, pod: &PodInfo) -> bool {
         && view.lowest_priority().is_some_and(|lowest| lowest < pod.priority())
 }
 
-fn candidate(view: &View, pod: &PodInfo, node: &NodeView<'_>) -> Option<Candidate> {
-    let mut victims: Vec<Victim> = view
-        .residents_of(node.id())
-        .filter(|(other, _)| other.spec.importance() < pod.priority())
-        .map(|(other, class)| Victim {
-            pod: Arc::clone(other),
-            class: Arc::clone(class),
-            goes: other.is_terminating() || view.is_preempted(&other.metadata.uid),
-            started: other.status.start_time.or(other.metadata.creation_timestamp).unwrap_or_default(),
-        })
-        .collect();
-    victims.sort_by_cached_key(Victim::importance);
+fn candidate<'v>(view: &'v View, pod: &PodInfo, node: &NodeView<'_>) -> Option<Candidate<'v>> {
+    let priority = pod.priority();
+    let mut victims: SmallVec<[&Record; 8]> =
+        view.records_of(node.id()).filter(|record| record.priority() < priority).collect();
+    victims.sort_unstable_by(|a, b| importance(a, b));
     let mut purse = view.budgets().purse(view);
-    victims.retain(|victim| victim.goes || purse.spend(&victim.pod));
+    victims.retain(|victim| victim.goes() || purse.spend(&victim.pod));
     if victims.is_empty() {
         return None;
     }
     let missing = |(resource, amount): &(ResourceId, i64)| {
         (*resource, amount - (node.allocatable_of(*resource) - node.used_of(*resource)))
     };
-    let missing: Vec<(ResourceId, i64)> = pod.class().requests.iter().map(missing).collect();
-    let leaves = least(&missing, &victims)?;
-    let leaving: Vec<Victim> =
-        victims.iter().zip(&leaves).filter(|(_, leaves)| **leaves).map(|(v, _)| v.clone()).collect();
-    Some(Candidate { victims, leaves, cost: cost(&leaving) })
+    let leaves = least(pod.class().requests.iter().map(missing).collect(), &victims)?;
+    let leaving = victims.iter().zip(&leaves).filter(|(_, leaves)| **leaves).map(|(victim, _)| *victim);
+    let cost = cost(leaving);
+    Some(Candidate { victims, leaves, cost })
 }
 
 /// Which of `victims` have to leave so that nothing is missing any more; `None` where even all are not enough.
-fn least(missing: &[(ResourceId, i64)], victims: &[Victim]) -> Option<Vec<bool>> {
-    let mut missing: Vec<(ResourceId, i64)> = missing.to_vec();
-    let change = |missing: &mut Vec<(ResourceId, i64)>, victim: &Victim, sign: i64| {
+fn least(mut missing: SmallVec<[(ResourceId, i64); 4]>, victims: &[&Record]) -> Option<Leaves> {
+    let change = |missing: &mut [(ResourceId, i64)], victim: &Record, sign: i64| {
         for (resource, amount) in missing {
             *amount += sign * victim.class.request(*resource);
         }
     };
     let enough = |missing: &[(ResourceId, i64)]| missing.iter().all(|(_, amount)| *amount <= 0);
-    let mut leaves = vec![false; victims.len()];
+    let mut leaves: Leaves = smallvec![false; victims.len()];
     for (victim, leaves) in victims.iter().zip(&mut leaves) {
         if enough(&missing) {
             break;
@@ -125,14 +110,14 @@ fn least(missing: &[(ResourceId, i64)], victims: &[Victim]) -> Option<Vec<bool>>
     Some(leaves)
 }
 
-/// Clears the candidate in `view` until `accepts` has the pod there, then lets stay whoever can.
+/// Clears a node of `victims` in `view` until `accepts` has the pod there, then lets stay whoever can.
 fn clear(
     view: &mut View,
     node: NodeId,
-    candidate: Candidate,
+    victims: &[Record],
+    mut leaves: Leaves,
     accepts: &mut impl FnMut(&mut View, NodeId) -> bool,
 ) -> Option<(Cost, Room)> {
-    let Candidate { victims, mut leaves, .. } = candidate;
     for (victim, _) in victims.iter().zip(&leaves).filter(|(_, leaves)| **leaves) {
         view.take_out(&victim.pod.metadata.uid);
     }
@@ -146,7 +131,7 @@ fn clear(
         });
         helped?;
         for i in (0..victims.len()).rev().filter(|i| leaves[*i]).collect::<Vec<_>>() {
-            let Victim { pod, class, .. } = &victims[i];
+            let Record { pod, class, .. } = &victims[i];
             view.put_back(pod, class, node);
             leaves[i] = !accepts(view, node);
             if leaves[i] {
@@ -154,10 +139,9 @@ fn clear(
             }
         }
     }
-    let leaving: Vec<Victim> =
-        victims.into_iter().zip(leaves).filter(|(_, leaves)| *leaves).map(|(victim, _)| victim).collect();
-    let room = Room { node, victims: leaving.iter().map(|victim| Arc::clone(&victim.pod)).collect() };
-    Some((cost(&leaving), room))
+    let leaving = victims.iter().zip(&leaves).filter(|(_, leaves)| **leaves).map(|(victim, _)| victim);
+    let room = Room { node, victims: leaving.clone().map(|victim| Arc::clone(&victim.pod)).collect() };
+    Some((cost(leaving), room))
 }
 
 #[cfg(test)]

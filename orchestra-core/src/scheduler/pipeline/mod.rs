@@ -163,7 +163,7 @@ impl Pipeline {
         let class = pod.class().id;
         if let Some(ranking) = self.rankings.get(&class) {
             let behind = usize::try_from(ranking.behind(view)).unwrap_or(usize::MAX);
-            return behind.saturating_mul(NODES_PER_CHANGE) > view.len();
+            return !ranking.found_none() && behind.saturating_mul(NODES_PER_CHANGE) > view.len();
         }
         if self.rankings.len() < FEW_CLASSES {
             return false;

@@ -25,6 +25,8 @@ pub(super) struct Ranking {
     position: u64,
     /// Why no node can take such a pod, while nothing changes.
     no: Option<Explanation>,
+    /// Whether the last answer was that no node can.
+    found_none: bool,
     /// The versions of the view at which nobody could leave for such a pod.
     no_room: Option<(u64, u64)>,
     /// What it would cost to clear a node for such a pod.
@@ -43,6 +45,7 @@ impl Ranking {
             versions: plugins.versions(pod, view),
             position: view.log().position(),
             no: None,
+            found_none: false,
             no_room: None,
             clearings: Clearings::default(),
             last_used: 0,
@@ -52,6 +55,12 @@ impl Ranking {
     /// How many changes of the view it has not followed yet.
     pub(super) fn behind(&self, view: &View) -> u64 {
         view.log().position() - self.position
+    }
+
+    /// Whether the last pod of the class found no node: then the next one most often finds none either, which a scan finds
+    /// out late.
+    pub(super) fn found_none(&self) -> bool {
+        self.found_none
     }
 
     /// Follows the view.
@@ -64,7 +73,8 @@ impl Ranking {
         self.no = None;
         let followed = versions == self.versions && self.follow(plugins, view);
         if !followed {
-            *self = Self { last_used: self.last_used, ..Self::new(plugins, view, &self.pod) };
+            let (last_used, found_none) = (self.last_used, self.found_none);
+            *self = Self { last_used, found_none, ..Self::new(plugins, view, &self.pod) };
         }
         self.position = position;
     }
@@ -136,6 +146,12 @@ impl Ranking {
         view: &View,
         pod: &PodInfo,
     ) -> Result<NodeId, Explanation> {
+        let best = self.find_best(plugins, view, pod);
+        self.found_none = best.is_err();
+        best
+    }
+
+    fn find_best(&mut self, plugins: &PluginSet, view: &View, pod: &PodInfo) -> Result<NodeId, Explanation> {
         if plugins.any_volatile() {
             return self.best_volatile(plugins, view, pod);
         }
@@ -209,7 +225,10 @@ impl Ranking {
         let may_help = |node: &NodeView<'_>| plugins.check(Lasts::NodeObject, pod, node).is_ok();
         let mut clearings = std::mem::take(&mut self.clearings);
         let room = clearings.cheapest(view, pod, may_help, |view, node| {
-            self.catch_up(plugins, view);
+            // All else than domains is worked out from the view as it is.
+            if !self.domains.is_empty() {
+                self.catch_up(plugins, view);
+            }
             self.accepts(plugins, view, pod, node)
         });
         self.clearings = clearings;

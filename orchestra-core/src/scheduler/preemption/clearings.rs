@@ -1,10 +1,12 @@
 //! What it would cost to clear each node for one class of pods, kept while single nodes change.
 
-use std::collections::BTreeSet;
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
 use std::sync::Arc;
 
 use super::{Candidate, Cost, Room, candidate, clear};
 use crate::scheduler::view::log::Entry;
+use crate::scheduler::view::pods::Record;
 use crate::scheduler::{NodeId, NodeView, PodInfo, View};
 
 /// A node at its place in the order in which nodes are cleared. The cost is that for resources alone: the least that
@@ -17,9 +19,9 @@ type Clearing = (Cost, Arc<str>, NodeId);
 /// what a budget can bear makes all of it new.
 #[derive(Debug, Default)]
 pub(in crate::scheduler) struct Clearings {
-    order: BTreeSet<Clearing>,
-    /// By node.
-    costs: Vec<Option<(Cost, Arc<str>)>>,
+    order: BinaryHeap<Reverse<Clearing>>,
+    /// What each node costs. What the order says of it beside that is out of date.
+    costs: Vec<Option<Cost>>,
     /// How far the log was followed, and the version of the budgets; `None` before the first time.
     seen: Option<(u64, u64)>,
 }
@@ -38,27 +40,46 @@ impl Clearings {
         mut accepts: impl FnMut(&mut View, NodeId) -> bool,
     ) -> Option<Room> {
         self.catch_up(view, pod, &may_help);
-        let mut best: Option<(Cost, &Arc<str>, Room)> = None;
-        for (least, name, node) in &self.order {
+        let mut best: Option<(Cost, Arc<str>, Room)> = None;
+        let mut seen: Vec<Clearing> = Vec::new();
+        while let Some(Reverse(next)) = self.order.pop() {
+            let (least, name, node) = &next;
+            if !self.is_current(view, &next) || seen.last() == Some(&next) {
+                continue;
+            }
             if best.as_ref().is_some_and(|(cost, ..)| cost <= least) {
+                seen.push(next);
                 break;
             }
             let found = view.node(*node).and_then(|node| candidate(view, pod, &node));
-            let Some(candidate) = found else { continue };
-            let cleared = view.what_if(|view| clear(view, *node, candidate, &mut accepts));
-            let Some((cost, room)) = cleared else { continue };
-            if best.as_ref().is_none_or(|(least, first, _)| (&cost, name) < (least, *first)) {
-                best = Some((cost, name, room));
+            let found = found.map(|c| (c.victims.into_iter().cloned().collect::<Vec<Record>>(), c.leaves));
+            let cleared = found.and_then(|(victims, leaves)| {
+                view.what_if(|view| clear(view, *node, &victims, leaves, &mut accepts))
+            });
+            if let Some((cost, room)) = cleared
+                && best.as_ref().is_none_or(|(least, first, _)| (&cost, name) < (least, first))
+            {
+                best = Some((cost, Arc::clone(name), room));
             }
+            seen.push(next);
         }
+        self.order.extend(seen.into_iter().map(Reverse));
         best.map(|(_, _, room)| room)
+    }
+
+    fn is_current(&self, view: &View, (cost, name, node): &Clearing) -> bool {
+        let known = self.costs.get(node.index()).copied().flatten();
+        // The number may be another node's by now.
+        known.as_ref() == Some(cost) && view.slots().slot(*node).name == *name
     }
 
     fn catch_up(&mut self, view: &View, pod: &PodInfo, may_help: &impl Fn(&NodeView<'_>) -> bool) {
         let now = (view.version(), view.budgets_version());
         let position = self.seen.filter(|(_, budgets)| *budgets == now.1).map(|(position, _)| position);
         let changes = position.and_then(|position| view.log().since(position));
-        if let Some(changes) = changes.filter(|changes| changes.len() <= view.len().max(64)) {
+        // Not too much that is out of date is kept.
+        let few = self.order.len() <= 2 * view.len() + 64;
+        if let Some(changes) = changes.filter(|changes| few && changes.len() <= view.len().max(64)) {
             let touched = changes.filter_map(|change| match change {
                 Entry::Node(node, _) | Entry::Pod(node, ..) | Entry::Room(node) => Some(*node),
                 Entry::Namespace => None,
@@ -74,12 +95,13 @@ impl Clearings {
                 let Candidate { cost, .. } = may_help(&node).then(|| candidate(view, pod, &node))??;
                 Some((cost, Arc::clone(&view.slots().slot(node.id()).name), node.id()))
             };
-            self.order = view.nodes().filter_map(costs).collect();
+            let all: Vec<Reverse<Clearing>> = view.nodes().filter_map(costs).map(Reverse).collect();
             self.costs.clear();
             self.costs.resize(view.slots().len(), None);
-            for (cost, name, node) in &self.order {
-                self.costs[node.index()] = Some((*cost, Arc::clone(name)));
+            for Reverse((cost, _, node)) in &all {
+                self.costs[node.index()] = Some(*cost);
             }
+            self.order = all.into();
         }
         self.seen = Some(now);
     }
@@ -90,17 +112,10 @@ impl Clearings {
             self.costs.resize(id.index() + 1, None);
         }
         let node = view.node(id).filter(may_help);
-        let found = node.and_then(|node| candidate(view, pod, &node));
-        let new = found.map(|found| (found.cost, Arc::clone(&view.slots().slot(id).name)));
-        let old = std::mem::replace(&mut self.costs[id.index()], new.clone());
-        if old == new {
-            return;
-        }
-        if let Some((cost, name)) = old {
-            self.order.remove(&(cost, name, id));
-        }
-        if let Some((cost, name)) = new {
-            self.order.insert((cost, name, id));
+        let new = node.and_then(|node| candidate(view, pod, &node)).map(|found| found.cost);
+        let old = std::mem::replace(&mut self.costs[id.index()], new);
+        if let Some(cost) = new.filter(|new| Some(*new) != old) {
+            self.order.push(Reverse((cost, Arc::clone(&view.slots().slot(id).name), id)));
         }
     }
 }

@@ -7,7 +7,7 @@ pub(crate) mod gpus;
 mod images;
 pub(crate) mod log;
 mod node_view;
-mod pods;
+pub(crate) mod pods;
 mod preempted;
 pub(crate) mod residents;
 pub(crate) mod slots;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::class::PodClass;
 use super::slots::NodeId;
-use crate::model::{Pod, Uid};
+use crate::model::{Pod, Timestamp, Uid};
 use crate::scheduler::by_uid::{ByUid, OfPod};
 
 /// One pod on a node.
@@ -17,6 +17,26 @@ pub(crate) struct Record {
     pub(crate) place: u32,
     /// Whether the pod was given to the node by a decision that nobody has confirmed yet.
     pub(crate) assumed: bool,
+    /// Whether a decision has it leave: a copy of what the view's set says.
+    pub(crate) preempted: bool,
+    /// Since when it runs, as far as is known: in here, so that victims are chosen without a look at each pod.
+    pub(crate) started: Timestamp,
+}
+
+impl Record {
+    /// Whether it goes anyway.
+    pub(crate) fn goes(&self) -> bool {
+        self.class.terminating || self.preempted
+    }
+
+    pub(crate) fn priority(&self) -> i32 {
+        self.class.spec.importance()
+    }
+}
+
+/// Since when a pod runs, or is there.
+pub(super) fn started(pod: &Pod) -> Timestamp {
+    pod.status.start_time.or(pod.metadata.creation_timestamp).unwrap_or_default()
 }
 
 impl OfPod for Record {

@@ -2,13 +2,16 @@
 
 use std::sync::Arc;
 
+use smallvec::SmallVec;
+
 use super::class::PodClass;
 use super::log::Entry;
+use super::pods::Record;
 use super::slots::NodeId;
 use super::undo::Undo;
 use super::update::Known;
 use super::{PodInfo, View};
-use crate::model::{Pod, PodDisruptionBudget, Uid};
+use crate::model::{GpuRequest, Pod, PodDisruptionBudget, Uid};
 use crate::scheduler::Change;
 use crate::scheduler::view::budgets::Budgets;
 
@@ -55,6 +58,7 @@ impl View {
             self.room_version += 1;
             if let Some(number) = self.pods.find(uid) {
                 self.budgets_may_differ(number);
+                self.pods.get_mut(number).preempted = preempted;
                 self.log.push(Entry::Room(self.pods.get(number).node));
             }
             if self.trail.is_on() {
@@ -93,10 +97,11 @@ impl View {
     }
 
     pub(crate) fn residents_of(&self, node: NodeId) -> impl Iterator<Item = (&Arc<Pod>, &Arc<PodClass>)> {
-        self.slots.slot(node).pods.iter().map(|number| {
-            let record = self.pods.get(*number);
-            (&record.pod, &record.class)
-        })
+        self.records_of(node).map(|record| (&record.pod, &record.class))
+    }
+
+    pub(crate) fn records_of(&self, node: NodeId) -> impl Iterator<Item = &Record> {
+        self.slots.slot(node).pods.iter().map(|number| self.pods.get(*number))
     }
 
     /// Tries out that a pod is not there.
@@ -111,8 +116,22 @@ impl View {
         self.set_pod(&uid, Some(Known { pod, class, node, assumed: false }));
     }
 
-    /// Whether the pod would have room on the node without `victims`, as far as resources and host ports go.
+    /// Whether the pod would have room on the node without `victims`, which are there, as far as resources and host ports go.
     pub(crate) fn fits_without(&mut self, pod: &PodInfo, node: NodeId, victims: &[Uid]) -> bool {
+        let class = pod.class();
+        if class.gpus == GpuRequest::None && class.ports.is_empty() {
+            let Some(there) = self.node(node) else { return false };
+            // Each once, however often it is named.
+            let mut leaving: SmallVec<[u32; 8]> =
+                victims.iter().filter_map(|victim| self.pods.find(victim)).collect();
+            leaving.sort_unstable();
+            leaving.dedup();
+            return class.requests.iter().all(|(resource, amount)| {
+                let freed: i64 =
+                    leaving.iter().map(|victim| self.pods.get(*victim).class.request(*resource)).sum();
+                there.allocatable_of(*resource) - there.used_of(*resource) + freed >= *amount
+            });
+        }
         self.what_if(|view| {
             victims.iter().for_each(|victim| view.take_out(victim));
             view.node(node).is_some_and(|node| node.fits(pod))

@@ -6,7 +6,7 @@ use super::class::PodClass;
 use super::columns::{Facts, ResourceId};
 use super::gpus::Devices;
 use super::log::{Entry, NodeDiff};
-use super::pods::Record;
+use super::pods::{Record, started};
 use super::slots::NodeId;
 use super::undo::{Before, Undo};
 use super::{PodInfo, View, labels};
@@ -157,9 +157,10 @@ impl View {
             {
                 self.save(uid, Some(number));
                 let record = self.pods.get_mut(number);
-                let old = std::mem::replace(&mut record.pod, Arc::clone(&next.pod));
+                record.pod = Arc::clone(&next.pod);
                 record.assumed = next.assumed;
-                if old.status.start_time != next.pod.status.start_time {
+                let since = started(&next.pod);
+                if std::mem::replace(&mut record.started, since) != since {
                     self.log.push(Entry::Room(next.node));
                 }
                 return change;
@@ -183,7 +184,9 @@ impl View {
             self.set_preempted(uid, false);
         }
         if let Some(Known { pod, class, node, assumed }) = next {
-            self.place(hash, Record { pod, class, node, place: 0, assumed });
+            let (started, preempted) =
+                (started(&pod), !self.preempted.is_empty() && self.preempted.contains(uid));
+            self.place(hash, Record { pod, class, node, place: 0, assumed, preempted, started });
             change |= Change::PLACED;
         }
         self.learn_if_due();

@@ -1,14 +1,16 @@
 //! The scheduler's figures: Kubernetes' own benchmark workloads against views of 5,000 and 100,000 nodes.
 //! `cargo bench --bench scheduler`; with `-- --only NAME` those whose names have NAME in them.
 //!
-//! A figure is pods per second of CPU time of the deciding thread, from taking pods off the queue to a list of
+//! A rate is pods per second of CPU time of the deciding thread, from taking pods off the queue to a list of
 //! placements; every node is considered. Preparing nodes and pods, and the placements that a workload starts with,
-//! are not in it.
+//! are not in it. What a view and single changes cost, and how fast a whole cluster binds, is in `costs`.
 
 #![allow(clippy::print_stdout, reason = "a benchmark prints its table")]
 #![allow(clippy::unwrap_used, reason = "a benchmark that fails shall stop")]
 #![allow(clippy::cast_precision_loss, reason = "figures are far below 2^52")]
 
+mod costs;
+#[path = "../report/mod.rs"]
 mod report;
 
 use std::sync::Arc;
@@ -36,6 +38,9 @@ struct Workload {
 }
 
 fn main() {
+    if costs::is_asked_for_memory() {
+        return;
+    }
     let mut report = Report::new();
     let only = std::env::args().skip_while(|arg| arg != "--only").nth(1);
     let asked = |name: &str| only.as_ref().is_none_or(|only| name.contains(only.as_str()));
@@ -53,6 +58,7 @@ fn main() {
         let target = if column == 0 { 300_000.0 } else { 200_000.0 };
         report.row(&what, median(rates), "gangs/CPU-s", Target::AtLeast(target));
     }
+    costs::all(&mut report, asked);
     report.finish();
 }
 
