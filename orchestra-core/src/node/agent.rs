@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::{Notify, watch};
+use tokio::sync::{Notify, Semaphore, SemaphorePermit, watch};
 
 use super::access::NodeHandle;
 use super::action::{Action, Done, OpKey, Seen};
@@ -83,6 +83,8 @@ pub(crate) struct Shared {
     pub(super) tasks: Tasks,
     pub(super) queue: Queue<Uid>,
     pub(super) info: OnceLock<RuntimeInfo>,
+    /// Who may start something now, where the runtime says how many can.
+    starts: OnceLock<Semaphore>,
     pub(super) ready: watch::Sender<bool>,
     slots: Mutex<BTreeMap<Uid, Slot>>,
     serial: AtomicU64,
@@ -204,6 +206,7 @@ impl Shared {
             options: builder.options,
             tasks: builder.tasks,
             info: OnceLock::new(),
+            starts: OnceLock::new(),
             ready: watch::Sender::new(false),
             slots: Mutex::default(),
             serial: AtomicU64::new(1),
@@ -218,6 +221,16 @@ impl Shared {
 
     pub(super) fn next_serial(&self) -> u64 {
         self.serial.fetch_add(1, Ordering::SeqCst) + 1
+    }
+
+    /// Waits for a turn to start something, for as long as the runtime has enough to do.
+    pub(super) async fn turn_to_start(&self) -> Option<SemaphorePermit<'_>> {
+        let bound = self.info.get()?.starts;
+        if bound == 0 {
+            return None;
+        }
+        // It is never closed.
+        self.starts.get_or_init(|| Semaphore::new(bound.min(Semaphore::MAX_PERMITS))).acquire().await.ok()
     }
 
     pub(super) fn now(&self) -> Moment {

@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use super::agent::Shared;
 use super::backoff::CALL_BACKOFF;
+use super::error::chain;
+use super::ops::bounded;
 use crate::client::ClientError;
 use crate::controller::NODE_LEASE_NAMESPACE;
 use crate::model::{
@@ -13,6 +15,9 @@ use crate::model::{
 
 /// For how many periods a lease is held after each renewal: Kubernetes' 40 s for 10 s.
 const LEASE_PERIODS: u32 = 4;
+
+/// How long a runtime may take to say what it is before it counts as one that does not answer, at least.
+const ANSWER_LIMIT: Duration = Duration::from_secs(5);
 
 /// By how much the lease period is spread, so that the agents of a large cluster do not write at once.
 const LEASE_JITTER: f64 = 0.04;
@@ -115,7 +120,22 @@ pub(super) async fn keep_lease(shared: &Arc<Shared>) {
     }
 }
 
+/// Waits until the runtime answers. Whoever can't reach it can't run pods: its node falls silent, and they run elsewhere.
+async fn answers(shared: &Arc<Shared>) {
+    let mut failures = 0;
+    let limit = shared.options.lease_period.max(ANSWER_LIMIT);
+    while let Err(error) =
+        bounded(limit, &shared.node, "ask the runtime what it is", shared.runtime.info()).await
+    {
+        failures += 1;
+        let error = chain(&error);
+        tracing::warn!(node = %shared.node, error, failures, "the runtime does not answer, so the lease is not renewed");
+        tokio::time::sleep(CALL_BACKOFF.after(failures).min(shared.options.lease_period)).await;
+    }
+}
+
 async fn renew(shared: &Arc<Shared>) -> Result<(), ClientError> {
+    answers(shared).await;
     let client = shared.client.namespace(NODE_LEASE_NAMESPACE);
     let (name, now) = (&*shared.node, shared.clock.now());
     let seconds = (shared.options.lease_period * LEASE_PERIODS).max(Duration::from_secs(1)).as_secs();

@@ -48,6 +48,8 @@ pub struct RuntimeInfo {
     pub kernel: String,
     /// Free space for what containers write, in bytes; 0 where it is not known.
     pub storage: u64,
+    /// How many starts at once its host gains by: what is more waits its turn, so that none takes too long. 0: no bound.
+    pub starts: usize,
     /// What it takes no notice of where a spec asks for it. The node agent tells people, for each container that does.
     pub ignores: BTreeSet<Feature>,
 }

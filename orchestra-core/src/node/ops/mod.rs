@@ -152,6 +152,7 @@ async fn look(shared: &Arc<Shared>, job: &Job) -> Seen {
 async fn run_sandbox(shared: &Arc<Shared>, job: &Job, attempt: u32) -> Done {
     let Some(pod) = &job.pod else { return Done::Observed };
     let spec = sandbox_spec(pod, attempt, &shared.options.dns);
+    let _turn = shared.turn_to_start().await;
     let call = shared.runtime.run_sandbox(&spec);
     Done::SandboxRun(bounded(CALL_LIMIT, &pod.metadata.name, "run the sandbox", call).await)
 }

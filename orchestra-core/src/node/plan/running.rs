@@ -16,6 +16,10 @@ pub(super) fn run(view: &View<'_>, pod: &Pod, plan: &mut Plan) {
     wake_at_deadline(view, pod, plan);
     probe(view, pod, plan);
     if view.memory.is_stale() {
+        // A sandbox that is being run is read when it runs. Before, its id is not known, and all would have to be listed.
+        if view.memory.sandbox().is_none() && view.memory.is_busy(&OpKey::Sandbox) {
+            return;
+        }
         return plan.observe(view);
     }
     let trouble = view.memory.sandbox_trouble.as_ref();

@@ -166,6 +166,16 @@ fn a_pod_comes_up_step_by_step() {
 }
 
 #[test]
+fn a_sandbox_that_is_being_run_is_not_looked_for_meanwhile() {
+    let mut case = Case::new(spec());
+    case.busy(OpKey::Sandbox, false);
+    case.memory.changed_serial = case.serial + 1;
+    assert!(case.does().is_empty(), "its own start is what has changed");
+    case.memory.busy.clear();
+    assert_eq!(case.does(), ["observe"]);
+}
+
+#[test]
 fn one_thing_at_a_time_for_one_container() {
     let mut case = Case::new(spec().with_container(c("log")));
     case.see();
