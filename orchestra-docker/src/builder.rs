@@ -1,5 +1,6 @@
 //! Connecting to an engine.
 
+use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -12,6 +13,10 @@ use crate::core::{Core, Locks};
 use crate::runtime::DockerRuntime;
 use crate::{error, helper, message, pause, services};
 
+/// How long the engine may take to begin an answer, in seconds: the client's own default.
+#[cfg(any(feature = "tls", feature = "ssh"))]
+const CALL_SECONDS: u64 = 120;
+
 /// Configures a [`DockerRuntime`].
 #[derive(Clone, Debug)]
 #[must_use = "nothing is connected before `connect`"]
@@ -22,6 +27,10 @@ pub struct DockerRuntimeBuilder {
     host_address: IpAddr,
     state_dir: Option<PathBuf>,
     service_network: Option<Ipv4Addr>,
+    #[cfg(feature = "tls")]
+    tls: Option<PathBuf>,
+    #[cfg(feature = "ssh")]
+    ssh_key: Option<PathBuf>,
 }
 
 impl DockerRuntimeBuilder {
@@ -33,13 +42,37 @@ impl DockerRuntimeBuilder {
             host_address: Ipv4Addr::LOCALHOST.into(),
             state_dir: None,
             service_network: None,
+            #[cfg(feature = "tls")]
+            tls: None,
+            #[cfg(feature = "ssh")]
+            ssh_key: None,
         }
     }
 
-    /// Connects to this engine: `unix:///path/to/socket` or `tcp://host:port`. That of `DOCKER_HOST` otherwise, or
-    /// `/var/run/docker.sock`.
+    /// Connects to this engine: `unix:///path/to/socket`, `tcp://host:port`, or, with the feature `ssh`,
+    /// `ssh://user@host:port`. That of `DOCKER_HOST` otherwise, or `/var/run/docker.sock`.
+    ///
+    /// An engine on another host is a node as any other, with this to be seen to: the addresses of its pods must be
+    /// routed to here and between the hosts, and what pods mount from their node must be there under the same path as
+    /// here (a file system that both have).
     pub fn host(mut self, host: impl Into<String>) -> Self {
         self.host = Some(host.into());
+        self
+    }
+
+    /// Speaks TLS with an engine at a `tcp://` address, both sides with certificates: `ca.pem`, `cert.pem` and
+    /// `key.pem` of this directory, as Docker's own programs have them in `DOCKER_CERT_PATH`.
+    #[cfg(feature = "tls")]
+    pub fn tls(mut self, certificates: impl Into<PathBuf>) -> Self {
+        self.tls = Some(certificates.into());
+        self
+    }
+
+    /// Logs in to an engine at a `ssh://` address with this private key; with those that the program `ssh` finds
+    /// otherwise. Whose key that host has, the program's settings say; a new one is taken down.
+    #[cfg(feature = "ssh")]
+    pub fn ssh_key(mut self, file: impl Into<PathBuf>) -> Self {
+        self.ssh_key = Some(file.into());
         self
     }
 
@@ -83,11 +116,8 @@ impl DockerRuntimeBuilder {
             let why = "the cluster's id is empty: name the cluster whose containers these are".to_owned();
             return Err(RuntimeError::Unsupported { subject: SUBJECT.to_owned(), why });
         }
-        let docker = match &self.host {
-            Some(host) => Docker::connect_with_host(host),
-            None => Docker::connect_with_defaults(),
-        };
-        let docker = docker.map_err(|error| error::read(SUBJECT, "connect to it", error))?;
+        let docker = self.client().map_err(|error| error::read(SUBJECT, "connect to it", error))?;
+        let remote = self.is_remote();
         let docker = docker.negotiate_version().await;
         let docker = docker.map_err(|error| error::read(SUBJECT, "settle on an API version", error))?;
         let state_dir = self.state_dir.map(|dir| message::prepare(&dir, &self.cluster)).transpose()?;
@@ -95,6 +125,7 @@ impl DockerRuntimeBuilder {
         let core = Core {
             docker,
             cluster: self.cluster,
+            remote,
             network: self.network,
             host_address: self.host_address,
             state_dir,
@@ -104,9 +135,44 @@ impl DockerRuntimeBuilder {
             locks: Locks::default(),
         };
         helper::remove_left(&core).await?;
+        if let Some(dir) = &core.state_dir {
+            // Those of containers that somebody removed while nobody looked.
+            let names =
+                core.summaries(&[], true).await?.into_iter().flat_map(|c| c.names.unwrap_or_default());
+            let names: BTreeSet<_> = names.map(|name| name.trim_start_matches('/').to_owned()).collect();
+            message::remove_all(dir, |container| !names.contains(container));
+        }
         if let Some(network) = core.service_network {
             services::open(&core, network).await?;
         }
         Ok(DockerRuntime::new(Arc::new(core)))
+    }
+
+    /// Whether the engine is reached over a network.
+    fn is_remote(&self) -> bool {
+        let host = self.host.clone().or_else(|| std::env::var("DOCKER_HOST").ok()).unwrap_or_default();
+        host.split_once("://").is_some_and(|(scheme, _)| !matches!(scheme, "unix" | "npipe"))
+    }
+
+    fn client(&self) -> Result<Docker, bollard::errors::Error> {
+        let Some(host) = &self.host else { return Docker::connect_with_defaults() };
+        #[cfg(feature = "tls")]
+        if let Some(dir) = &self.tls {
+            let [ca, cert, key] = ["ca.pem", "cert.pem", "key.pem"].map(|name| dir.join(name));
+            return Docker::connect_with_ssl(
+                host,
+                &key,
+                &cert,
+                &ca,
+                CALL_SECONDS,
+                bollard::API_DEFAULT_VERSION,
+            );
+        }
+        #[cfg(feature = "ssh")]
+        if host.starts_with("ssh://") {
+            let key = self.ssh_key.as_ref().map(|key| key.display().to_string());
+            return Docker::connect_with_ssh(host, CALL_SECONDS, bollard::API_DEFAULT_VERSION, key);
+        }
+        Docker::connect_with_host(host)
     }
 }

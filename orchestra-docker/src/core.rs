@@ -33,6 +33,8 @@ const SETTLE_PERIOD: Duration = Duration::from_millis(20);
 pub(crate) struct Core {
     pub(crate) docker: Docker,
     pub(crate) cluster: String,
+    /// Whether the engine is reached over a network, where nobody may say that the other side is gone.
+    pub(crate) remote: bool,
     pub(crate) network: String,
     pub(crate) host_address: IpAddr,
     pub(crate) state_dir: Option<PathBuf>,
@@ -68,6 +70,15 @@ pub(crate) struct Found {
     pub(crate) details: ContainerInspectResponse,
 }
 
+/// What a call that creates has come to.
+#[derive(Debug)]
+pub(crate) enum Created {
+    /// A container with this id of the engine, which nobody has started.
+    New(String),
+    /// One that was there under the name.
+    Found(Box<Found>),
+}
+
 impl Found {
     pub(crate) fn phase(&self) -> ContainerStateStatusEnum {
         let state = self.details.state.as_ref().and_then(|state| state.status);
@@ -89,6 +100,11 @@ impl Found {
 }
 
 impl Core {
+    /// The container with that id of the engine, where it is ours.
+    pub(crate) async fn by_docker_id(&self, docker_id: &str) -> Result<Option<Found>, RuntimeError> {
+        Ok(self.inspect(docker_id).await?.and_then(|details| self.ours(details)))
+    }
+
     async fn inspect(&self, id: &str) -> Result<Option<ContainerInspectResponse>, RuntimeError> {
         match self.docker.inspect_container(id, None::<InspectContainerOptions>).await {
             Ok(details) => Ok(Some(details)),
@@ -144,13 +160,13 @@ impl Core {
         name: &str,
         role: &str,
         body: ContainerCreateBody,
-    ) -> Result<Found, RuntimeError> {
+    ) -> Result<Created, RuntimeError> {
         let deadline = tokio::time::Instant::now() + SETTLE_LIMIT;
         let image = body.image.clone().unwrap_or_default();
         loop {
             let options = CreateContainerOptionsBuilder::default().name(name).build();
             match self.docker.create_container(Some(options), body.clone()).await {
-                Ok(_) => {}
+                Ok(created) => return Ok(Created::New(created.id)),
                 Err(error) if error::status(&error) == Some(409) => {}
                 Err(error) if error::message(&error).to_lowercase().contains("no such image") => {
                     let why = "it is not present: pull or import it first".to_owned();
@@ -168,7 +184,7 @@ impl Core {
                     return Err(self.taken(name));
                 };
                 if !found.is_leaving() {
-                    return Ok(found);
+                    return Ok(Created::Found(Box::new(found)));
                 }
             }
             if tokio::time::Instant::now() > deadline {

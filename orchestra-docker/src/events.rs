@@ -8,11 +8,12 @@ use bollard::models::EventMessage;
 use bollard::query_parameters::EventsOptionsBuilder;
 use futures_util::stream::BoxStream;
 use futures_util::{StreamExt, stream};
-use orchestra_core::model::Uid;
+use orchestra_core::model::{Timestamp, Uid};
 use orchestra_core::runtime::{EventStream, RuntimeError, RuntimeEvent, SandboxId};
+use tokio::time::Instant;
 
 use crate::core::Core;
-use crate::{error, labels};
+use crate::{error, labels, status};
 
 /// Before the first attempt to reach an engine that is away; doubled for each further one.
 const FIRST: Duration = Duration::from_millis(50);
@@ -20,29 +21,68 @@ const FIRST: Duration = Duration::from_millis(50);
 /// The longest time between two attempts.
 const LAST: Duration = Duration::from_secs(2);
 
+/// How long an engine on another host may take to say its time.
+const ANSWER_LIMIT: Duration = Duration::from_secs(5);
+
+/// An engine on another host is asked for the events of so long at a time: its host may be gone without a word, and a
+/// stream without end would be waited at for ever.
+const SPAN: Duration = Duration::from_secs(10);
+
+/// How much later than agreed the events of a span may end.
+const SPAN_SLACK: Duration = Duration::from_secs(5);
+
+type Messages = BoxStream<'static, Result<EventMessage, bollard::errors::Error>>;
+
 struct Follower {
     core: Arc<Core>,
-    messages: BoxStream<'static, Result<EventMessage, bollard::errors::Error>>,
+    messages: Messages,
+    span: Option<Span>,
+}
+
+/// Until when events were asked for: by the engine's clock, and by ours.
+#[derive(Clone, Copy)]
+struct Span {
+    end: Timestamp,
+    limit: Instant,
+}
+
+impl Span {
+    /// The one that begins at this time of the engine; none where it is on this host.
+    fn of(core: &Core, begin: Timestamp) -> Option<Self> {
+        core.remote.then(|| Self { end: begin + SPAN, limit: Instant::now() + SPAN + SPAN_SLACK })
+    }
 }
 
 /// Events from now on. The connection is made when the stream is first read, so it is told by the engine's clock where
 /// to begin.
 pub(crate) async fn subscribe(core: &Arc<Core>) -> Result<EventStream, RuntimeError> {
     let now = engine_time(core).await?;
-    let follower = Follower { core: Arc::clone(core), messages: connect(core, &now) };
+    let span = Span::of(core, now);
+    let follower = Follower { core: Arc::clone(core), messages: connect(core, now, span), span };
     Ok(EventStream::new(stream::unfold(follower, |mut follower| async move {
         let event = follower.next().await;
         Some((event, follower))
     })))
 }
 
-async fn engine_time(core: &Core) -> Result<String, RuntimeError> {
-    let info = core.docker.info().await;
-    let info = info.map_err(|error| error::read("the engine", "ask for its time", error))?;
-    info.system_time.ok_or_else(|| error::not_found("the time", "of the engine"))
+async fn engine_time(core: &Core) -> Result<Timestamp, RuntimeError> {
+    let info = match tokio::time::timeout(ANSWER_LIMIT, core.docker.info()).await {
+        Ok(info) => info.map_err(|error| error::read("the engine", "ask for its time", error))?,
+        Err(elapsed) => {
+            let (runtime, source) = ("docker".to_owned(), Box::new(elapsed));
+            return Err(RuntimeError::Unavailable { runtime, source });
+        }
+    };
+    status::time(info.system_time.as_ref()).ok_or_else(|| error::not_found("the time", "of the engine"))
 }
 
-fn connect(core: &Core, since: &str) -> BoxStream<'static, Result<EventMessage, bollard::errors::Error>> {
+/// A time as the engine takes it: seconds and their fraction.
+fn seconds(time: Timestamp) -> String {
+    let micros = time.as_micros();
+    format!("{}.{:06}", micros.div_euclid(1_000_000), micros.rem_euclid(1_000_000))
+}
+
+fn connect(core: &Core, since: Timestamp, span: Option<Span>) -> Messages {
     let words = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>();
     let filters = HashMap::from([
         ("type".to_owned(), words(&["container"])),
@@ -50,14 +90,31 @@ fn connect(core: &Core, since: &str) -> BoxStream<'static, Result<EventMessage, 
         ("event".to_owned(), words(&["start", "die", "destroy"])),
         ("label".to_owned(), vec![format!("{}={}", labels::CLUSTER, core.cluster)]),
     ]);
-    let options = EventsOptionsBuilder::default().since(since).filters(&filters).build();
-    core.docker.events(Some(options)).boxed()
+    let options = EventsOptionsBuilder::default().since(&seconds(since)).filters(&filters);
+    let options = match span {
+        Some(span) => options.until(&seconds(span.end)),
+        None => options,
+    };
+    core.docker.events(Some(options.build())).boxed()
 }
 
 impl Follower {
     async fn next(&mut self) -> RuntimeEvent {
         loop {
-            match self.messages.next().await {
+            let next = match self.span {
+                None => self.messages.next().await,
+                Some(span) => match tokio::time::timeout_at(span.limit, self.messages.next()).await {
+                    // The next span begins where this one has ended.
+                    Ok(None) if Instant::now() + SPAN_SLACK >= span.limit => {
+                        self.span = Span::of(&self.core, span.end);
+                        self.messages = connect(&self.core, span.end, self.span);
+                        continue;
+                    }
+                    Ok(next) => next,
+                    Err(_elapsed) => None,
+                },
+            };
+            match next {
                 Some(Ok(message)) => {
                     if let Some(event) = event(message) {
                         return event;
@@ -82,7 +139,8 @@ impl Follower {
             tokio::time::sleep(pause).await;
             match engine_time(&self.core).await {
                 Ok(now) => {
-                    self.messages = connect(&self.core, &now);
+                    self.span = Span::of(&self.core, now);
+                    self.messages = connect(&self.core, now, self.span);
                     return RuntimeEvent::Lost;
                 }
                 Err(error) => {

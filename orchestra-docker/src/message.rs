@@ -58,3 +58,44 @@ pub(crate) fn remove(dir: &Path, container: &str) {
         _ => {}
     }
 }
+
+/// Removes the files whose containers are not wanted any more.
+pub(crate) fn remove_all(dir: &Path, unwanted: impl Fn(&str) -> bool) {
+    let files = match fs::read_dir(dir) {
+        Ok(files) => files,
+        Err(error) => return tracing::warn!(%error, "termination messages can't be listed"),
+    };
+    for file in files.flatten() {
+        if let Some(container) = file.file_name().to_str().filter(|name| unwanted(name)) {
+            remove(dir, container);
+        }
+    }
+}
+
+/// Whether a container was in this sandbox of its pod, or an earlier one: somebody may have removed both, and then
+/// nobody is asked to remove the container.
+pub(crate) fn is_of(container: &str, sandbox: &str) -> bool {
+    let Some((pod, attempt)) = sandbox.rsplit_once('.') else { return false };
+    let rest = container.strip_prefix(pod).and_then(|rest| rest.strip_prefix('.'));
+    let of = rest.and_then(|rest| rest.split('.').next()?.parse::<u32>().ok());
+    attempt.parse().is_ok_and(|last: u32| of.is_some_and(|of| of <= last))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn containers_are_told_by_pod_and_sandbox() {
+        for (container, expected) in [
+            ("orchestra.c.uid.2.web.0", true),
+            ("orchestra.c.uid.0.web.7", true),
+            ("orchestra.c.uid.3.web.0", false),
+            ("orchestra.c.uid-b.0.web.0", false),
+            ("orchestra.c.uid", false),
+            ("somebody", false),
+        ] {
+            assert_eq!(is_of(container, "orchestra.c.uid.2"), expected, "{container}");
+        }
+    }
+}

@@ -17,6 +17,9 @@ use crate::core::Core;
 use crate::files::ImageFiles;
 use crate::{container, error, events, exec, image, logs, sandbox, services, stats};
 
+/// Starts at once for each CPU of the engine's host: with more its processes only wait for each other.
+const STARTS_PER_CPU: usize = 4;
+
 /// Runs pods on Docker Engine.
 ///
 /// See the [crate's documentation](crate) for what a pod is there. Clones share one
@@ -76,6 +79,7 @@ impl Runtime for DockerRuntime {
         info.version = host.server_version.unwrap_or_default();
         info.cpu_milli = count(host.ncpu) * 1000;
         info.memory = count(host.mem_total);
+        info.starts = usize::try_from(count(host.ncpu)).unwrap_or(1).max(1) * STARTS_PER_CPU;
         info.os = host.os_type.unwrap_or_default();
         info.architecture = match host.architecture.unwrap_or_default().as_str() {
             "x86_64" => "amd64".to_owned(),
@@ -83,7 +87,8 @@ impl Runtime for DockerRuntime {
             other => other.to_owned(),
         };
         // An engine on another host has no such directory here; then nobody knows.
-        let disk = host.docker_root_dir.and_then(|root| rustix::fs::statvfs(root).ok());
+        let root = host.docker_root_dir.filter(|_| !self.core.remote);
+        let disk = root.and_then(|root| rustix::fs::statvfs(root).ok());
         info.storage = disk.map_or(0, |disk| disk.f_bavail.saturating_mul(disk.f_frsize));
         info.kernel = host.kernel_version.unwrap_or_default();
         Ok(info)

@@ -9,7 +9,7 @@ use bollard::query_parameters::{KillContainerOptionsBuilder, StartContainerOptio
 use futures_util::future::try_join_all;
 use orchestra_core::runtime::{ContainerLimits, RuntimeError, SandboxId, SandboxSpec, SandboxStatus};
 
-use crate::core::{Core, Found};
+use crate::core::{Core, Created, Found};
 use crate::labels::{self, PodRef, ROLE_CONTAINER, ROLE_SANDBOX};
 use crate::{error, message, spec, status};
 
@@ -21,9 +21,15 @@ pub(crate) async fn run(core: &Core, spec: &SandboxSpec) -> Result<SandboxStatus
     }
     let body =
         spec::sandbox(spec, &core.pause_image, &core.network, labels::of_sandbox(&core.cluster, &name, spec));
-    let found = core.create_or_find(&name, ROLE_SANDBOX, body).await?;
-    if found.phase() == ContainerStateStatusEnum::CREATED {
-        let started = core.docker.start_container(&found.docker_id, None::<StartContainerOptions>).await;
+    let (docker_id, is_new) = match core.create_or_find(&name, ROLE_SANDBOX, body).await? {
+        Created::New(docker_id) => (Some(docker_id), true),
+        Created::Found(found) => {
+            let created = found.phase() == ContainerStateStatusEnum::CREATED;
+            (created.then_some(found.docker_id), false)
+        }
+    };
+    if let Some(docker_id) = &docker_id {
+        let started = core.docker.start_container(docker_id, None::<StartContainerOptions>).await;
         if let Err(error) = started {
             let why = error::message(&error).to_owned();
             let failed = error::effect(&name, "start its sandbox", error);
@@ -31,7 +37,7 @@ pub(crate) async fn run(core: &Core, spec: &SandboxSpec) -> Result<SandboxStatus
                 return Err(failed);
             }
             // What failed leaves nothing.
-            core.remove(&found.docker_id, &name, true).await?;
+            core.remove(docker_id, &name, true).await?;
             let taken = ["port is already allocated", "address already in use"];
             if taken.iter().any(|word| why.contains(word)) {
                 return Err(RuntimeError::InUse { subject: name, what: format!("a host port ({why})") });
@@ -40,7 +46,14 @@ pub(crate) async fn run(core: &Core, spec: &SandboxSpec) -> Result<SandboxStatus
         }
     }
     let missing = || error::not_found("sandbox", &name);
-    get(core, &name).await?.ok_or_else(missing)
+    match docker_id.filter(|_| is_new) {
+        // Nothing can be in it yet.
+        Some(docker_id) => {
+            let found = core.by_docker_id(&docker_id).await?.ok_or_else(missing)?;
+            group(core, &[found]).pop().ok_or_else(missing)
+        }
+        None => get(core, &name).await?.ok_or_else(missing),
+    }
 }
 
 pub(crate) async fn get(core: &Core, id: &str) -> Result<Option<SandboxStatus>, RuntimeError> {
@@ -118,14 +131,11 @@ pub(crate) async fn remove(core: &Core, id: &str) -> Result<(), RuntimeError> {
         core.details(&[(labels::SANDBOX, id)]).await?.into_iter().partition(|f| f.has_role(ROLE_SANDBOX));
     // The sandbox last: as long as it is listed, what is left of the pod is found.
     for group in [containers, sandboxes] {
-        try_join_all(group.iter().map(|found| async move {
-            core.remove(&found.docker_id, id, true).await?;
-            if let (Some(dir), Some(name)) = (&core.state_dir, &found.details.name) {
-                message::remove(dir, name.trim_start_matches('/'));
-            }
-            Ok::<_, RuntimeError>(())
-        }))
-        .await?;
+        try_join_all(group.iter().map(|found| async move { core.remove(&found.docker_id, id, true).await }))
+            .await?;
+    }
+    if let Some(dir) = &core.state_dir {
+        message::remove_all(dir, |container| message::is_of(container, id));
     }
     Ok(())
 }

@@ -1,0 +1,141 @@
+//! A cluster on the engine.
+
+use std::path::Path;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use orchestra::model::Quantity;
+use orchestra::prelude::*;
+use rustix::time::{ClockId, clock_gettime};
+use tokio::time::Instant;
+
+use crate::engine::{Engine, connect, kill};
+use crate::{SERVER, SURGE, seconds};
+
+/// Each cluster has another name: none takes over what another made.
+static CLUSTERS: AtomicU32 = AtomicU32::new(0);
+
+pub(crate) struct Ours<'a> {
+    engine: &'a Engine,
+    cluster: Cluster,
+    name: String,
+    version: AtomicU32,
+}
+
+/// The CPU time that this process used.
+pub(crate) fn cpu() -> Duration {
+    clock_gettime(ClockId::ProcessCPUTime).try_into().unwrap()
+}
+
+/// This process's resident memory in MB.
+pub(crate) fn resident() -> f64 {
+    let statm = std::fs::read_to_string("/proc/self/statm").unwrap();
+    let pages: f64 = statm.split_whitespace().nth(1).unwrap().parse().unwrap();
+    pages * 4096.0 / 1e6
+}
+
+impl<'a> Ours<'a> {
+    pub(crate) async fn start(engine: &'a Engine, dir: &Path) -> Self {
+        let name = format!("{}-{}", engine.name, CLUSTERS.fetch_add(1, Ordering::SeqCst));
+        let runtime = DockerRuntime::builder(name.as_str()).connect().await.unwrap();
+        let node = NodeOptions::new("node", runtime)
+            .data_dir(dir.join(&name))
+            .capacity("pods", Quantity::from_units(2000));
+        let cluster = Cluster::builder().node(node).start().await.unwrap();
+        cluster.ready().await;
+        Self { engine, cluster, name, version: AtomicU32::new(0) }
+    }
+
+    fn manifest(&self, replicas: usize) -> String {
+        let (image, version) = (self.engine.image(), self.version.load(Ordering::SeqCst));
+        format!(
+            r#"{{apiVersion: apps/v1, kind: Deployment, metadata: {{name: web}}, spec: {{replicas: {replicas},
+              strategy: {{rollingUpdate: {{maxSurge: {SURGE}, maxUnavailable: 0}}}},
+              selector: {{matchLabels: {{app: web}}}}, template: {{metadata: {{labels: {{app: web}}}}, spec: {{containers: [
+              {{name: web, image: "{image}", command: [/bin/sh, -c, "{SERVER}"], env: [{{name: VERSION, value: "{version}"}}],
+              readinessProbe: {{httpGet: {{path: /, port: 8080}}, periodSeconds: 60}}}}]}}}}}}}}"#
+        )
+    }
+
+    /// Waits until there are so many pods of the version, all available, and nothing beside them.
+    async fn settled(&self, replicas: usize) {
+        let replicas = u32::try_from(replicas).unwrap();
+        let settled = |deployment: Option<&Deployment>| {
+            deployment.is_some_and(|deployment| {
+                let status = &deployment.status;
+                let counts = (status.replicas, status.updated_replicas, status.available_replicas);
+                status.observed_generation >= deployment.metadata.generation
+                    && counts == (replicas, replicas, replicas)
+            })
+        };
+        self.cluster.wait::<Deployment>("web", settled).await.unwrap();
+    }
+
+    /// From the change to all pods available, or all that are too many gone from the engine.
+    pub(crate) async fn scale(&self, replicas: usize) -> f64 {
+        let before = self.pods().await;
+        let begin = Instant::now();
+        self.cluster.apply_yaml(&self.manifest(replicas)).await.unwrap();
+        self.settled(replicas).await;
+        if replicas < before.len() {
+            self.gone(&before, replicas).await;
+        }
+        seconds(begin)
+    }
+
+    async fn pods(&self) -> Vec<String> {
+        let pods = self.cluster.list::<Pod>(&ListOptions::default()).await.unwrap().items;
+        pods.iter().map(|pod| pod.metadata.name.clone()).collect()
+    }
+
+    /// Waits until only so many of these pods are left: an object goes when nothing of its pod is on the node.
+    async fn gone(&self, before: &[String], left: usize) {
+        let ending = async |name: &str| {
+            let pod = self.cluster.find::<Pod>(name).await.unwrap();
+            pod.is_none_or(|pod| pod.is_terminating())
+        };
+        let mut ends = 0;
+        for name in before {
+            if ending(name).await {
+                self.cluster.wait::<Pod>(name, |pod| pod.is_none()).await.unwrap();
+                ends += 1;
+            }
+        }
+        assert_eq!(before.len() - ends, left, "those that stay are not ended");
+    }
+
+    /// From a new version to nothing of the old one being left in the Deployment.
+    pub(crate) async fn roll(&self) -> f64 {
+        let before = self.pods().await;
+        self.version.fetch_add(1, Ordering::SeqCst);
+        let begin = Instant::now();
+        self.cluster.apply_yaml(&self.manifest(before.len())).await.unwrap();
+        self.settled(before.len()).await;
+        self.gone(&before, 0).await;
+        seconds(begin)
+    }
+
+    /// From kill -9 of the only container's process to another one started.
+    pub(crate) async fn heal(&self) -> f64 {
+        let label = "dev.orchestra.role=container";
+        let mut starts = self.engine.events(label, "start");
+        connect(&mut starts).await;
+        let container = self.engine.list(&format!("dev.orchestra.cluster={}", self.name), false).await;
+        let mut pid = None;
+        for id in container {
+            if self.engine.runs(&id, "/bin/sh").await {
+                pid = Some(self.engine.pid(&id).await);
+            }
+        }
+        let begin = kill(pid.unwrap());
+        starts.next().await.unwrap();
+        seconds(begin)
+    }
+
+    pub(crate) async fn end(self) {
+        self.cluster.stop().await;
+        let left = self.engine.list(&format!("dev.orchestra.cluster={}", self.name), true).await;
+        assert!(left.is_empty(), "containers were left: {left:?}");
+    }
+}
