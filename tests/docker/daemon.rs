@@ -8,14 +8,14 @@ use orchestra::prelude::*;
 use crate::host::{Host, LIMIT, eventually, first_of, pods, settled, skip};
 
 /// A daemon with directories, a socket and a bridge of its own; all of it is gone when this is dropped.
-struct Daemon {
+pub(crate) struct Daemon {
     dir: PathBuf,
     bridge: String,
     live_restore: bool,
     child: Option<Child>,
 }
 
-fn run(program: &str, args: &[&str]) -> Result<(), String> {
+pub(crate) fn run(program: &str, args: &[&str]) -> Result<(), String> {
     let output = Command::new(program).args(args).output().map_err(|error| format!("{program}: {error}"))?;
     if output.status.success() {
         return Ok(());
@@ -25,7 +25,7 @@ fn run(program: &str, args: &[&str]) -> Result<(), String> {
 
 impl Daemon {
     /// Makes the bridge and starts the daemon; says why where that is not possible here.
-    async fn open(test: &str, subnet: u8, live_restore: bool) -> Result<Self, String> {
+    pub(crate) async fn open(test: &str, subnet: u8, live_restore: bool) -> Result<Self, String> {
         let dir = std::env::temp_dir().join(format!("orchestra-daemon-{test}-{}", std::process::id()));
         std::fs::create_dir_all(&dir).map_err(|error| error.to_string())?;
         let mut daemon =
@@ -39,11 +39,11 @@ impl Daemon {
         Ok(daemon)
     }
 
-    fn path(&self, name: &str) -> String {
+    pub(crate) fn path(&self, name: &str) -> String {
         self.dir.join(name).display().to_string()
     }
 
-    fn socket(&self) -> String {
+    pub(crate) fn socket(&self) -> String {
         format!("unix://{}", self.path("docker.sock"))
     }
 
@@ -64,7 +64,7 @@ impl Daemon {
     }
 
     /// Starts the daemon, and starts it again where it ends, as an init system does.
-    async fn start(&mut self) -> Result<(), String> {
+    pub(crate) async fn start(&mut self) -> Result<(), String> {
         let deadline = tokio::time::Instant::now() + LIMIT;
         loop {
             if self.child.as_mut().is_none_or(|child| child.try_wait().is_ok_and(|ended| ended.is_some())) {
@@ -83,7 +83,7 @@ impl Daemon {
     }
 
     /// Ends the daemon with this signal, and waits for it.
-    fn end(&mut self, signal: &str) {
+    pub(crate) fn end(&mut self, signal: &str) {
         if let Some(mut child) = self.child.take() {
             let _sent = run("kill", &[signal, &child.id().to_string()]);
             let _ended = child.wait();
@@ -92,7 +92,7 @@ impl Daemon {
 }
 
 /// The processes whose command line has this text, which is a directory of the test's own.
-fn processes(of: &Path) -> Vec<String> {
+pub(crate) fn processes(of: &Path) -> Vec<String> {
     let of = of.display().to_string();
     let mine = |pid: &String| {
         let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
@@ -122,7 +122,7 @@ impl Drop for Daemon {
 }
 
 /// A daemon, and a cluster of two pods on it. The host is dropped first.
-async fn two_pods(test: &str, subnet: u8, live_restore: bool) -> Option<(Host, Cluster, Daemon)> {
+pub(crate) async fn two_pods(test: &str, subnet: u8, live_restore: bool) -> Option<(Host, Cluster, Daemon)> {
     let daemon = match Daemon::open(test, subnet, live_restore).await {
         Ok(daemon) => daemon,
         Err(why) => {

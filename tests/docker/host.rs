@@ -13,7 +13,7 @@ use orchestra::prelude::*;
 pub(crate) const LIMIT: Duration = Duration::from_secs(90);
 
 /// The programs in the image of these tests.
-const APPLETS: [&str; 3] = ["sh", "httpd", "true"];
+const APPLETS: [&str; 6] = ["sh", "httpd", "true", "sleep", "cat", "wget"];
 
 /// A name on an engine, under which all that a test makes is found again, and removed when this is dropped.
 pub(crate) struct Host {
@@ -45,18 +45,32 @@ impl Host {
     /// Makes the image.
     pub(crate) async fn prepare(&self) -> Result<(), String> {
         let runtime = self.builder().connect().await.map_err(|error| error.to_string())?;
-        let mut files = ImageFiles::new();
-        let Some(busybox) =
-            ["/bin/busybox", "/usr/bin/busybox"].iter().find_map(|path| std::fs::read(path).ok())
-        else {
+        if busybox().is_none() {
             return Err("there is no static busybox on this host: install busybox-static".to_owned());
-        };
-        files.file("bin/busybox", 0o755, &busybox).unwrap();
+        }
+        runtime.import_image(&self.image(), &self.files()).await.unwrap();
+        Ok(())
+    }
+
+    /// The files of the image.
+    pub(crate) fn files(&self) -> ImageFiles {
+        let mut files = ImageFiles::new();
+        files.file("bin/busybox", 0o755, &busybox().unwrap()).unwrap();
         for applet in APPLETS {
             files.link(format!("bin/{applet}"), "busybox").unwrap();
         }
-        runtime.import_image(&self.image(), &files).await.unwrap();
-        Ok(())
+        files
+    }
+
+    /// Containers of all clusters of this test: that of its name, and those whose names go on behind it.
+    pub(crate) fn of_all(&self) -> BTreeSet<String> {
+        let format = r#"{{.Names}} {{.Label "dev.orchestra.cluster"}}"#;
+        let args = ["ps", "--all", "--filter", "label=dev.orchestra.cluster", "--format", format];
+        let listed = self.try_docker(&args).unwrap_or_default();
+        let pairs = listed.lines().filter_map(|line| line.split_once(' '));
+        let longer = format!("{}-", self.name);
+        let ours = pairs.filter(|(_, cluster)| *cluster == self.name || cluster.starts_with(&longer));
+        ours.map(|(name, _)| name.to_owned()).collect()
     }
 
     pub(crate) fn image(&self) -> String {
@@ -127,6 +141,20 @@ impl Host {
         self.listed(&["--filter", "status=running"])
     }
 
+    /// The same; `None` while the engine does not answer.
+    pub(crate) fn try_running(&self) -> Option<BTreeSet<String>> {
+        let label = format!("label=dev.orchestra.cluster={}", self.name);
+        let args = ["ps", "--filter", &label, "--filter", "status=running", "--format", "{{.Names}}"];
+        Some(self.try_docker(&args).ok()?.lines().map(str::to_owned).collect())
+    }
+
+    /// The engine's ids of the cluster's containers, as far as it says them.
+    pub(crate) fn ids(&self) -> BTreeSet<String> {
+        let label = format!("label=dev.orchestra.cluster={}", self.name);
+        let listed = self.try_docker(&["ps", "--all", "--no-trunc", "--quiet", "--filter", &label]);
+        listed.unwrap_or_default().lines().map(str::to_owned).collect()
+    }
+
     /// Those of the cluster that run, by the engine's ids, with when they were started.
     pub(crate) fn starts(&self) -> BTreeSet<String> {
         let inspect = |name: &String| {
@@ -139,14 +167,38 @@ impl Host {
 
 impl Drop for Host {
     fn drop(&mut self) {
-        let label = format!("label=dev.orchestra.cluster={}", self.name);
-        let left = self.try_docker(&["ps", "--all", "--quiet", "--filter", &label]).unwrap_or_default();
+        let left = self.of_all();
         if !left.is_empty() {
-            let args: Vec<_> = ["rm", "--force", "--volumes"].into_iter().chain(left.lines()).collect();
+            let left = left.iter().map(String::as_str);
+            let args: Vec<_> = ["rm", "--force", "--volumes"].into_iter().chain(left).collect();
             let _removed = self.try_docker(&args);
         }
         let _removed = self.try_docker(&["rmi", &self.image()]);
         let _removed = std::fs::remove_dir_all(&self.dir);
+    }
+}
+
+fn busybox() -> Option<Vec<u8>> {
+    ["/bin/busybox", "/usr/bin/busybox"].iter().find_map(|path| std::fs::read(path).ok())
+}
+
+/// An image beside that of all tests, removed with this value.
+pub(crate) struct Image<'h> {
+    pub(crate) host: &'h Host,
+    pub(crate) name: String,
+}
+
+impl Drop for Image<'_> {
+    fn drop(&mut self) {
+        // Containers that a test has left use it.
+        let left = self.host.of_all();
+        if !left.is_empty() {
+            let left = left.iter().map(String::as_str);
+            let _removed = self
+                .host
+                .try_docker(&["rm", "--force", "--volumes"].into_iter().chain(left).collect::<Vec<_>>());
+        }
+        let _removed = self.host.try_docker(&["rmi", &self.name]);
     }
 }
 
@@ -156,14 +208,28 @@ pub(crate) async fn until<T: Resource>(
     name: &str,
     holds: impl FnMut(Option<&T>) -> bool + Send,
 ) -> Option<Arc<T>> {
-    match tokio::time::timeout(LIMIT, client.wait::<T>(name, holds)).await {
+    until_within(client, name, LIMIT, holds).await
+}
+
+async fn until_within<T: Resource>(
+    client: &Client,
+    name: &str,
+    limit: Duration,
+    holds: impl FnMut(Option<&T>) -> bool + Send,
+) -> Option<Arc<T>> {
+    match tokio::time::timeout(limit, client.wait::<T>(name, holds)).await {
         Ok(object) => object.unwrap(),
-        Err(_) => panic!("{name} is not as awaited after {LIMIT:?}: {:?}", client.find::<T>(name).await),
+        Err(_) => panic!("{name} is not as awaited after {limit:?}: {:?}", client.find::<T>(name).await),
     }
 }
 
 /// Waits until all replicas of `web` are there and available, and none beside them.
 pub(crate) async fn settled(cluster: &Cluster, replicas: u32) {
+    settled_within(cluster, replicas, LIMIT).await;
+}
+
+/// The same, where it may take longer.
+pub(crate) async fn settled_within(cluster: &Cluster, replicas: u32, limit: Duration) {
     let settled = |d: Option<&Deployment>| {
         d.is_some_and(|d| {
             let s = &d.status;
@@ -171,17 +237,26 @@ pub(crate) async fn settled(cluster: &Cluster, replicas: u32) {
                 && (s.replicas, s.updated_replicas, s.available_replicas) == (replicas, replicas, replicas)
         })
     };
-    until::<Deployment>(cluster, "web", settled).await;
+    until_within::<Deployment>(cluster, "web", limit, settled).await;
 }
 
 /// Waits until `holds` gives something.
-pub(crate) async fn eventually<T>(what: &str, mut holds: impl FnMut() -> Option<T>) -> T {
-    let deadline = tokio::time::Instant::now() + LIMIT;
+pub(crate) async fn eventually<T>(what: &str, holds: impl FnMut() -> Option<T>) -> T {
+    eventually_within(what, LIMIT, holds).await
+}
+
+/// The same, where it may take longer.
+pub(crate) async fn eventually_within<T>(
+    what: &str,
+    limit: Duration,
+    mut holds: impl FnMut() -> Option<T>,
+) -> T {
+    let deadline = tokio::time::Instant::now() + limit;
     loop {
         if let Some(found) = holds() {
             return found;
         }
-        assert!(tokio::time::Instant::now() < deadline, "not after {LIMIT:?}: {what}");
+        assert!(tokio::time::Instant::now() < deadline, "not after {limit:?}: {what}");
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
 }

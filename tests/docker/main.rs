@@ -9,7 +9,12 @@
 )]
 
 mod adoption;
+mod chaos;
 mod daemon;
 mod host;
+#[cfg(all(feature = "docker-tls", feature = "docker-ssh"))]
+mod hosts;
 mod humans;
 mod lost_answers;
+mod rollouts;
+mod trouble;
