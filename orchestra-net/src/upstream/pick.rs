@@ -39,7 +39,7 @@ impl Upstream {
         self.pick_for(tried, Affinity { hash, session: None })
     }
 
-    #[tracing::instrument(level = "trace", skip_all, fields(service = %self.name))]
+    #[tracing::instrument(name = "pick", level = "trace", skip_all, fields(service = %self.name))]
     fn pick_for(self: &Arc<Self>, tried: &[EndpointId], affinity: Affinity) -> Option<Ticket> {
         // Those that have as many requests as they may; nearly always none.
         let mut full: Vec<EndpointId> = Vec::new();
