@@ -18,6 +18,7 @@ pub(super) const MODELLED_SHORT_NAMES: &[(&str, &str)] = &[
     ("PersistentVolume", "pv"),
     ("StorageClass", "sc"),
     ("Event", "ev"),
+    ("Ingress", "ing"),
 ];
 
 const fn namespaced(group: &'static str, kind: &'static str, plural: &'static str) -> KindInfo {
@@ -42,7 +43,6 @@ pub(super) const UNMODELLED: &[(KindInfo, &[&str])] = &[
     (namespaced("", "LimitRange", "limitranges"), &["limits"]),
     (namespaced("", "ResourceQuota", "resourcequotas"), &["quota"]),
     (namespaced("", "PodTemplate", "podtemplates"), &[]),
-    (namespaced("networking.k8s.io", "Ingress", "ingresses"), &["ing"]),
     (namespaced("networking.k8s.io", "NetworkPolicy", "networkpolicies"), &["netpol"]),
     (cluster("networking.k8s.io", "IngressClass", "ingressclasses"), &[]),
     (cluster("storage.k8s.io", "CSIDriver", "csidrivers"), &[]),

@@ -17,6 +17,8 @@ mod document;
 mod endpoint_slice;
 mod event;
 mod field;
+mod http_route;
+mod ingress;
 mod int_or_percent;
 #[doc(hidden)]
 pub mod json;
@@ -42,6 +44,7 @@ mod pod_group;
 mod priority_class;
 mod quantity;
 mod replica_set;
+mod route_rules;
 mod scheme;
 mod secret;
 mod selector;
@@ -91,6 +94,16 @@ pub use disruption_budget::{
 pub use endpoint_slice::{AddressType, Endpoint, EndpointConditions, EndpointPort, EndpointSlice};
 pub use event::{Event, EventSeries, EventSource, EventType};
 pub use field::{FieldError, FieldErrors};
+pub use http_route::{
+    BackendObjectReference, HTTPRoute, HttpBackendRef, HttpHeaderFilter, HttpPathMatch, HttpPathModifier,
+    HttpPathModifierType, HttpRequestMirrorFilter, HttpRequestRedirectFilter, HttpRouteFilter,
+    HttpRouteFilterType, HttpRouteMatch, HttpRouteRule, HttpRouteSpec, HttpRouteStatus, HttpRouteTimeouts,
+    HttpUrlRewriteFilter, HttpValueMatch, ParentReference, PathMatchType, RouteParentStatus, ValueMatchType,
+};
+pub use ingress::{
+    HttpIngressPath, HttpIngressRuleValue, Ingress, IngressBackend, IngressPathType, IngressRule,
+    IngressServiceBackend, IngressSpec, IngressStatus, IngressTls, ServiceBackendPort,
+};
 pub use int_or_percent::IntOrPercent;
 pub use labels::Labels;
 pub use lease::{Lease, LeaseSpec};

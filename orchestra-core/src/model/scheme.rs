@@ -8,10 +8,10 @@ use serde_json::Value;
 
 use super::kinds::{MODELLED_SHORT_NAMES, UNMODELLED, guess_plural};
 use super::{
-    AnyObject, ConfigMap, Deployment, EndpointSlice, Event, HorizontalPodAutoscaler, KindInfo, Lease,
-    ManifestError, ManifestProblem, Namespace, Node, Object, PersistentVolume, PersistentVolumeClaim, Pod,
-    PodDisruptionBudget, PodGroup, PriorityClass, ReplicaSet, Resource, Secret, Service, StorageClass,
-    Warning, decode,
+    AnyObject, ConfigMap, Deployment, EndpointSlice, Event, HTTPRoute, HorizontalPodAutoscaler, Ingress,
+    KindInfo, Lease, ManifestError, ManifestProblem, Namespace, Node, Object, PersistentVolume,
+    PersistentVolumeClaim, Pod, PodDisruptionBudget, PodGroup, PriorityClass, ReplicaSet, Resource, Secret,
+    Service, StorageClass, Warning, decode,
 };
 
 /// The kinds that a cluster knows, and how to read their manifests.
@@ -86,6 +86,8 @@ impl Scheme {
         scheme.register::<PersistentVolume>();
         scheme.register::<StorageClass>();
         scheme.register::<EndpointSlice>();
+        scheme.register::<Ingress>();
+        scheme.register::<HTTPRoute>();
         scheme.register::<Event>();
         scheme.register::<Lease>();
         for (kind, short) in MODELLED_SHORT_NAMES {

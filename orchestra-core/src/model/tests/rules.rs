@@ -426,3 +426,87 @@ fn budgets_classes_and_the_rest() {
     );
     assert_ne!(errors("Namespace", &json!({"spec": {"finalizers": ["a b"]}})), "");
 }
+
+#[test]
+fn ingresses() {
+    let backend = json!({"service": {"name": "web", "port": {"number": 80}}});
+    let path = |path: &str, kind: &str| {
+        let paths = json!([{"path": path, "pathType": kind, "backend": backend}]);
+        json!({"spec": {"rules": [{"http": {"paths": paths}}]}})
+    };
+    check(
+        "Ingress",
+        &path("/", "Prefix"),
+        &[
+            (path("cart", "Exact"), "spec.rules[0].http.paths[0].path: must begin with /"),
+            (path("", "ImplementationSpecific"), ""),
+            (json!({"spec": {"rules": null}}), "spec: needs rules or defaultBackend"),
+            (
+                json!({"spec": {"defaultBackend": {"resource": {"kind": "Bucket", "name": "b"}}}}),
+                "spec.defaultBackend: needs a service: other objects can't be sent requests",
+            ),
+            (
+                json!({"spec": {"defaultBackend": {"service": {"name": "web"}}}}),
+                "spec.defaultBackend.service.port: needs a name or a number, and not both",
+            ),
+            (
+                json!({"spec": {"rules": [{"host": "192.0.2.1"}]}}),
+                "spec.rules[0].host: must be a name, not an address",
+            ),
+        ],
+    );
+}
+
+#[test]
+fn http_routes() {
+    let rule = |rule: Value| json!({"spec": {"rules": [rule]}});
+    let path = |kind: &str, value: &str| json!([{"path": {"type": kind, "value": value}}]);
+    let rewrite = json!([{"type": "URLRewrite", "urlRewrite": {
+        "path": {"type": "ReplacePrefixMatch", "replacePrefixMatch": "/"}}}]);
+    check(
+        "HTTPRoute",
+        &rule(
+            json!({"matches": path("PathPrefix", "/a"), "filters": rewrite, "backendRefs": [{"name": "web", "port": 80}]}),
+        ),
+        &[
+            (
+                rule(json!({"matches": path("RegularExpression", "/a.*")})),
+                "spec.rules[0].matches[0].path.type: RegularExpression is not supported: use Exact or PathPrefix, in \
+                 several matches where one does not do",
+            ),
+            (
+                rule(
+                    json!({"matches": [{"headers": [{"type": "RegularExpression", "name": "x", "value": "."}]}]}),
+                ),
+                "spec.rules[0].matches[0].headers[0].type: RegularExpression is not supported: use Exact, in several \
+                 matches where one does not do",
+            ),
+            (
+                rule(json!({"matches": path("Exact", "/a"), "filters": rewrite})),
+                "spec.rules[0].filters[0].urlRewrite.path: can replace a prefix only where all matches of the rule are \
+                 for one: use PathPrefix",
+            ),
+            (
+                rule(json!({"filters": [{"type": "ExtensionRef"}]})),
+                "spec.rules[0].filters[0].type: is not supported: use the modifiers, RequestMirror, RequestRedirect or \
+                 URLRewrite",
+            ),
+            (
+                rule(json!({"filters": [{"type": "RequestMirror"}]})),
+                "spec.rules[0].filters[0].requestMirror: is required by the type",
+            ),
+            (
+                rule(json!({"timeouts": {"request": "1s", "backendRequest": "2s"}})),
+                "spec.rules[0].timeouts.backendRequest: must not be longer than request",
+            ),
+            (
+                rule(json!({"timeouts": {"request": "soon"}})),
+                "spec.rules[0].timeouts.request: must be a time such as 10s, 1m30s or 500ms",
+            ),
+            (
+                rule(json!({"backendRefs": [{"name": "web", "weight": 1_000_001}]})),
+                "spec.rules[0].backendRefs[0].weight: must not be more than 1000000",
+            ),
+        ],
+    );
+}

@@ -32,7 +32,7 @@ fn kinds_are_found_by_every_name_that_kubectl_takes() {
         }
     }
     assert_eq!(scheme.find("widgets"), None);
-    assert_eq!(scheme.kinds().filter(|k| scheme.is_modelled(k)).count(), 18);
+    assert_eq!(scheme.kinds().filter(|k| scheme.is_modelled(k)).count(), 20);
 }
 
 #[test]
