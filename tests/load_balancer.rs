@@ -290,10 +290,27 @@ fn refused(arguments: &[&str]) -> String {
 #[test]
 fn what_can_not_be_done_is_told_at_the_begin() {
     let said = refused(&["--tcp", "--algorithm", "maglev", "--hash-by", "cookie:user"]);
-    assert!(said.contains("with --tcp there are no headers"), "{said}");
+    assert!(said.contains("with --tcp and --udp there are no headers"), "{said}");
     let said = refused(&["--hash-by", "moon"]);
     assert!(said.contains("header:NAME"), "{said}");
     let said = refused(&["--tls-cert", "/nonexistent/cert.pem", "--tls-key", "/nonexistent/key.pem"]);
     let why = if cfg!(feature = "tls") { "can't read /nonexistent/cert.pem" } else { "--features tls" };
     assert!(said.contains(why), "{said}");
+}
+
+#[test]
+fn datagrams_pass_and_answers_come_back() {
+    let backend = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    let balancer = Balancer::start(&["--udp"], &[backend.local_addr().unwrap()]);
+    let client = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    for socket in [&backend, &client] {
+        socket.set_read_timeout(Some(PATIENCE)).unwrap();
+    }
+    client.send_to(b"question", balancer.listen).unwrap();
+    let mut datagram = [0; 16];
+    let (length, session) = backend.recv_from(&mut datagram).unwrap();
+    assert_eq!(&datagram[..length], b"question");
+    backend.send_to(b"answer", session).unwrap();
+    let (length, from) = client.recv_from(&mut datagram).unwrap();
+    assert_eq!((&datagram[..length], from), (&b"answer"[..], balancer.listen));
 }

@@ -73,7 +73,9 @@ impl Choice {
         match self.hash_policy() {
             None => Ok(false),
             Some(HashPolicy::ClientAddress) => Ok(true),
-            Some(_) => anyhow::bail!("--hash-by: with --tcp there are no headers, only client-address"),
+            Some(_) => {
+                anyhow::bail!("--hash-by: with --tcp and --udp there are no headers, only client-address")
+            }
         }
     }
 }

@@ -1,4 +1,4 @@
-//! A load balancer of its own: an HTTP or TCP proxy whose endpoints come and go while it runs.
+//! A load balancer of its own: an HTTP, TCP or UDP proxy whose endpoints come and go while it runs.
 //!
 //! ```text
 //! cargo run --release --example load-balancer -- --listen 127.0.0.1:8080 --admin 127.0.0.1:8081 \
@@ -30,7 +30,7 @@ use metrics_exporter_prometheus::PrometheusBuilder;
 use orchestra::engine::Tasks;
 use orchestra::net::{
     HealthCheck, HttpOptions, HttpProxy, Listening, Probe, Route, Routes, StickyCookie, TcpOptions, TcpProxy,
-    Upstream, UpstreamOptions, Workers,
+    UdpOptions, UdpProxy, Upstream, UpstreamOptions, Workers,
 };
 
 use self::balancers::{Backend, Choice};
@@ -56,6 +56,9 @@ struct Args {
     /// Passes connections on as they are, of any protocol, each to one backend.
     #[arg(long)]
     tcp: bool,
+    /// Passes datagrams on: those of each client to one backend, whose answers go back, until nothing has come for a minute.
+    #[arg(long, conflicts_with_all = ["tcp", "http2", "sticky_cookie", "tls_cert", "backend_ca"])]
+    udp: bool,
     /// Speaks HTTP/2 to the backends, as gRPC needs it: h2c with prior knowledge, or by ALPN. Clients choose what they speak.
     #[arg(long, conflicts_with = "tcp")]
     http2: bool,
@@ -85,7 +88,10 @@ async fn run(args: Args) -> anyhow::Result<()> {
     let upstream = Upstream::new("backends", args.choice.balancer()?, options);
     args.tls.to_backends(&upstream)?;
     upstream.insert(args.backends.iter().map(Backend::endpoint));
-    upstream.check(HealthCheck::new(Probe::Tcp), &tasks);
+    // Who speaks UDP need not speak TCP.
+    if !args.udp {
+        upstream.check(HealthCheck::new(Probe::Tcp), &tasks);
+    }
 
     let workers = match args.workers {
         Some(count) => count,
@@ -121,6 +127,10 @@ async fn listen(
     workers: &Workers,
     tasks: &Tasks,
 ) -> anyhow::Result<Listening> {
+    if args.udp {
+        let options = UdpOptions::default().with_hash_client_address(args.choice.by_client_address()?);
+        return Ok(UdpProxy::new(Arc::clone(upstream), options, tasks).bind(args.listen).await?);
+    }
     if args.tcp {
         let options = TcpOptions::default().with_hash_client_address(args.choice.by_client_address()?);
         return Ok(TcpProxy::new(Arc::clone(upstream), options, tasks).bind_to(workers, args.listen).await?);

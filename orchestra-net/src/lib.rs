@@ -3,7 +3,7 @@
 //! Which of these do I want?
 //! - [`DataPlane`] follows the Services and EndpointSlices of a cluster: it listens on their addresses, takes
 //!   part in drains, and hands out clients and routes.
-//! - [`HttpProxy`] and [`TcpProxy`] in front of an [`Upstream`], for endpoints from anywhere.
+//! - [`HttpProxy`], [`TcpProxy`] and [`UdpProxy`] in front of an [`Upstream`], for endpoints from anywhere.
 //! - [`Workers`] under those proxies, where they carry much: one thread a core.
 //! - [`ServiceClient`] for requests from this process, with no proxy in between.
 //!
@@ -34,6 +34,7 @@ mod tcp;
 mod timer;
 #[cfg(feature = "tls")]
 mod tls;
+mod udp;
 mod upstream;
 mod workers;
 
@@ -54,5 +55,6 @@ pub use proxy_protocol::ProxyProtocol;
 pub use tcp::{TcpOptions, TcpProxy};
 #[cfg(feature = "tls")]
 pub use tls::{ClientTls, Identity, ServerTls, TlsError};
+pub use udp::{UdpOptions, UdpProxy};
 pub use upstream::{EndpointState, EndpointStatus, HealthCheck, Probe, Ticket, Upstream, UpstreamOptions};
 pub use workers::Workers;

@@ -99,7 +99,8 @@ where
     Ok(listening(address, &what, tasks, own, Some(workers.clone())))
 }
 
-fn listening(
+/// What listens, in `own`, a group of `tasks`.
+pub(crate) fn listening(
     address: SocketAddr,
     what: &str,
     tasks: &Tasks,

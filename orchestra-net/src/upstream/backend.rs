@@ -163,6 +163,8 @@ impl Backend {
     /// Lets no request in any more, and closes what waits.
     pub(crate) fn close(&self) {
         self.closed.store(true, Ordering::SeqCst);
+        // Those who wait for the last request look again, and go on waiting.
+        self.quiet.notify_waiters();
         self.lists().for_each(|mut idle| idle.clear());
         self.unshare();
     }
@@ -175,6 +177,19 @@ impl Backend {
 
     pub(crate) fn is_closed(&self) -> bool {
         self.closed.load(Ordering::SeqCst)
+    }
+
+    /// Waits until it is leaving.
+    pub(crate) async fn closed(&self) {
+        loop {
+            let changed = self.quiet.notified();
+            tokio::pin!(changed);
+            changed.as_mut().enable();
+            if self.is_closed() {
+                return;
+            }
+            changed.await;
+        }
     }
 
     /// Counts a request in, unless the endpoint is leaving, or has as many as it may.

@@ -23,6 +23,7 @@ mod streams;
 mod table;
 #[cfg(feature = "tls")]
 mod tls;
+mod udp;
 
 use std::time::Duration;
 

@@ -1,0 +1,189 @@
+//! The UDP proxy: the datagrams of each client go to one endpoint of a service, and its answers come back.
+
+mod session;
+
+use std::collections::BTreeMap;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use orchestra_core::engine::Tasks;
+use tokio::net::UdpSocket;
+use tokio::sync::mpsc;
+
+use self::session::Session;
+use crate::error::NetError;
+use crate::http::hash;
+use crate::listener::{Listening, listening};
+use crate::upstream::Upstream;
+
+/// The largest datagram that there is, in bytes.
+const LARGEST: usize = 65_535;
+
+/// How long receiving pauses after it failed: the system is short of memory.
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// How a [`UdpProxy`] treats its clients.
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct UdpOptions {
+    /// How long a client's session lasts without a datagram of either side.
+    pub idle_timeout: Duration,
+    /// How many sessions there may be. Datagrams of further clients are dropped until one has ended. Each takes a socket and
+    /// some 2 KB, and what the kernel keeps for its socket.
+    pub max_sessions: usize,
+    /// Whether sessions of one client address go to one endpoint. Counts where the balancer is one that looks at it.
+    pub hash_client_address: bool,
+}
+
+impl Default for UdpOptions {
+    fn default() -> Self {
+        // As long as Envoy has it; questions of DNS take less than a second, and streams send more often.
+        Self { idle_timeout: Duration::from_secs(60), max_sessions: 4096, hash_client_address: false }
+    }
+}
+
+impl UdpOptions {
+    /// Sets [`idle_timeout`](Self::idle_timeout).
+    #[must_use]
+    pub fn with_idle_timeout(self, idle_timeout: Duration) -> Self {
+        Self { idle_timeout, ..self }
+    }
+
+    /// Sets [`max_sessions`](Self::max_sessions).
+    #[must_use]
+    pub fn with_max_sessions(self, max_sessions: usize) -> Self {
+        Self { max_sessions, ..self }
+    }
+
+    /// Sets [`hash_client_address`](Self::hash_client_address).
+    #[must_use]
+    pub fn with_hash_client_address(self, hash_client_address: bool) -> Self {
+        Self { hash_client_address, ..self }
+    }
+}
+
+/// A UDP proxy in front of a service. Clones are the same proxy.
+///
+/// A client is an address with its port. With its first datagram a session begins: an endpoint is picked, which gets all of its
+/// datagrams, from a socket of the session's own, and whose answers go back to it. The session ends when nothing has come
+/// of either side for long, and at once when the endpoint leaves, or refuses: the client's next datagram begins another one,
+/// with another endpoint. So a drain waits for no client of UDP. As UDP itself, the proxy drops what it can't pass on at once:
+/// where there is no endpoint, too many sessions, or a full buffer.
+#[derive(Clone, Debug)]
+pub struct UdpProxy {
+    upstream: Arc<Upstream>,
+    options: UdpOptions,
+    tasks: Tasks,
+}
+
+impl UdpProxy {
+    /// A proxy for this service, whose tasks run in `tasks`.
+    #[must_use]
+    pub fn new(upstream: Arc<Upstream>, options: UdpOptions, tasks: &Tasks) -> Self {
+        Self { upstream, options, tasks: tasks.clone() }
+    }
+
+    /// Listens at `address` (port 0: any free one) until the returned value is shut down or dropped, or the
+    /// proxy's tasks end.
+    ///
+    /// # Errors
+    /// [`NetError::Listen`] where the address can't be had.
+    pub async fn bind(&self, address: SocketAddr) -> Result<Listening, NetError> {
+        let what = self.upstream.name().to_string();
+        let failed = |source: io::Error| NetError::Listen { address, what: what.clone(), source };
+        let socket = UdpSocket::bind(address).await.map_err(failed)?;
+        let address = socket.local_addr().map_err(failed)?;
+        let own = self.tasks.child();
+        let sessions = Sessions {
+            upstream: Arc::clone(&self.upstream),
+            options: self.options,
+            socket: Arc::new(socket),
+            open: BTreeMap::new(),
+            tasks: own.clone(),
+        };
+        own.spawn("udp", sessions.run());
+        Ok(listening(address, &what, &self.tasks, own, None))
+    }
+}
+
+/// The sessions of one listener.
+struct Sessions {
+    upstream: Arc<Upstream>,
+    options: UdpOptions,
+    socket: Arc<UdpSocket>,
+    open: BTreeMap<SocketAddr, Arc<Session>>,
+    tasks: Tasks,
+}
+
+impl Sessions {
+    /// Passes on what clients send, until dropped.
+    async fn run(mut self) {
+        let mut datagram = vec![0; LARGEST];
+        // Each session tells once of its end.
+        let (tell, mut ended) = mpsc::channel(self.options.max_sessions.max(1));
+        loop {
+            tokio::select! {
+                biased;
+                Some(client) = ended.recv() => {
+                    // Unless another one has begun meanwhile.
+                    if self.open.get(&client).is_some_and(|session| session.is_over()) {
+                        self.open.remove(&client);
+                    }
+                }
+                received = self.socket.recv_from(&mut datagram) => match received {
+                    Ok((length, client)) => self.pass(&datagram[..length], client, &tell).await,
+                    Err(error) => {
+                        tracing::debug!(%error, "could not receive a datagram; pauses");
+                        tokio::time::sleep(PAUSE).await;
+                    }
+                },
+            }
+        }
+    }
+
+    async fn pass(&mut self, datagram: &[u8], client: SocketAddr, tell: &mpsc::Sender<SocketAddr>) {
+        let session = match self.open.get(&client).filter(|session| !session.is_over()) {
+            Some(session) => Arc::clone(session),
+            None => match self.begin(client, tell).await {
+                Ok(session) => session,
+                Err(why) => {
+                    tracing::debug!(%client, service = %self.upstream.name(), why, "drops a datagram");
+                    return;
+                }
+            },
+        };
+        session.send(datagram);
+    }
+
+    async fn begin(
+        &mut self,
+        client: SocketAddr,
+        tell: &mpsc::Sender<SocketAddr>,
+    ) -> Result<Arc<Session>, &'static str> {
+        // One that is over may still be listed, until it has said so.
+        let others = self.open.len() - usize::from(self.open.contains_key(&client));
+        if others >= self.options.max_sessions {
+            return Err("there are as many sessions as there may be");
+        }
+        let hash = self.options.hash_client_address.then(|| hash(client));
+        let ticket = self.upstream.pick(&[], hash).ok_or("no endpoint is ready")?;
+        let opened = Session::open(ticket.id().address).await;
+        let session = Arc::new(opened.map_err(|error| {
+            tracing::warn!(%error, "no socket for a session");
+            "the system gives no socket for its session"
+        })?);
+        self.upstream.meters.connections.increment(1);
+        self.open.insert(client, Arc::clone(&session));
+        let carried =
+            Arc::clone(&session).carry(Arc::clone(&self.socket), client, ticket, self.options.idle_timeout);
+        let tell = tell.clone();
+        self.tasks.spawn("udp-session", async move {
+            carried.await;
+            // Fails only where nobody counts sessions any more.
+            let _told = tell.send(client).await;
+        });
+        Ok(session)
+    }
+}

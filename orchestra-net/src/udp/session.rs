@@ -1,0 +1,148 @@
+//! The datagrams of one client.
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use orchestra_core::balance::Outcome;
+use socket2::SockRef;
+use tokio::io::Interest;
+use tokio::net::UdpSocket;
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+use super::LARGEST;
+use crate::upstream::Ticket;
+
+/// A client's session with an endpoint.
+#[derive(Debug)]
+pub(super) struct Session {
+    /// Connected to the endpoint, so that nobody else is heard, and its refusal is.
+    socket: UdpSocket,
+    /// How many datagrams have passed, of either side.
+    passed: AtomicU64,
+    over: AtomicBool,
+    /// The endpoint's refusal was heard when something was sent.
+    refused: Notify,
+}
+
+/// Why a session ends.
+enum End {
+    Idle,
+    Left,
+    Failed(io::Error),
+}
+
+impl Session {
+    pub(super) async fn open(endpoint: SocketAddr) -> io::Result<Self> {
+        let any = match endpoint.ip() {
+            IpAddr::V4(_) => SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)),
+            IpAddr::V6(_) => SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0)),
+        };
+        let socket = UdpSocket::bind(any).await?;
+        socket.connect(endpoint).await?;
+        Ok(Self { socket, passed: AtomicU64::new(0), over: AtomicBool::new(false), refused: Notify::new() })
+    }
+
+    pub(super) fn is_over(&self) -> bool {
+        self.over.load(Ordering::Relaxed)
+    }
+
+    /// Sends to the endpoint, where there is room for it. What else goes wrong is heard where its answers are.
+    pub(super) fn send(&self, datagram: &[u8]) {
+        self.passed.fetch_add(1, Ordering::Relaxed);
+        // Not by way of what tokio has heard of the socket, which at its begin is nothing.
+        if let Err(error) = SockRef::from(&self.socket).send(datagram) {
+            tracing::trace!(%error, "drops a datagram");
+            // Whoever looks first hears of it, and nobody else.
+            if error.kind() == io::ErrorKind::ConnectionRefused {
+                self.over.store(true, Ordering::Relaxed);
+                self.refused.notify_one();
+            }
+        }
+    }
+
+    /// Passes on what the endpoint answers, until the session is over. It holds the place at the endpoint.
+    pub(super) async fn carry(
+        self: Arc<Self>,
+        to: Arc<UdpSocket>,
+        client: SocketAddr,
+        mut ticket: Ticket,
+        idle_timeout: Duration,
+    ) {
+        let mut answered = false;
+        let end = tokio::select! {
+            biased;
+            () = ticket.backend().closed() => End::Left,
+            () = self.refused.notified() => End::Failed(io::ErrorKind::ConnectionRefused.into()),
+            end = self.answers(&to, client, &mut answered) => End::Failed(end),
+            () = self.idle(idle_timeout) => End::Idle,
+        };
+        self.over.store(true, Ordering::Relaxed);
+        let endpoint = ticket.id().clone();
+        match end {
+            End::Idle => tracing::trace!(%client, ?endpoint, "a session ends: nothing came for long"),
+            End::Left => tracing::debug!(%client, ?endpoint, "a session ends: its endpoint leaves"),
+            End::Failed(error) => {
+                tracing::debug!(%client, ?endpoint, %error, "a session ends: its endpoint refuses");
+                ticket.ended(Outcome::Failure);
+                return;
+            }
+        }
+        // One that never answers may be one that is not to.
+        if answered {
+            ticket.ended(Outcome::Success);
+        }
+    }
+
+    /// Passes answers on. Returns why that can't go on.
+    async fn answers(&self, to: &UdpSocket, client: SocketAddr, answered: &mut bool) -> io::Error {
+        loop {
+            let ready = match self.socket.ready(Interest::READABLE | Interest::ERROR).await {
+                Ok(ready) => ready,
+                Err(error) => return error,
+            };
+            if ready.is_error() {
+                if let Ok(Some(error)) = self.socket.take_error() {
+                    return error;
+                }
+                // It has been heard elsewhere: not to be woken for it again.
+                let heard = || Err::<(), _>(io::ErrorKind::WouldBlock.into());
+                let _cleared = self.socket.try_io(Interest::ERROR, heard);
+            }
+            // Made when there is something to read, so that a session at rest has none.
+            let mut datagram = Vec::with_capacity(LARGEST);
+            loop {
+                datagram.clear();
+                match self.socket.try_recv_buf(&mut datagram) {
+                    Ok(_) => {
+                        *answered = true;
+                        self.passed.fetch_add(1, Ordering::Relaxed);
+                        if let Err(error) = SockRef::from(to).send_to(&datagram, &client.into()) {
+                            tracing::trace!(%client, %error, "drops an answer");
+                        }
+                    }
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                    Err(error) => return error,
+                }
+            }
+        }
+    }
+
+    /// Returns when nothing has passed for so long.
+    async fn idle(&self, timeout: Duration) {
+        let mut before = self.passed.load(Ordering::Relaxed);
+        let mut deadline = Instant::now() + timeout;
+        loop {
+            tokio::time::sleep_until(deadline).await;
+            let passed = self.passed.load(Ordering::Relaxed);
+            if passed == before {
+                return;
+            }
+            before = passed;
+            deadline = Instant::now() + timeout;
+        }
+    }
+}

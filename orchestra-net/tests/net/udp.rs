@@ -1,0 +1,159 @@
+//! Datagrams through the proxy.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use orchestra_core::balance::{Endpoint, RoundRobin};
+use orchestra_core::engine::Tasks;
+use orchestra_net::{Listening, UdpOptions, UdpProxy, Upstream, UpstreamOptions};
+use tokio::net::UdpSocket;
+
+use crate::{soon, until};
+
+/// An endpoint that puts its name before what comes, and sends it back.
+struct Echo {
+    endpoint: Endpoint,
+    came: Arc<AtomicUsize>,
+    tasks: Tasks,
+}
+
+impl Echo {
+    async fn start(name: &'static str) -> Self {
+        let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        let endpoint = Endpoint::new(name, socket.local_addr().unwrap());
+        let (came, tasks) = (Arc::<AtomicUsize>::default(), Tasks::new());
+        let count = Arc::clone(&came);
+        tasks.spawn("echo", async move {
+            let mut datagram = vec![0; 65_535];
+            loop {
+                let (length, from) = socket.recv_from(&mut datagram).await.unwrap();
+                count.fetch_add(1, Ordering::SeqCst);
+                let answer = [name.as_bytes(), b" ", &datagram[..length]].concat();
+                drop(socket.send_to(&answer, from).await);
+            }
+        });
+        Self { endpoint, came, tasks }
+    }
+
+    fn came(&self) -> usize {
+        self.came.load(Ordering::SeqCst)
+    }
+}
+
+impl Drop for Echo {
+    fn drop(&mut self) {
+        self.tasks.cancel();
+    }
+}
+
+async fn proxy(echoes: &[&Echo], options: UdpOptions) -> (Arc<Upstream>, Listening) {
+    let upstream = Upstream::new("test", Box::<RoundRobin>::default(), UpstreamOptions::default());
+    upstream.apply(echoes.iter().map(|echo| echo.endpoint.clone()));
+    let proxy = UdpProxy::new(Arc::clone(&upstream), options, &Tasks::new());
+    let listening = proxy.bind(([127, 0, 0, 1], 0).into()).await.unwrap();
+    (upstream, listening)
+}
+
+struct Client(UdpSocket);
+
+impl Client {
+    async fn new(proxy: SocketAddr) -> Self {
+        let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        socket.connect(proxy).await.unwrap();
+        Self(socket)
+    }
+
+    /// Sends this until an answer to it comes: a datagram may get lost.
+    async fn ask(&self, text: &str) -> String {
+        let asking = async {
+            let mut answer = vec![0; 65_535];
+            loop {
+                self.0.send(text.as_bytes()).await.unwrap();
+                let waiting = tokio::time::timeout(Duration::from_millis(500), self.0.recv(&mut answer));
+                if let Ok(Ok(length)) = waiting.await {
+                    let said = String::from_utf8_lossy(&answer[..length]).into_owned();
+                    if said.ends_with(text) {
+                        return said;
+                    }
+                }
+            }
+        };
+        soon("the answer", asking).await
+    }
+}
+
+fn in_flight(upstream: &Upstream) -> usize {
+    upstream.status().iter().map(|endpoint| endpoint.in_flight).sum()
+}
+
+#[tokio::test]
+async fn each_client_has_its_endpoint_and_gets_its_answers() {
+    let (a, b) = (Echo::start("a").await, Echo::start("b").await);
+    let (upstream, listening) = proxy(&[&a, &b], UdpOptions::default()).await;
+    let clients = [
+        Client::new(listening.address()).await,
+        Client::new(listening.address()).await,
+        Client::new(listening.address()).await,
+    ];
+    let mut met = Vec::new();
+    for (i, client) in clients.iter().enumerate() {
+        let first = client.ask(&format!("{i}-0")).await;
+        for n in 1..5 {
+            let text = format!("{i}-{n}");
+            assert_eq!(client.ask(&text).await, format!("{} {text}", &first[..1]));
+        }
+        met.push(first[..1].to_owned());
+    }
+    assert_eq!(met, ["a", "b", "a"], "sessions go round");
+    assert_eq!(in_flight(&upstream), 3);
+    let large = "x".repeat(60_000);
+    assert_eq!(clients[0].ask(&large).await.len(), large.len() + 2);
+    soon("the end", listening.shutdown()).await;
+    until("all places are free", || in_flight(&upstream) == 0).await;
+}
+
+#[tokio::test]
+async fn a_session_ends_with_its_endpoint_and_goes_on_with_another() {
+    let (a, b) = (Echo::start("a").await, Echo::start("b").await);
+    let (upstream, listening) = proxy(&[&a], UdpOptions::default()).await;
+    let client = Client::new(listening.address()).await;
+    assert_eq!(client.ask("one").await, "a one");
+    upstream.insert([b.endpoint.clone()]);
+    assert_eq!(client.ask("two").await, "a two");
+    // The drain waits for no client, which would never say that it has ended.
+    soon("the drain", upstream.drain(&"a".into())).await;
+    let before = a.came();
+    assert_eq!(client.ask("three").await, "b three");
+    assert_eq!(a.came(), before);
+}
+
+#[tokio::test]
+async fn an_endpoint_that_refuses_loses_its_sessions_and_is_ejected() {
+    let nobody = UdpSocket::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    let b = Echo::start("b").await;
+    let (upstream, listening) = proxy(&[&b], UdpOptions::default()).await;
+    upstream.insert([Endpoint::new("nobody", nobody)]);
+    for i in 0..4 {
+        let client = Client::new(listening.address()).await;
+        assert_eq!(client.ask(&format!("{i}")).await, format!("b {i}"));
+    }
+}
+
+#[tokio::test]
+async fn sessions_end_when_nothing_comes_and_are_no_more_than_may_be() {
+    let a = Echo::start("a").await;
+    let options = UdpOptions::default().with_max_sessions(2).with_idle_timeout(Duration::from_millis(300));
+    let (upstream, listening) = proxy(&[&a], options).await;
+    // Idle sessions make room by and by, so all are served in the end, and never more than two at once. A client asks
+    // again only after its session has ended: the first datagram of each must get through.
+    for i in 0..6 {
+        let client = Client::new(listening.address()).await;
+        assert_eq!(client.ask(&format!("{i}")).await, format!("a {i}"));
+        assert!(in_flight(&upstream) <= 2, "{}", in_flight(&upstream));
+    }
+    until("all have ended", || in_flight(&upstream) == 0).await;
+    let again = Client::new(listening.address()).await;
+    assert_eq!(again.ask("again").await, "a again");
+}
