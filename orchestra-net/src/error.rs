@@ -124,6 +124,19 @@ pub enum NetError {
     /// No such service, or it has no such port, or no route leads to one.
     #[error("there is no service for {0}")]
     NoService(String),
+    /// A route is for the request, and leads to no service.
+    #[error("the route for {0} leads to no service: it names none, or all of its weights are 0")]
+    NoBackend(String),
+    /// An object that routes are made of can't be followed.
+    #[error("{kind} {object} can't be followed")]
+    BadRoute {
+        /// Its kind.
+        kind: &'static str,
+        /// Its namespace and name.
+        object: String,
+        /// What is wrong with which of its fields.
+        source: Cause,
+    },
     /// The request is not one that a proxy may forward.
     #[error("the request can't be forwarded: {0}")]
     BadRequest(&'static str),
@@ -166,7 +179,9 @@ impl NetError {
             Self::BodyTooLarge { .. } => http::StatusCode::PAYLOAD_TOO_LARGE,
             Self::BadRequest(_) => http::StatusCode::BAD_REQUEST,
             Self::Unsupported(_) => http::StatusCode::NOT_IMPLEMENTED,
-            Self::BadCookie { .. }
+            Self::NoBackend(_) => http::StatusCode::INTERNAL_SERVER_ERROR,
+            Self::BadRoute { .. }
+            | Self::BadCookie { .. }
             | Self::Listen { .. }
             | Self::Workers { .. }
             | Self::Upstream { .. }

@@ -49,7 +49,8 @@ pub use http::{
 };
 pub use listener::Listening;
 pub use plane::{
-    BALANCER_ANNOTATION, DataPlane, DataPlaneOptions, Listener, ListenerStatus, PortKey, ServiceTable,
+    BALANCER_ANNOTATION, DataPlane, DataPlaneOptions, GatewayOptions, Listener, ListenerStatus, PortKey,
+    ServiceTable,
 };
 pub use proxy_protocol::ProxyProtocol;
 pub use tcp::{TcpOptions, TcpProxy};

@@ -161,7 +161,7 @@ async fn tell(
 }
 
 async fn open(upstream: &Arc<Upstream>, hash: Option<u64>) -> Result<(Ticket, TcpStream), NetError> {
-    let mut tries = Tries::new(upstream, Affinity { hash, session: None });
+    let mut tries = Tries::new(upstream, Affinity { hash, ..Affinity::default() });
     loop {
         let mut ticket = tries.next().await?;
         let id = ticket.id().clone();

@@ -77,7 +77,7 @@ fn kind(error: &NetError) -> &'static str {
         NetError::NoEndpoint { .. } => "orchestra; error=destination_unavailable",
         NetError::TooManyRequests { .. } => "orchestra; error=http_request_denied",
         NetError::Busy { .. } | NetError::Overloaded { .. } => "orchestra; error=connection_limit_reached",
-        NetError::NoService(_) => "orchestra; error=destination_not_found",
+        NetError::NoService(_) | NetError::NoBackend(_) => "orchestra; error=destination_not_found",
         NetError::Timeout { .. } | NetError::Deadline { .. } | NetError::Stalled { .. } => {
             "orchestra; error=http_response_timeout"
         }
@@ -86,6 +86,7 @@ fn kind(error: &NetError) -> &'static str {
         | NetError::BadRequest(_)
         | NetError::Unsupported(_) => "orchestra; error=http_request_error",
         NetError::BadCookie { .. }
+        | NetError::BadRoute { .. }
         | NetError::Listen { .. }
         | NetError::Workers { .. }
         | NetError::Upstream { .. }

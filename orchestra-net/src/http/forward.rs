@@ -87,6 +87,7 @@ pub(super) async fn forward(
     upstream.budget.deposit();
     let mut tries = Tries::new(upstream, affinity);
     let idempotent = request.method().is_idempotent();
+    let silence = affinity.response_timeout(upstream);
     let kept = if upstream.options.http2 { request.body_mut().keep() } else { None };
     let (mut sent, mut moves) = (0, 0);
     loop {
@@ -98,7 +99,7 @@ pub(super) async fn forward(
             None => None,
         };
         let repeatable = idempotent && kept.is_none() && copy.is_some();
-        match attempt(upstream, ticket, request, repeatable).await {
+        match attempt(upstream, ticket, request, repeatable, silence).await {
             Try::Answered(mut response) => {
                 if affinity.session.is_some() {
                     response.extensions_mut().insert(AnsweredBy::of(&id));
@@ -141,7 +142,7 @@ pub(super) async fn forward(
             }
             Try::Client(error) => return Err(error),
             Try::TimedOut => {
-                let (service, limit) = (Arc::clone(upstream.name()), upstream.options.response_timeout);
+                let (service, limit) = (Arc::clone(upstream.name()), silence);
                 return Err(NetError::Timeout { service, endpoint: id, limit });
             }
         }
@@ -155,6 +156,7 @@ async fn attempt(
     mut ticket: Ticket,
     mut request: Request<ProxyBody>,
     repeatable: bool,
+    silence: Duration,
 ) -> Try {
     loop {
         let mut connection = match ticket.connection(repeatable).await {
@@ -168,7 +170,7 @@ async fn attempt(
             },
         };
         let reused = connection.reused;
-        match connection.send(request, upstream.options.response_timeout).await {
+        match connection.send(request, silence).await {
             Ok(response) => return Try::Answered(Box::new(answer(response, connection, ticket).await)),
             Err(SendError::NotSent(again, _)) if reused => request = *again,
             Err(SendError::NotSent(again, cause)) => {
@@ -192,7 +194,7 @@ async fn attempt(
             }
             // Which says nothing about the endpoint.
             Err(SendError::Client(fault)) => {
-                return Try::Client(fault.error(upstream.options.response_timeout));
+                return Try::Client(fault.error(silence));
             }
             Err(SendError::TimedOut) => {
                 ticket.ended(Outcome::Failure);

@@ -134,12 +134,14 @@ impl HttpProxy {
         if let Some(redirected) = route.redirected(request, client.scheme) {
             return Ok(Routed::Redirected(redirected?));
         }
-        let upstream = Arc::clone(route.service().ok_or_else(nobody)?);
+        let upstream = route.service().ok_or_else(|| NetError::NoBackend(request.uri().path().to_owned()))?;
+        let upstream = Arc::clone(upstream);
         let affinity = Affinity {
             hash: match &route.hash_by {
                 None => options.hash_client_address.then(|| hash(client.address)),
                 Some(policy) => policy.hash(request.headers(), client),
             },
+            response_timeout: route.response_timeout,
             session: route.sticky.as_ref().map(|cookie| cookie.session(request.headers())),
         };
         hop::settle(request.headers_mut());
@@ -217,7 +219,7 @@ impl HttpProxy {
         if upgrade::is_asked(&request) {
             return upgrade::forward(upstream, request, affinity, &self.inner.tasks).await;
         }
-        let request = take(request, upstream.options.response_timeout, route.mirrors()).await?;
+        let request = take(request, affinity.response_timeout(upstream), route.mirrors()).await?;
         if route.mirrors() {
             self.mirror(route, &request);
         }

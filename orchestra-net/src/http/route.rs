@@ -8,6 +8,7 @@ use http::header::{HOST, HeaderName, HeaderValue};
 use http::{Method, Request};
 
 use super::affinity::{HashPolicy, StickyCookie};
+use super::query;
 use super::rewrite::{HeaderChanges, PathChange, Redirect, Rewrite};
 use crate::error::NetError;
 use crate::upstream::Upstream;
@@ -21,6 +22,8 @@ pub(super) enum Hosts {
     Any,
     /// All below this name: `*.shop.local` has `a.shop.local` and `a.b.shop.local`.
     Below(String),
+    /// Those one label below this name.
+    OneBelow(String),
     One(String),
 }
 
@@ -29,13 +32,17 @@ impl Hosts {
         match self {
             Self::Any => true,
             Self::One(one) => host.eq_ignore_ascii_case(one),
-            Self::Below(name) => {
-                let dot = host.len().checked_sub(name.len() + 1).filter(|dot| *dot > 0);
-                let parts = dot.and_then(|dot| host.split_at_checked(dot));
-                parts.is_some_and(|(_, rest)| rest.starts_with('.') && rest[1..].eq_ignore_ascii_case(name))
-            }
+            Self::Below(name) => below(host, name).is_some(),
+            Self::OneBelow(name) => below(host, name).is_some_and(|labels| !labels.contains('.')),
         }
     }
+}
+
+/// What a host has before this name and a dot.
+fn below<'h>(host: &'h str, name: &str) -> Option<&'h str> {
+    let dot = host.len().checked_sub(name.len() + 1).filter(|dot| *dot > 0)?;
+    let (labels, rest) = host.split_at_checked(dot)?;
+    (rest.starts_with('.') && rest[1..].eq_ignore_ascii_case(name)).then_some(labels)
 }
 
 /// Which paths.
@@ -83,6 +90,7 @@ pub struct Route {
     paths: Paths,
     method: Option<Method>,
     headers: Vec<(HeaderName, HeaderValue)>,
+    parameters: Vec<(String, String)>,
     services: Vec<(Arc<Upstream>, u32)>,
     turn: Arc<AtomicU64>,
     mirror: Option<Arc<Upstream>>,
@@ -91,17 +99,20 @@ pub struct Route {
     rewrite: Rewrite,
     pub(super) answers: HeaderChanges,
     pub(super) timeout: Option<Duration>,
+    pub(super) response_timeout: Option<Duration>,
     pub(super) hash_by: Option<HashPolicy>,
     pub(super) sticky: Option<StickyCookie>,
 }
 
 impl Route {
-    fn new(services: Vec<(Arc<Upstream>, u32)>) -> Self {
+    /// Where every request goes to one of these, each with its share.
+    pub(super) fn new(services: Vec<(Arc<Upstream>, u32)>) -> Self {
         Self {
             hosts: Hosts::Any,
             paths: Paths::Prefix(String::new()),
             method: None,
             headers: Vec::new(),
+            parameters: Vec::new(),
             services,
             turn: Arc::default(),
             mirror: None,
@@ -110,6 +121,7 @@ impl Route {
             rewrite: Rewrite::default(),
             answers: HeaderChanges::default(),
             timeout: None,
+            response_timeout: None,
             hash_by: None,
             sticky: None,
         }
@@ -140,6 +152,15 @@ impl Route {
         self
     }
 
+    /// As [`host`](Self::host), but `*.shop.local` has only those one label below it: so Ingresses have it.
+    pub(super) fn ingress_host(mut self, host: &str) -> Self {
+        self = self.host(host);
+        if let Hosts::Below(name) = self.hosts {
+            self.hosts = Hosts::OneBelow(name);
+        }
+        self
+    }
+
     /// Only paths that begin with this one, by whole segments: `/cart` is for `/cart` and `/cart/1`, not for `/carts`.
     #[must_use]
     pub fn prefix(mut self, prefix: &str) -> Self {
@@ -165,6 +186,14 @@ impl Route {
     #[must_use]
     pub fn header(mut self, name: HeaderName, value: HeaderValue) -> Self {
         self.headers.push((name, value));
+        self
+    }
+
+    /// Only requests whose query has this parameter, as text that is not encoded. Of several of a name, the first counts.
+    /// May be said again: then all must fit.
+    #[must_use]
+    pub fn parameter(mut self, name: &str, value: &str) -> Self {
+        self.parameters.push((name.to_owned(), value.to_owned()));
         self
     }
 
@@ -227,6 +256,14 @@ impl Route {
         self
     }
 
+    /// How long an endpoint may be silent, instead of what
+    /// [`UpstreamOptions::response_timeout`](crate::UpstreamOptions::response_timeout) says.
+    #[must_use]
+    pub fn response_timeout(mut self, response_timeout: Duration) -> Self {
+        self.response_timeout = Some(response_timeout);
+        self
+    }
+
     /// What equal requests have in common, instead of what
     /// [`HttpOptions::hash_client_address`](super::HttpOptions::hash_client_address) says.
     #[must_use]
@@ -251,26 +288,28 @@ impl Route {
             && self.paths.have(request.uri().path())
             && self.method.as_ref().is_none_or(|method| method == request.method())
             && self.headers.iter().all(has)
+            && (self.parameters.is_empty() || query::has(request.uri().query(), &self.parameters))
     }
 
     /// Where it stands among others: the smallest counts.
     pub(super) fn rank(&self) -> impl Ord + use<> {
         let host = match &self.hosts {
             Hosts::One(_) => (0, 0),
-            Hosts::Below(name) => (1, usize::MAX - name.len()),
+            Hosts::Below(name) | Hosts::OneBelow(name) => (1, usize::MAX - name.len()),
             Hosts::Any => (2, 0),
         };
         let path = match &self.paths {
             Paths::Exact(_) => (0, 0),
             Paths::Prefix(prefix) => (1, usize::MAX - prefix.len()),
         };
-        (host, path, self.method.is_none(), usize::MAX - self.headers.len())
+        let (headers, parameters) = (usize::MAX - self.headers.len(), usize::MAX - self.parameters.len());
+        (host, path, self.method.is_none(), headers, parameters)
     }
 
     /// Whether both are for the same requests.
     pub(super) fn is_like(&self, other: &Self) -> bool {
-        (&self.hosts, &self.paths, &self.method, &self.headers)
-            == (&other.hosts, &other.paths, &other.method, &other.headers)
+        (&self.hosts, &self.paths, &self.method, &self.headers, &self.parameters)
+            == (&other.hosts, &other.paths, &other.method, &other.headers, &other.parameters)
     }
 
     /// The service for the next request, each as often as its weight says; `None` where no service has one.

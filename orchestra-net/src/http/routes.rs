@@ -9,7 +9,7 @@ use super::route::Route;
 use crate::upstream::Upstream;
 
 /// Rules, of which the most exact one counts: one with a host before one for all below a name before one for all; an exact
-/// path before a prefix, a longer prefix before a shorter one; then one with a method, and one with more headers; among
+/// path before a prefix, a longer prefix before a shorter one; then one with a method, one with more headers, and one with more parameters; among
 /// equals the one that was added first.
 ///
 /// ```
@@ -55,6 +55,13 @@ impl Routes {
         // Stable, so that the order among equals is the order of adding.
         self.routes.sort_by_key(|route| route.rank());
         self
+    }
+
+    /// Rules of which the first counts where several are for the same requests.
+    pub(super) fn in_order(rules: impl Iterator<Item = Route>) -> Self {
+        let mut routes: Vec<Arc<Route>> = rules.map(Arc::new).collect();
+        routes.sort_by_key(|route| route.rank());
+        Self { routes }
     }
 
     /// The rule that counts for a request.

@@ -1,6 +1,7 @@
 //! Connections that change their protocol: WebSocket and its like.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::header::{CONNECTION, UPGRADE};
 use http::{HeaderValue, Request, Response, StatusCode, Version};
@@ -35,13 +36,14 @@ pub(super) async fn forward<B>(
     tasks: &Tasks,
 ) -> Result<Response<ProxyBody>, NetError> {
     let client = hyper::upgrade::on(&mut request);
+    let limit = affinity.response_timeout(upstream);
     let mut tries = Tries::new(upstream, affinity);
     loop {
         let mut ticket = tries.next().await?;
         let id = ticket.id().clone();
         match upstream.connect(id.address, upstream.options.connect_timeout, false).await {
             Ok(stream) => {
-                let mut response = send(upstream, ticket, stream, &mut request, client, tasks).await?;
+                let mut response = send(upstream, ticket, stream, &mut request, client, tasks, limit).await?;
                 if affinity.session.is_some() {
                     response.extensions_mut().insert(AnsweredBy::of(&id));
                 }
@@ -62,11 +64,11 @@ async fn send<B>(
     request: &mut Request<B>,
     client: OnUpgrade,
     tasks: &Tasks,
+    limit: Duration,
 ) -> Result<Response<ProxyBody>, NetError> {
     let request = copy(request);
     let asked = request.headers().get(UPGRADE).cloned();
-    let answered =
-        tokio::time::timeout(upstream.options.response_timeout, exchange(stream, request, tasks)).await;
+    let answered = tokio::time::timeout(limit, exchange(stream, request, tasks)).await;
     let id = ticket.id().clone();
     let service = Arc::clone(upstream.name());
     let mut response = match answered {
@@ -77,7 +79,6 @@ async fn send<B>(
         }
         Err(_elapsed) => {
             ticket.ended(Outcome::Failure);
-            let limit = upstream.options.response_timeout;
             return Err(NetError::Timeout { service, endpoint: id, limit });
         }
     };

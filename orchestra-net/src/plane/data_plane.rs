@@ -23,9 +23,9 @@ use crate::upstream::Upstream;
 /// the tasks that it was started in.
 #[derive(Debug)]
 pub struct DataPlane {
-    table: Arc<ServiceTable>,
-    caches: Caches,
-    tasks: Tasks,
+    pub(super) table: Arc<ServiceTable>,
+    pub(super) caches: Caches,
+    pub(super) tasks: Tasks,
     statuses: watch::Receiver<BTreeMap<SocketAddr, ListenerStatus>>,
     _gate: GateRegistration,
 }

@@ -3,12 +3,14 @@
 mod data_plane;
 mod endpoints;
 mod gate;
+mod gateway;
 mod listeners;
 mod listings;
 mod options;
 mod table;
 
 pub use self::data_plane::DataPlane;
+pub use self::gateway::GatewayOptions;
 pub use self::listeners::ListenerStatus;
 pub use self::options::{BALANCER_ANNOTATION, DataPlaneOptions};
 pub use self::table::{Listener, PortKey, ServiceTable};

@@ -5,7 +5,7 @@ use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 use orchestra_core::balance::{
-    ConsistentHash, LeastRequests, LoadBalancer, PeakEwma, PeakEwmaOptions, RoundRobin,
+    ConsistentHash, LeastRequests, LoadBalancer, Maglev, MaglevOptions, PeakEwma, PeakEwmaOptions, RoundRobin,
 };
 use orchestra_core::model::{Object, Service, SessionAffinity};
 
@@ -14,7 +14,7 @@ use crate::tcp::TcpOptions;
 use crate::upstream::UpstreamOptions;
 
 /// The annotation by which a Service chooses how its endpoints are picked: `peak-ewma` (the default),
-/// `least-requests`, `round-robin` or `consistent-hash`.
+/// `least-requests`, `round-robin`, `consistent-hash` or `maglev`.
 pub const BALANCER_ANNOTATION: &str = "orchestra.dev/load-balancer";
 
 type Balancers = Arc<dyn Fn(&Service) -> Box<dyn LoadBalancer> + Send + Sync>;
@@ -128,11 +128,12 @@ fn named(service: &Service, seed: u64) -> Box<dyn LoadBalancer> {
         Some("least-requests") => Box::new(LeastRequests::new()),
         Some("round-robin") => Box::new(RoundRobin::new()),
         Some("consistent-hash") => Box::new(ConsistentHash::new(seed)),
+        Some("maglev") => Box::new(Maglev::new(MaglevOptions::default().with_seed(seed))),
         Some(other) => {
             tracing::warn!(
                 service = %service.metadata.name,
                 "annotation {BALANCER_ANNOTATION}: there is no balancer {other}; peak-ewma is used. There are \
-                 peak-ewma, least-requests, round-robin and consistent-hash"
+                 peak-ewma, least-requests, round-robin, consistent-hash and maglev"
             );
             peak_ewma()
         }

@@ -36,7 +36,7 @@ impl Upstream {
     /// `hash`: what equal requests have in common, for balancers that look at it.
     #[must_use]
     pub fn pick(self: &Arc<Self>, tried: &[EndpointId], hash: Option<u64>) -> Option<Ticket> {
-        self.pick_for(tried, Affinity { hash, session: None })
+        self.pick_for(tried, Affinity { hash, ..Affinity::default() })
     }
 
     #[tracing::instrument(name = "pick", level = "trace", skip_all, fields(service = %self.name))]
@@ -122,13 +122,22 @@ impl Upstream {
     }
 }
 
-/// What a request's endpoint is chosen by, besides how the endpoints do.
+/// What a request's endpoint is chosen by, besides how the endpoints do, and how long it may take.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Affinity {
     /// What equal requests have in common.
     pub(crate) hash: Option<u64>,
     /// The session that it belongs to, where there are any.
     pub(crate) session: Option<Session>,
+    /// How long the endpoint may be silent, where the route says so.
+    pub(crate) response_timeout: Option<Duration>,
+}
+
+impl Affinity {
+    /// How long an endpoint of this service may be silent.
+    pub(crate) fn response_timeout(&self, upstream: &Upstream) -> Duration {
+        self.response_timeout.unwrap_or(upstream.options.response_timeout)
+    }
 }
 
 /// A session with one endpoint.

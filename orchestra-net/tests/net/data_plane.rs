@@ -9,12 +9,12 @@ use orchestra_core::clock::SystemClock;
 use orchestra_core::drain::Gates;
 use orchestra_core::engine::{Caches, Tasks};
 use orchestra_core::model::{
-    Endpoint, EndpointConditions, EndpointPort, EndpointSlice, Namespace, ObjectReference, Revision, Scheme,
-    Service,
+    Endpoint, EndpointConditions, EndpointPort, EndpointSlice, HTTPRoute, Ingress, Namespace,
+    ObjectReference, Revision, Scheme, Service,
 };
 use orchestra_core::rng::Rng;
 use orchestra_core::store::MemoryStore;
-use orchestra_net::{ClusterIps, DataPlane, DataPlaneOptions, HttpOptions, Question, Routes};
+use orchestra_net::{ClusterIps, DataPlane, DataPlaneOptions, GatewayOptions, HttpOptions, Question, Routes};
 
 use crate::backend::Backend;
 use crate::client::Client;
@@ -217,5 +217,57 @@ async fn an_address_that_is_taken_is_served_when_it_is_free() {
     drop(taken);
     soon("its turn", cluster.plane.listening(address)).await;
     assert_eq!(Client::new(address).get("/").await.1, "a");
+    cluster.tasks.shutdown().await;
+}
+
+fn manifest<T: serde::de::DeserializeOwned>(text: &str) -> T {
+    serde_json::from_str(text).unwrap()
+}
+
+#[tokio::test]
+async fn a_proxy_follows_the_clusters_ingresses_and_routes() {
+    let cluster = Cluster::start().await;
+    let (a, b) = (Backend::start("a").await, Backend::start("b").await);
+    for (name, backend) in [("cart", &a), ("pay", &b)] {
+        let service = cluster.objects.create(Service::new(name).named_port("http", PORT + 7)).await.unwrap();
+        cluster.objects.create(slice(&service, 0, backend)).await.unwrap();
+    }
+    let proxy = cluster.plane.http_proxy(Routes::new(), HttpOptions::default());
+    cluster.plane.follow(&proxy, GatewayOptions::default().with_gateway("edge"));
+    let listening = proxy.bind(([127, 0, 0, 1], 0).into()).await.unwrap();
+    let mut client = Client::new(listening.address());
+    assert_eq!(client.get("/cart").await.0, StatusCode::NOT_FOUND);
+    let ingress: Ingress = manifest(
+        r#"{"apiVersion": "networking.k8s.io/v1", "kind": "Ingress", "metadata": {"name": "shop"}, "spec": {"rules": [{"http": {"paths": [
+            {"path": "/", "pathType": "Prefix", "backend": {"service": {"name": "cart", "port": {"name": "http"}}}}]}}]}}"#,
+    );
+    cluster.objects.create(ingress).await.unwrap();
+    let route = |parent: &str| -> HTTPRoute {
+        let text = r#"{"apiVersion": "gateway.networking.k8s.io/v1", "kind": "HTTPRoute", "metadata": {"name": "NAME"}, "spec": {"parentRefs": [{"name": "NAME"}], "rules": [
+            {"matches": [{"path": {"value": "/pay"}}], "backendRefs": [{"name": "pay", "port": 18087}]}]}}"#;
+        manifest(&text.replace("NAME", parent))
+    };
+    cluster.objects.create(route("other")).await.unwrap();
+    let mut answers = async |path: &str, expected: &str| {
+        let asking = async {
+            while client.get(path).await.1 != expected {
+                tokio::task::yield_now().await;
+            }
+        };
+        soon("the route is followed", asking).await;
+    };
+    answers("/cart", "a").await;
+    answers("/pay", "a").await;
+    cluster.objects.create(route("edge")).await.unwrap();
+    answers("/pay", "b").await;
+    answers("/cart", "a").await;
+    cluster.objects.delete::<HTTPRoute>("edge", &DeleteOptions::default()).await.unwrap();
+    answers("/pay", "a").await;
+    let bad: HTTPRoute = manifest(
+        r#"{"apiVersion": "gateway.networking.k8s.io/v1", "kind": "HTTPRoute", "metadata": {"name": "bad"}, "spec": {"rules": [
+            {"matches": [{"path": {"type": "RegularExpression", "value": "/.*"}}]}]}}"#,
+    );
+    let error = cluster.objects.create(bad).await.unwrap_err().to_string();
+    assert!(error.contains("RegularExpression is not supported"), "{error}");
     cluster.tasks.shutdown().await;
 }

@@ -9,6 +9,7 @@ mod dns;
 mod drain;
 mod floods;
 mod frames;
+mod gateway;
 mod health;
 mod hostile;
 mod http2;
