@@ -120,7 +120,7 @@ impl Claims {
         }
         let volumes = self.volumes.list();
         let suiting = || volumes.iter().filter(|volume| volume.suits(claim));
-        // One that is kept for it comes first, whatever its class says.
+        // One that is kept for it comes first, also where its class waits for a pod.
         if let Some(kept) = suiting().find(|volume| volume.is_of(claim)) {
             return Search::Take(Arc::clone(kept));
         }
