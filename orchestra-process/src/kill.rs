@@ -22,6 +22,9 @@ use crate::state::{Core, Process};
 /// that forks faster than it is killed for so long can't be stopped without a cgroup.
 const MAX_ROUNDS: usize = 50;
 
+/// How often a process is looked at that is just becoming another program, with a turn for it in between.
+const MAX_LOOKS: usize = 1000;
+
 /// How long killed processes may take to be gone. Longer only where the kernel hangs on a device.
 const DEATH: Timespec = Timespec { tv_sec: 2, tv_nsec: 0 };
 
@@ -108,10 +111,17 @@ pub(crate) fn find_marked(instance: &str, except: &BTreeSet<i32>) -> io::Result<
             Variable::Absent => {}
         }
     }
-    // Those that were just becoming another program are it by now.
-    std::thread::yield_now();
+    // Those that were just becoming another program are it by now, or soon.
     for number in blank {
-        if let Variable::Value(value) = procfs::variable(number, MARKER.as_bytes(), &mut buffer) {
+        let mut variable = Variable::Blank;
+        for _ in 0..MAX_LOOKS {
+            std::thread::yield_now();
+            variable = procfs::variable(number, MARKER.as_bytes(), &mut buffer);
+            if variable != Variable::Blank || !procfs::stat(number).is_ok_and(|stat| stat.becoming) {
+                break;
+            }
+        }
+        if let Variable::Value(value) = variable {
             found.extend(inspect(number, instance, &value, &mut buffer));
         }
     }

@@ -24,6 +24,8 @@ pub(crate) struct Stat {
     pub(crate) cpu_ticks: u64,
     /// When it started, in clock ticks since boot. With the pid it identifies a process.
     pub(crate) start_ticks: u64,
+    /// Whether it is just becoming another program: it has memory, and no environment yet.
+    pub(crate) becoming: bool,
     /// The wait status of a zombie; 0 while it runs, and where the kernel does not let us see it.
     pub(crate) exit_status: i32,
 }
@@ -57,6 +59,7 @@ fn parse_stat(text: &[u8]) -> Option<Stat> {
         pgrp: i32::try_from(number(5)?).ok()?,
         cpu_ticks,
         start_ticks: ticks(22)?,
+        becoming: ticks(23).is_some_and(|size| size > 0) && ticks(51) == Some(0),
         exit_status: number(52).and_then(|status| i32::try_from(status).ok()).unwrap_or(0),
     })
 }
@@ -156,8 +159,15 @@ mod tests {
     #[test]
     fn a_name_with_parentheses_and_spaces_does_not_mislead() {
         let text = b"42 (a) b (c) S 7 42 42 0 -1 4194560 1 2 3 4 11 12 13 14 20 0 1 0 12345 1 1";
-        let expected =
-            Stat { state: b'S', ppid: 7, pgrp: 42, cpu_ticks: 50, start_ticks: 12345, exit_status: 0 };
+        let expected = Stat {
+            state: b'S',
+            ppid: 7,
+            pgrp: 42,
+            cpu_ticks: 50,
+            start_ticks: 12345,
+            becoming: false,
+            exit_status: 0,
+        };
         assert_eq!(parse_stat(text), Some(expected));
         assert_eq!(parse_stat(b"42 (a"), None);
         assert_eq!(parse_stat(b"42 (a) S 1"), None);

@@ -103,6 +103,9 @@ pub(crate) fn reap(core: &Core, ended: Vec<Target>) {
                 let Some(process) = container.process() else { continue };
                 let (status, child) = peek(&process);
                 kill::group_of_dead(&process, child);
+                // They need no marker to be found: one that is just becoming another program has none to be seen. While they are
+                // in the list, and the list is held, nobody has waited for them.
+                container.execs().iter().for_each(|exec| kill::group(*exec));
                 containers.push((container, process, status));
             }
         }
