@@ -1,14 +1,11 @@
-//! What a view takes of memory, what single decisions and changes take of time, and how fast a whole cluster binds.
+//! What a view takes of memory, and what single decisions and changes take of time.
 
 use std::process::Command;
 use std::sync::Arc;
 
-use orchestra::model::{Container, Node, Pod, PodSpec, Quantity};
-use orchestra::prelude::*;
+use orchestra::model::Node;
 use orchestra::scheduler::{Pipeline, View, schedule};
-use orchestra_testkit::sim_runtime::{SimProgram, SimRuntime};
 use serde_json::json;
-use tokio::time::Instant;
 
 use super::report::{Report, Target, median};
 use super::{RUNS, cpu, different, equal, node, plain, pod, pods, view};
@@ -37,11 +34,6 @@ pub(super) fn all(report: &mut Report, asked: impl Fn(&str) -> bool) {
         let (nodes, pods): (Vec<f64>, Vec<f64>) = (0..RUNS).map(|_| changes()).unzip();
         report.row("change of a node, until a ranking has it", median(nodes), "us", Target::Below(1.0));
         report.row("change of a pod, until a ranking has it", median(pods), "us", Target::Below(1.0));
-    }
-    if asked("end to end") {
-        let rates = median((0..RUNS).map(|_| end_to_end()));
-        let what = "end to end: created and bound, 5,000 simulated nodes, 50,000 pods";
-        report.row(what, rates, "pods/s", Target::AtLeast(50_000.0));
     }
 }
 
@@ -135,55 +127,4 @@ fn changes() -> (f64, f64) {
     let each =
         |took: std::time::Duration| (took.as_secs_f64() - nothing.as_secs_f64()) * 1e6 / SAMPLES as f64;
     (each(by_nodes), each(by_pods))
-}
-
-/// Pods created and bound a second, by a whole cluster: store, watches, scheduling loop, and the agents of all nodes on a
-/// simulated runtime, which start the pods meanwhile.
-fn end_to_end() -> f64 {
-    const NODES: usize = 5_000;
-    const PODS: usize = 50_000;
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
-    runtime.block_on(async {
-        let mut builder = Cluster::builder();
-        for i in 0..NODES {
-            let host = SimRuntime::new(i as u64);
-            host.any_image(SimProgram::service());
-            let node = NodeOptions::new(format!("node-{i}"), host).capacity("cpu", Quantity::from_units(4));
-            builder = builder.node(node);
-        }
-        let cluster = builder.start().await.unwrap();
-        cluster.ready().await;
-        let mut watch = cluster
-            .watch::<Pod>(
-                &ListOptions::default(),
-                cluster.list::<Pod>(&ListOptions::default()).await.unwrap().revision,
-            )
-            .await
-            .unwrap();
-        let spec = Pod::new("").spec(PodSpec::new(Container::new("main", "app:1").request("cpu", "100m")));
-        let started = Instant::now();
-        let creating = async {
-            for first in (0..PODS).step_by(500) {
-                let pods = (first..first + 500).map(|i| {
-                    let mut pod = spec.clone();
-                    pod.metadata.name = format!("pod-{i}");
-                    pod
-                });
-                pods.fold(cluster.transaction(), |all, pod| all.create(pod)).commit().await.unwrap();
-            }
-        };
-        let bound = async {
-            let mut bound = std::collections::HashSet::with_capacity(PODS);
-            while bound.len() < PODS {
-                let event = watch.next().await.unwrap().unwrap();
-                if event.object().node_name.is_some() {
-                    bound.insert(event.object().metadata.uid.clone());
-                }
-            }
-        };
-        tokio::join!(creating, bound);
-        let took = started.elapsed();
-        cluster.leave().await;
-        PODS as f64 / took.as_secs_f64()
-    })
 }

@@ -3,7 +3,7 @@
 //!
 //! A rate is pods per second of CPU time of the deciding thread, from taking pods off the queue to a list of
 //! placements; every node is considered. Preparing nodes and pods, and the placements that a workload starts with,
-//! are not in it. What a view and single changes cost, and how fast a whole cluster binds, is in `costs`.
+//! are not in it. What a view and single changes cost is in `costs`.
 
 #![allow(clippy::print_stdout, reason = "a benchmark prints its table")]
 #![allow(clippy::unwrap_used, reason = "a benchmark that fails shall stop")]
