@@ -8,7 +8,7 @@ use orchestra::model::{AnyObjectExt, GroupKind, ObjectKey, Unstructured};
 use orchestra::prelude::*;
 use orchestra::store::StoreError;
 
-use crate::common::{Dir, processes, until};
+use crate::common::{Dir, processes, started, until};
 use crate::node;
 
 async fn running(cluster: &Cluster, replicas: u32) {
@@ -29,7 +29,7 @@ async fn what_is_refused_changes_nothing() {
     cluster.apply(Deployment::new("sleeper").image("sleep:1")).await.unwrap();
     running(&cluster, 1).await;
     let before = cluster.get::<Deployment>("sleeper").await.unwrap();
-    let pids = processes(&dir.0, "/bin/sleep");
+    let pids = started(&dir.0, "/bin/sleep", 1).await;
 
     let fine = "{apiVersion: v1, kind: ConfigMap, metadata: {name: first}, data: {a: b}}\n---\n";
     refused(&cluster, &format!("{fine}a: [1"), &["document 2", "not YAML"]).await;

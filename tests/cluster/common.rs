@@ -69,3 +69,18 @@ pub(crate) fn processes(dir: &Path, program: &str) -> Vec<u32> {
         std::fs::read_dir("/proc").unwrap().filter_map(|e| e.unwrap().file_name().to_str()?.parse().ok());
     pids.filter(mine).collect()
 }
+
+/// The same, as soon as there are `count`: a program that has just been started bears no marks for a moment.
+pub(crate) async fn started(dir: &Path, program: &str, count: usize) -> Vec<u32> {
+    let all = async {
+        loop {
+            let found = processes(dir, program);
+            if found.len() >= count {
+                return found;
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    let message = || panic!("there are no {count} processes of {program} after {LIMIT:?}");
+    tokio::time::timeout(LIMIT, all).await.unwrap_or_else(|_| message())
+}

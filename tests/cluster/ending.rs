@@ -6,7 +6,7 @@ use orchestra::ClusterError;
 use orchestra::model::{PodSpec, Volume};
 use orchestra::prelude::*;
 
-use crate::common::{Dir, LIMIT, processes, until};
+use crate::common::{Dir, LIMIT, processes, started, until};
 use crate::node;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -16,7 +16,7 @@ async fn stopping_goes_on_when_nobody_waits_for_it() {
     cluster.apply(Deployment::new("sleep").image("sleep:1").replicas(3)).await.unwrap();
     let available = |d: Option<&Deployment>| d.is_some_and(|d| d.status.available_replicas == 3);
     until::<Deployment>(&cluster, "sleep", available).await;
-    assert!(!processes(&dir.0, "").is_empty());
+    started(&dir.0, "", 3).await;
     let impatient = tokio::time::timeout(Duration::from_millis(1), cluster.stop()).await;
     assert!(impatient.is_err(), "three programs can't have ended yet");
     let gone = async {
@@ -38,7 +38,7 @@ async fn running(dir: &Dir) -> Cluster {
         containers: [{name: main, image: 'deaf:1', volumeMounts: [{name: config, mountPath: /config}]}]}}}}";
     cluster.apply_yaml(manifest).await.unwrap();
     until::<Deployment>(&cluster, "deaf", |d| d.is_some_and(|d| d.status.available_replicas == 3)).await;
-    assert!(processes(&dir.0, "").len() >= 3);
+    started(&dir.0, "", 3).await;
     cluster
 }
 
@@ -133,8 +133,10 @@ fn dropping_it_leaves_the_pods_that_a_store_remembers() {
     });
     // The cluster's last tasks end with it, and let go of the store and the node.
     drop(runtime);
-    assert_eq!(processes(&dir.0, "/bin/sleep").len(), 1);
-    tokio::runtime::Runtime::new().unwrap().block_on(async { start().await.unwrap().stop().await });
+    tokio::runtime::Runtime::new().unwrap().block_on(async {
+        assert_eq!(started(&dir.0, "/bin/sleep", 1).await.len(), 1);
+        start().await.unwrap().stop().await;
+    });
     assert!(processes(&dir.0, "").is_empty());
 }
 

@@ -18,7 +18,7 @@ use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::path::Path;
 
-use common::{Dir, LIMIT, processes, until};
+use common::{Dir, LIMIT, processes, started, until};
 use orchestra::BuildError;
 use orchestra::client::ClientError;
 use orchestra::model::{ContainerState, Event, PodPhase};
@@ -90,7 +90,7 @@ async fn a_durable_cluster_comes_back_and_takes_up_what_still_runs() {
     first.apply(Deployment::new("sleeper").image("sleep:1").replicas(2)).await.unwrap();
     let ready = |d: Option<&Deployment>| d.is_some_and(|d| d.status.available_replicas == 2);
     until::<Deployment>(&first, "sleeper", ready).await;
-    let before = processes(&dir.0, "/bin/sleep");
+    let before = started(&dir.0, "/bin/sleep", 2).await;
     assert_eq!(before.len(), 2);
     first.leave().await;
     assert_eq!(processes(&dir.0, "/bin/sleep"), before, "they go on without a cluster");
@@ -101,7 +101,7 @@ async fn a_durable_cluster_comes_back_and_takes_up_what_still_runs() {
     assert_eq!(sleeper.spec.replicas, 2, "the object is there again");
     second.scale::<Deployment>("sleeper", 3).await.unwrap();
     until::<Deployment>(&second, "sleeper", |d| d.is_some_and(|d| d.status.available_replicas == 3)).await;
-    let after = processes(&dir.0, "/bin/sleep");
+    let after = started(&dir.0, "/bin/sleep", 3).await;
     assert!(
         before.iter().all(|pid| after.contains(pid)),
         "taken up, not started anew: {before:?}, {after:?}"

@@ -265,10 +265,12 @@ pub(crate) async fn pods(cluster: &Cluster) -> Vec<Arc<Pod>> {
     cluster.list::<Pod>(&ListOptions::default()).await.unwrap().items
 }
 
-/// What the engine has where every pod has its first sandbox, and its container in it was started once.
+/// What the engine has where every pod has its first sandbox, and its container in it was started once; of those that are being
+/// deleted, whose object goes last, it has nothing any more.
 pub(crate) fn first_of(host: &Host, pods: &[Arc<Pod>]) -> BTreeSet<String> {
     let escaped = |text: &str| text.replace('_', "_5f");
     let sandbox =
         |pod: &Arc<Pod>| format!("orchestra.{}.{}.0", host.name, escaped(&pod.metadata.uid.to_string()));
-    pods.iter().map(sandbox).flat_map(|sandbox| [format!("{sandbox}.web.0"), sandbox]).collect()
+    let pods = pods.iter().filter(|pod| !pod.is_terminating());
+    pods.map(sandbox).flat_map(|sandbox| [format!("{sandbox}.web.0"), sandbox]).collect()
 }
