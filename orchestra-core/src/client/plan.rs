@@ -444,7 +444,7 @@ impl<'c> Plan<'c> {
             Propagation::Foreground => FOREGROUND_FINALIZER,
             Propagation::Orphan => ORPHAN_FINALIZER,
         };
-        if first && !meta.finalizers.iter().any(|f| f == finalizer) {
+        if first && !meta.is_held_by(finalizer) {
             meta.finalizers.push(finalizer.to_owned());
         }
     }

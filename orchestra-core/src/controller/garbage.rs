@@ -139,8 +139,7 @@ impl GarbageCollector {
                 self.queue.add(key.clone());
             }
         }
-        if meta.is_deleting()
-            && meta.finalizers.iter().any(|f| f == FOREGROUND_FINALIZER || f == ORPHAN_FINALIZER)
+        if meta.is_deleting() && (meta.is_held_by(FOREGROUND_FINALIZER) || meta.is_held_by(ORPHAN_FINALIZER))
         {
             self.queue.add(key.clone());
         }
@@ -165,10 +164,10 @@ impl GarbageCollector {
         let Some(object) = self.client.get_any(key).await? else { return Ok(()) };
         let meta = object.meta();
         if meta.is_deleting() {
-            if meta.finalizers.iter().any(|f| f == ORPHAN_FINALIZER) {
+            if meta.is_held_by(ORPHAN_FINALIZER) {
                 return self.orphan(&object).await;
             }
-            if meta.finalizers.iter().any(|f| f == FOREGROUND_FINALIZER) {
+            if meta.is_held_by(FOREGROUND_FINALIZER) {
                 return self.foreground(&object).await;
             }
             return Ok(());
@@ -198,8 +197,7 @@ impl GarbageCollector {
             if let Some(found) = self.client.get_any(&key).await?
                 && found.meta().uid == owner.uid
             {
-                let waits = found.meta().is_deleting()
-                    && found.meta().finalizers.iter().any(|f| f == FOREGROUND_FINALIZER);
+                let waits = found.meta().is_deleting() && found.meta().is_held_by(FOREGROUND_FINALIZER);
                 return Ok(if waits { Owner::Waits } else { Owner::There });
             }
             if part.meta().namespace.is_empty() {

@@ -237,6 +237,11 @@ impl ObjectMeta {
     pub fn is_deleting(&self) -> bool {
         self.deletion_timestamp.is_some()
     }
+
+    /// Whether `finalizer` holds the object.
+    pub(crate) fn is_held_by(&self, finalizer: &str) -> bool {
+        self.finalizers.iter().any(|name| name == finalizer)
+    }
 }
 
 /// Points from a part to its owner.

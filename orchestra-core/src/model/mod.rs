@@ -112,6 +112,7 @@ pub use manifest_error::{ManifestError, ManifestProblem, Warning};
 pub use meta::{Extra, ObjectMeta, OwnerReference, Revision, TypeMeta, Uid};
 pub use meta_rules::{MAX_ANNOTATIONS_BYTES, validate_meta};
 pub use namespace::{Namespace, NamespacePhase, NamespaceSpec, NamespaceStatus};
+pub(crate) use node::HOSTNAME;
 pub use node::{ContainerImage, Node, NodeAddress, NodeAddressType, NodeSpec, NodeStatus, NodeSystemInfo};
 pub use node_selector::{NodeSelector, NodeSelectorOperator, NodeSelectorRequirement, NodeSelectorTerm};
 pub use object::{AnyObject, AnyObjectExt, GroupKind, KindInfo, Object, ObjectKey, Resource, Rules};

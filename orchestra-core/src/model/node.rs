@@ -7,6 +7,9 @@ use super::quantity::set_amount;
 use super::{Condition, Extra, ObjectMeta, Quantity, ResourceList, Taint, TypeMeta};
 use crate::object;
 
+/// The label that names the host of a node.
+pub(crate) const HOSTNAME: &str = "kubernetes.io/hostname";
+
 /// A host that pods run on.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]

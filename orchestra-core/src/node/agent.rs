@@ -14,8 +14,7 @@ use super::action::{Action, Done, OpKey, Seen};
 use super::apply::{Judge, Note};
 use super::boot;
 use super::builder::{NodeAgentBuilder, NodeOptions};
-use super::env::{Sources, references};
-use super::error::chain;
+use super::env::references;
 use super::memory::{Busy, Memory, Observed};
 use super::moment::Moment;
 use super::ops::{self, Job};
@@ -25,13 +24,12 @@ use super::routes::Routes;
 use super::status::{NodeFacts, is_important, status};
 use super::traced::Traced;
 use super::volumes::VolumeFiles;
-use crate::client::{Client, ClientError};
+use crate::client::Client;
 use crate::clock::SharedClock;
 use crate::drain::Gates;
 use crate::engine::{Cache, Caches, Queue, Recorder, Tasks};
 use crate::model::{
-    AnyObjectExt, ConfigMap, Node, ObjectKey, PersistentVolume, PersistentVolumeClaim, Pod, Secret, Service,
-    Uid,
+    ConfigMap, Node, ObjectKey, PersistentVolume, PersistentVolumeClaim, Pod, Secret, Service, Uid,
 };
 use crate::rng::Rng;
 use crate::runtime::{Runtime, RuntimeInfo};
@@ -467,86 +465,6 @@ impl Shared {
         if let Some(slot) = self.lock().get_mut(uid) {
             slot.memory.changed_serial = serial;
             self.queue.add(uid.clone());
-        }
-    }
-
-    /// The config maps and secrets that a pod names: from the caches, and what is not there from the store, which
-    /// may be ahead of them.
-    pub(super) async fn sources(&self, pod: &Pod) -> Result<Sources, ClientError> {
-        let mut sources = Sources { node: self.nodes.get(&self.node_key()), ..Sources::default() };
-        for key in references(pod) {
-            let name = key.name.to_string();
-            if key.kind == crate::model::GroupKind::of::<PersistentVolumeClaim>() {
-                sources.claimed.insert(name, self.claimed(&key).await?);
-            } else if key.kind == crate::model::GroupKind::of::<ConfigMap>() {
-                let cached = self.config_maps.get(&key);
-                if let Some(map) = self.or_stored(cached, &key).await? {
-                    sources.config_maps.insert(name, map);
-                }
-            } else {
-                let cached = self.secrets.get(&key);
-                if let Some(secret) = self.or_stored(cached, &key).await? {
-                    sources.secrets.insert(name, secret);
-                }
-            }
-        }
-        Ok(sources)
-    }
-
-    /// The volume that a claim has, or why it has none.
-    async fn claimed(&self, key: &ObjectKey) -> Result<Result<Arc<PersistentVolume>, String>, ClientError> {
-        let name = &key.name;
-        let Some(claim) = self.or_stored(self.claims.get(key), key).await? else {
-            return Ok(Err(format!("persistentvolumeclaim {name} does not exist")));
-        };
-        let volume = ObjectKey::new::<PersistentVolume>("", claim.spec.volume_name.as_str());
-        let found = match claim.spec.volume_name.as_str() {
-            "" => None,
-            _ => self.or_stored(self.persistent.get(&volume), &volume).await?,
-        };
-        let bound = found.filter(|found| found.is_of(&claim));
-        Ok(bound.ok_or_else(|| format!("persistentvolumeclaim {name} has no volume yet")))
-    }
-
-    /// Removes the directory of a volume that is being deleted, and lets the volume go. Tries until that is done.
-    pub(super) fn reclaim(self: &Arc<Self>, volume: &PersistentVolume) {
-        let (Some(csi), name) = (&volume.spec.csi, volume.metadata.name.clone()) else { return };
-        let (shared, handle, uid) =
-            (Arc::clone(self), csi.volume_handle.clone(), volume.metadata.uid.clone());
-        self.tasks.spawn("reclaim", async move {
-            for failures in 1.. {
-                match shared.try_reclaim(&name, &uid, &handle).await {
-                    Ok(()) => return,
-                    Err(error) => {
-                        tracing::warn!(node = %shared.node, volume = %name, error, "can't remove a volume's directory");
-                    }
-                }
-                tokio::time::sleep(super::backoff::CALL_BACKOFF.after(failures)).await;
-            }
-        });
-    }
-
-    async fn try_reclaim(&self, name: &str, uid: &Uid, handle: &str) -> Result<(), String> {
-        self.volumes.remove_persistent(handle).await.map_err(|error| chain(&error))?;
-        let let_go = self.client.modify::<PersistentVolume>(name, |volume| {
-            if volume.metadata.uid == *uid {
-                volume.metadata.finalizers.retain(|name| name != PersistentVolume::LOCAL_FINALIZER);
-            }
-        });
-        match let_go.await {
-            Err(error) if !error.is_not_found() => Err(chain(&error)),
-            _ => Ok(()),
-        }
-    }
-
-    async fn or_stored<T: crate::model::Resource>(
-        &self,
-        cached: Option<Arc<T>>,
-        key: &ObjectKey,
-    ) -> Result<Option<Arc<T>>, ClientError> {
-        match cached {
-            Some(object) => Ok(Some(object)),
-            None => Ok(self.client.get_any(key).await?.and_then(AnyObjectExt::downcast)),
         }
     }
 

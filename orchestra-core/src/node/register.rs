@@ -10,7 +10,8 @@ use super::ops::bounded;
 use crate::client::ClientError;
 use crate::controller::NODE_LEASE_NAMESPACE;
 use crate::model::{
-    Condition, Lease, Namespace, Node, NodeAddress, NodeAddressType, NodeStatus, NodeSystemInfo, Quantity,
+    Condition, HOSTNAME, Lease, Namespace, Node, NodeAddress, NodeAddressType, NodeStatus, NodeSystemInfo,
+    Quantity,
 };
 
 /// For how many periods a lease is held after each renewal: Kubernetes' 40 s for 10 s.
@@ -56,7 +57,7 @@ async fn write_node(shared: &Arc<Shared>) -> Result<(), ClientError> {
 
 fn labels(shared: &Shared) -> Vec<(String, String)> {
     let info = shared.info.get();
-    let mut labels = vec![("kubernetes.io/hostname".to_owned(), shared.node.to_string())];
+    let mut labels = vec![(HOSTNAME.to_owned(), shared.node.to_string())];
     if let Some(info) = info {
         labels.push(("kubernetes.io/os".to_owned(), info.os.clone()));
         labels.push(("kubernetes.io/arch".to_owned(), info.architecture.clone()));

@@ -133,7 +133,7 @@ impl Inner {
 
     /// Has a node clear away the directory of a volume that nobody claims any more.
     fn volume_changed(&self, volume: &PersistentVolume) {
-        let held = |finalizer: &str| volume.metadata.finalizers.iter().any(|name| name == finalizer);
+        let held = |finalizer: &str| volume.metadata.is_held_by(finalizer);
         // While a claim has it pods may use it, and the volume is held for that.
         if volume.metadata.is_deleting()
             && held(PersistentVolume::LOCAL_FINALIZER)

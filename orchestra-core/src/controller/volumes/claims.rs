@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use crate::client::{Client, ClientError};
 use crate::engine::{Cache, Index, Next, ReconcileError, Reconciler, Recorder};
 use crate::model::{
-    ClaimPhase, EventType, Object, ObjectKey, ObjectReference, PersistentVolume, PersistentVolumeClaim,
+    ClaimPhase, EventType, ObjectKey, ObjectReference, PersistentVolume, PersistentVolumeClaim,
     PersistentVolumeClaimStatus, Pod, StorageClass,
 };
 
@@ -41,7 +41,7 @@ impl Reconciler for Claims {
         if claim.metadata.is_deleting() {
             return self.let_go(&claim, &client).await;
         }
-        if !is_held(&*claim, PersistentVolumeClaim::FINALIZER) {
+        if !claim.metadata.is_held_by(PersistentVolumeClaim::FINALIZER) {
             let mut held = (*claim).clone();
             held.metadata.finalizers.push(PersistentVolumeClaim::FINALIZER.to_owned());
             client.update(held).await?;
@@ -85,7 +85,7 @@ impl Claims {
     /// Lets a claim go that is being deleted, once no pod uses it.
     async fn let_go(&self, claim: &PersistentVolumeClaim, client: &Client) -> Result<Next, ReconcileError> {
         let key = ObjectKey::of(claim);
-        if !is_held(claim, PersistentVolumeClaim::FINALIZER) || self.users.count(&key) > 0 {
+        if !claim.metadata.is_held_by(PersistentVolumeClaim::FINALIZER) || self.users.count(&key) > 0 {
             return Ok(Next::OnChange);
         }
         let mut free = claim.clone();
@@ -216,9 +216,4 @@ async fn bind(
 /// Whether the volume is this claim's.
 pub(super) fn is_taken_by(volume: &PersistentVolume, claim: &PersistentVolumeClaim) -> bool {
     volume.spec.claim_ref.as_ref().is_some_and(|of| of.uid == claim.metadata.uid)
-}
-
-/// Whether `finalizer` holds the object.
-pub(super) fn is_held(object: &dyn Object, finalizer: &str) -> bool {
-    object.meta().finalizers.iter().any(|name| name == finalizer)
 }

@@ -6,8 +6,8 @@ mod persistent;
 use std::sync::Arc;
 
 use crate::client::{Client, ClientError};
-use crate::engine::{CacheChange, Caches, Controller, Recorder, Tasks};
-use crate::model::{ObjectKey, PersistentVolume, PersistentVolumeClaim, Pod, Resource, StorageClass};
+use crate::engine::{Caches, Controller, Recorder, Tasks};
+use crate::model::{ObjectKey, PersistentVolume, PersistentVolumeClaim, Pod, StorageClass};
 use crate::rng::Rng;
 use claims::Claims;
 use persistent::Volumes;
@@ -40,7 +40,9 @@ impl VolumeController {
         Controller::new("claims", client, caches, rng)
             .on::<PersistentVolumeClaim>()
             .maps::<PersistentVolume>(move |change, add| {
-                concerned::<PersistentVolume>(change, |volume, add| of_claim(volume, add), add);
+                for volume in [change.old, change.new].into_iter().flatten() {
+                    of_claim(volume, add);
+                }
                 if let Some(volume) = change.new.filter(|volume| volume.spec.claim_ref.is_none()) {
                     waiting(&|claim| volume.suits(claim), add);
                 }
@@ -80,16 +82,6 @@ pub(super) async fn bootstrap(client: &Client) -> Result<(), ClientError> {
     match client.create(StorageClass::local(STANDARD).default_class()).await {
         Err(ClientError::AlreadyExists(_)) => Ok(()),
         result => result.map(drop),
-    }
-}
-
-fn concerned<T: Resource>(
-    change: &CacheChange<'_, T>,
-    map: impl Fn(&T, &mut dyn FnMut(ObjectKey)),
-    add: &mut dyn FnMut(ObjectKey),
-) {
-    for object in [change.old, change.new].into_iter().flatten() {
-        map(object, add);
     }
 }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
-use super::claims::{is_held, is_taken_by};
+use super::claims::is_taken_by;
 use crate::client::{Client, ClientError, DeleteOptions};
 use crate::engine::{Cache, Next, ReconcileError, Reconciler, Recorder};
 use crate::model::{
@@ -25,7 +25,7 @@ pub(super) struct Volumes {
 impl Reconciler for Volumes {
     async fn reconcile(&self, key: &ObjectKey, client: &Client) -> Result<Next, ReconcileError> {
         let Some(volume) = self.volumes.get(key) else { return Ok(Next::OnChange) };
-        if !volume.metadata.is_deleting() && !is_held(&*volume, PersistentVolume::FINALIZER) {
+        if !volume.metadata.is_deleting() && !volume.metadata.is_held_by(PersistentVolume::FINALIZER) {
             let mut held = (*volume).clone();
             held.metadata.finalizers.push(PersistentVolume::FINALIZER.to_owned());
             client.update(held).await?;

@@ -4,7 +4,9 @@ use super::*;
 use crate::client::DeleteOptions;
 use crate::controller::testing::World;
 use crate::controller::{Schedulers, SchedulingLoop};
-use crate::model::{ClaimPhase, Container, Labels, Node, Quantity, ReclaimPolicy, Volume, VolumePhase};
+use crate::model::{
+    ClaimPhase, Container, Labels, Node, Quantity, ReclaimPolicy, Resource, Volume, VolumePhase,
+};
 use crate::scheduler::Pipeline;
 
 fn gib(size: u64) -> Quantity {

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{AccessMode, ReclaimPolicy, VolumeMode, storage, validate_modes, validate_storage};
 use super::{LOCAL_PROVISIONER, PersistentVolumeClaim, STORAGE};
+use crate::model::HOSTNAME;
 use crate::model::absent::is_default;
 use crate::model::object::Rules;
 use crate::model::{
@@ -11,9 +12,6 @@ use crate::model::{
     NodeSelectorTerm, ObjectMeta, ObjectReference, Quantity, ResourceList, TypeMeta,
 };
 use crate::object;
-
-/// The label that names the host of a node.
-const HOSTNAME: &str = "kubernetes.io/hostname";
 
 /// Storage that outlives pods, and what can reach it.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]

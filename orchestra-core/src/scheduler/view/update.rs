@@ -214,11 +214,7 @@ impl View {
         self.residents.add(class, id);
         *self.priorities.entry(class.spec.importance()).or_insert(0) += 1;
         self.log.push(Entry::Pod(id, Arc::clone(class), 1));
-        if !class.claims.is_empty() {
-            let class = Arc::clone(class);
-            self.count_users(&class.namespace, &class.claims, true);
-        }
-        let class = &record.class;
+        self.count_users(&class.namespace, &class.claims, true);
         let slot = self.slots.slot_mut(id);
         for port in &class.ports {
             match slot.ports.iter_mut().find(|(p, _)| p == port) {

@@ -12,8 +12,14 @@ use crate::model::{PersistentVolume, PersistentVolumeClaim, Pod, StorageClass};
 use crate::scheduler::Change;
 use free::Free;
 
-/// Namespace and name.
-type ClaimKey = (String, String);
+/// A claim, as far as it is known.
+#[derive(Debug, Default)]
+struct Claim {
+    /// `None`: it is not there, and pods use it all the same.
+    known: Option<Stamped<PersistentVolumeClaim>>,
+    /// How many pods on nodes use it.
+    users: u32,
+}
 
 /// Something with the number of its last change.
 #[derive(Debug)]
@@ -27,13 +33,12 @@ struct Stamped<T> {
 pub(crate) struct Storage {
     /// Whether anybody tells the view of them: else they are taken no account of.
     followed: bool,
-    claims: BTreeMap<ClaimKey, Stamped<PersistentVolumeClaim>>,
+    /// By namespace and name.
+    claims: BTreeMap<String, BTreeMap<String, Claim>>,
     volumes: BTreeMap<String, Stamped<PersistentVolume>>,
     classes: BTreeMap<String, Arc<StorageClass>>,
     /// Volumes without a claim, or kept for one that has not taken them yet.
     free: Free,
-    /// How many pods on nodes use which claim.
-    users: BTreeMap<ClaimKey, u32>,
     /// Counts changes.
     stamp: u64,
 }
@@ -55,19 +60,38 @@ impl Storage {
         self.stamp
     }
 
-    fn set_claim(&mut self, key: ClaimKey, claim: Option<&Arc<PersistentVolumeClaim>>) -> Change {
-        let stamp = self.next_stamp();
-        let old = match claim {
-            Some(claim) => {
-                let was = self.claims.get(&key).map(|old| Arc::clone(&old.object));
-                if was.as_ref().is_some_and(|old| says_the_same(old, claim)) {
-                    return Change::NONE;
-                }
-                self.claims.insert(key, Stamped { object: Arc::clone(claim), stamp }).map(|old| old.object)
+    /// Changes what is known of a claim; a claim of which nothing is known any more is forgotten.
+    fn change_claim<R>(&mut self, namespace: &str, name: &str, change: impl FnOnce(&mut Claim) -> R) -> R {
+        let claims = self.claims.entry(namespace.to_owned()).or_default();
+        let claim = claims.entry(name.to_owned()).or_default();
+        let result = change(claim);
+        if claim.known.is_none() && claim.users == 0 {
+            claims.remove(name);
+            if claims.is_empty() {
+                self.claims.remove(namespace);
             }
-            None => self.claims.remove(&key).map(|old| old.object),
+        }
+        result
+    }
+
+    fn set_claim(
+        &mut self,
+        namespace: &str,
+        name: &str,
+        claim: Option<&Arc<PersistentVolumeClaim>>,
+    ) -> Change {
+        let old = self.known(namespace, name).map(|old| &old.object);
+        let same = match (old, claim) {
+            (Some(old), Some(new)) => says_the_same(old, new),
+            (old, new) => old.is_none() && new.is_none(),
         };
-        if claim.is_some() || old.is_some() { Change::VOLUMES } else { Change::NONE }
+        if same {
+            return Change::NONE;
+        }
+        let stamp = self.next_stamp();
+        let known = claim.map(|claim| Stamped { object: Arc::clone(claim), stamp });
+        self.change_claim(namespace, name, |claim| claim.known = known);
+        Change::VOLUMES
     }
 
     fn set_volume(&mut self, name: &str, volume: Option<&Arc<PersistentVolume>>) -> Change {
@@ -89,12 +113,12 @@ impl Storage {
         Change::VOLUMES
     }
 
-    fn claim(&self, namespace: &str, name: &str) -> Option<&Stamped<PersistentVolumeClaim>> {
-        self.claims.get(&(namespace.to_owned(), name.to_owned()))
+    fn known(&self, namespace: &str, name: &str) -> Option<&Stamped<PersistentVolumeClaim>> {
+        self.claims.get(namespace)?.get(name)?.known.as_ref()
     }
 
     fn users(&self, namespace: &str, name: &str) -> u32 {
-        self.users.get(&(namespace.to_owned(), name.to_owned())).copied().unwrap_or(0)
+        self.claims.get(namespace).and_then(|claims| claims.get(name)).map_or(0, |claim| claim.users)
     }
 
     /// The volume that a claim has.
@@ -110,7 +134,7 @@ impl Storage {
             return 0;
         }
         claims.iter().fold(0, |all, name| {
-            let claim = self.claim(namespace, name);
+            let claim = self.known(namespace, name);
             let volume = claim.and_then(|claim| self.volume_of(&claim.object));
             // What a claim without a volume could have changes with any volume.
             let stamp = claim.zip(volume).map_or(self.stamp, |(claim, volume)| claim.stamp.max(volume.stamp));
@@ -135,7 +159,7 @@ impl Storage {
         }
         let (mut open, mut choices) = (Vec::new(), Vec::new());
         for name in claims {
-            let Some(Stamped { object: claim, .. }) = self.claim(namespace, name) else {
+            let Some(Stamped { object: claim, .. }) = self.known(namespace, name) else {
                 return Err(format!("lack the persistentvolumeclaim {name}: it does not exist").into());
             };
             if claim.metadata.is_deleting() {
@@ -223,13 +247,12 @@ impl View {
 
     /// A claim on a persistent volume came or changed.
     pub fn claim_changed(&mut self, claim: &Arc<PersistentVolumeClaim>) -> Change {
-        let key = (claim.metadata.namespace.clone(), claim.metadata.name.clone());
-        self.storage.set_claim(key, Some(claim))
+        self.storage.set_claim(&claim.metadata.namespace, &claim.metadata.name, Some(claim))
     }
 
     /// A claim on a persistent volume is gone.
     pub fn claim_removed(&mut self, namespace: &str, name: &str) -> Change {
-        self.storage.set_claim((namespace.to_owned(), name.to_owned()), None)
+        self.storage.set_claim(namespace, name, None)
     }
 
     /// A persistent volume came or changed.
@@ -274,12 +297,9 @@ impl View {
     /// A pod that uses claims came to a node, or left one.
     pub(super) fn count_users(&mut self, namespace: &str, claims: &[String], more: bool) {
         for name in claims {
-            let key = (namespace.to_owned(), name.clone());
-            let users = self.storage.users.entry(key.clone()).or_insert(0);
-            *users = if more { *users + 1 } else { users.saturating_sub(1) };
-            if *users == 0 {
-                self.storage.users.remove(&key);
-            }
+            self.storage.change_claim(namespace, name, |claim| {
+                claim.users = if more { claim.users + 1 } else { claim.users.saturating_sub(1) };
+            });
         }
     }
 }
