@@ -62,6 +62,9 @@ struct Args {
     /// Speaks HTTP/2 to the backends, as gRPC needs it: h2c with prior knowledge, or by ALPN. Clients choose what they speak.
     #[arg(long, conflicts_with = "tcp")]
     http2: bool,
+    /// How backends are asked whether they are well: tcp, http:PATH, grpc or grpc:SERVICE.
+    #[arg(long, value_name = "WHAT", default_value = "tcp", value_parser = probe, conflicts_with = "udp")]
+    health: Probe,
     #[command(flatten)]
     tls: tls::TlsArgs,
     /// How many threads serve; one a core where it is not said.
@@ -70,6 +73,15 @@ struct Args {
     /// Where GET /endpoints, POST /endpoints and GET /metrics are answered, to whoever reaches it: a loopback address.
     #[arg(long, value_name = "ADDR")]
     admin: Option<SocketAddr>,
+}
+
+fn probe(text: &str) -> anyhow::Result<Probe> {
+    Ok(match text.split_once(':').unwrap_or((text, "")) {
+        ("tcp", "") => Probe::Tcp,
+        ("http", path) if path.starts_with('/') => Probe::Http(path.to_owned()),
+        ("grpc", service) => Probe::Grpc(service.to_owned()),
+        _ => anyhow::bail!("say tcp, http:/PATH, grpc or grpc:SERVICE"),
+    })
 }
 
 fn main() -> anyhow::Result<()> {
@@ -90,7 +102,7 @@ async fn run(args: Args) -> anyhow::Result<()> {
     upstream.insert(args.backends.iter().map(Backend::endpoint));
     // Who speaks UDP need not speak TCP.
     if !args.udp {
-        upstream.check(HealthCheck::new(Probe::Tcp), &tasks);
+        upstream.check(HealthCheck::new(args.health.clone()), &tasks);
     }
 
     let workers = match args.workers {

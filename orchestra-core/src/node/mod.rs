@@ -50,6 +50,8 @@ pub use env::ConfigError;
 pub use error::NodeError;
 #[cfg(feature = "http-probes")]
 pub use probe::NetworkProber;
+#[cfg(feature = "grpc-probes")]
+pub use probe::check_grpc;
 pub use probe::{ProbeFailure, ProbeRequest, Prober};
 pub use routes::Routes;
 pub use usage::measure_usage;

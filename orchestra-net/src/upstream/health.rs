@@ -6,13 +6,16 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use http::Request;
+use http::uri::Scheme;
 use orchestra_core::balance::EndpointId;
 use orchestra_core::engine::Tasks;
+use orchestra_core::node::check_grpc;
 use tokio::time::MissedTickBehavior;
 
 use super::Upstream;
 use crate::body::ProxyBody;
-use crate::connection::{Connection, connect};
+use crate::connection::{Connection, SendError, connect};
+use crate::error::Cause;
 use crate::http2::begin_http2;
 
 /// What is asked of an endpoint.
@@ -23,6 +26,9 @@ pub enum Probe {
     Tcp,
     /// It answers a GET of this path with a status below 400.
     Http(String),
+    /// Its gRPC health service (`grpc.health.v1.Health`) says that this service serves; empty: the whole server. Always asked
+    /// over HTTP/2; over TLS where the endpoints speak that.
+    Grpc(String),
 }
 
 /// How endpoints are asked whether they are well. A pod's readiness probe does this for endpoints that are
@@ -82,30 +88,49 @@ async fn watch(upstream: Weak<Upstream>, check: HealthCheck) {
         let Some(upstream) = upstream.upgrade() else { return };
         let ids: Vec<EndpointId> = upstream.endpoints().into_iter().map(|endpoint| endpoint.id).collect();
         rows.retain(|id, _| ids.contains(id));
-        let results = join_all(ids.iter().map(|id| well(&upstream, id, &check))).await;
-        for (id, well) in ids.into_iter().zip(results) {
+        let results = join_all(ids.iter().map(|id| ask(&upstream, id, &check))).await;
+        for (id, result) in ids.into_iter().zip(results) {
             let row = rows.entry(id.clone()).or_default();
-            *row = if well { (*row).max(0) + 1 } else { (*row).min(0) - 1 };
-            if *row <= -i64::from(check.failures) && upstream.ejections.health(&id, false) {
-                tracing::info!(service = %upstream.name, endpoint = ?id, "an endpoint fails its health check");
-                upstream.publish_avoided();
-            }
-            if *row >= i64::from(check.successes) && upstream.ejections.health(&id, true) {
-                tracing::info!(service = %upstream.name, endpoint = ?id, "an endpoint is healthy again");
-                upstream.publish_avoided();
+            let service = &upstream.name;
+            match result {
+                Ok(()) => {
+                    *row = (*row).max(0) + 1;
+                    if *row >= i64::from(check.successes) && upstream.ejections.health(&id, true) {
+                        tracing::info!(%service, endpoint = ?id, "an endpoint is healthy again");
+                        upstream.publish_avoided();
+                    }
+                }
+                Err(why) => {
+                    *row = (*row).min(0) - 1;
+                    if *row <= -i64::from(check.failures) && upstream.ejections.health(&id, false) {
+                        tracing::info!(%service, endpoint = ?id, why, "an endpoint fails its health check");
+                        upstream.publish_avoided();
+                    }
+                }
             }
         }
     }
 }
 
-async fn well(upstream: &Upstream, id: &EndpointId, check: &HealthCheck) -> bool {
-    match &check.probe {
-        Probe::Tcp => connect(id.address, check.timeout).await.is_ok(),
-        Probe::Http(path) => {
-            let asked = tokio::time::timeout(check.timeout, get(upstream, id, path, check.timeout)).await;
-            asked.ok().flatten().is_some_and(|status| status.as_u16() < 400)
+/// Asks an endpoint, with a connection of its own.
+async fn ask(upstream: &Upstream, id: &EndpointId, check: &HealthCheck) -> Result<(), Cause> {
+    let (address, limit) = (id.address, check.timeout);
+    let asking = async {
+        match &check.probe {
+            Probe::Tcp => connect(address, limit).await.map(drop).map_err(Into::into),
+            Probe::Http(path) => match get(upstream, id, path, limit).await?.as_u16() {
+                ..400 => Ok(()),
+                status => Err(format!("it answers with status {status}").into()),
+            },
+            Probe::Grpc(service) => {
+                let stream = upstream.connect(address, limit, true).await?;
+                let scheme = if stream.is_secure() { Scheme::HTTPS } else { Scheme::HTTP };
+                Ok(check_grpc(stream, &scheme, address, service).await?)
+            }
         }
-    }
+    };
+    let asked = tokio::time::timeout(limit, Box::pin(asking)).await;
+    asked.map_err(|_elapsed| format!("no answer within {limit:?}"))?
 }
 
 async fn get(
@@ -113,17 +138,22 @@ async fn get(
     id: &EndpointId,
     path: &str,
     timeout: Duration,
-) -> Option<http::StatusCode> {
+) -> Result<http::StatusCode, Cause> {
     let request = Request::get(path)
         .header(http::header::HOST, id.address.to_string())
         .header(http::header::USER_AGENT, "orchestra-health")
-        .body(ProxyBody::default())
-        .ok()?;
+        .body(ProxyBody::default())?;
     let http2 = upstream.options.http2;
-    let stream = upstream.connect(id.address, timeout, http2).await.ok()?;
+    let stream = upstream.connect(id.address, timeout, http2).await?;
     let mut connection = match http2 {
-        true => Connection::into(&begin_http2(stream, id.address, &upstream.tasks).await.ok()?),
-        false => Connection::over(stream).await.ok()?,
+        true => Connection::into(&begin_http2(stream, id.address, &upstream.tasks).await?),
+        false => Connection::over(stream).await?,
     };
-    connection.send(request, timeout).await.ok().map(|response| response.status())
+    match connection.send(request, timeout).await {
+        Ok(response) => Ok(response.status()),
+        Err(SendError::NotSent(_, cause) | SendError::Refused(_, cause) | SendError::Broken(cause)) => {
+            Err(cause)
+        }
+        Err(SendError::TimedOut | SendError::Client(_)) => Err("it is silent".into()),
+    }
 }

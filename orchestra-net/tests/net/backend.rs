@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
@@ -32,6 +32,8 @@ pub(crate) struct State {
     pub(crate) serials: Mutex<BTreeMap<String, usize>>,
     /// `/gated` answers when it gets a permit.
     pub(crate) gate: Semaphore,
+    /// What its gRPC health service says of `shop.Cart`.
+    pub(crate) serving: AtomicBool,
 }
 
 /// A running backend. Dropping it kills it.
@@ -55,6 +57,7 @@ impl Backend {
             connections: AtomicUsize::new(0),
             serials: Mutex::default(),
             gate: Semaphore::new(0),
+            serving: AtomicBool::new(true),
         });
         let tasks = Tasks::new();
         tasks.spawn("backend", accept(listener, Arc::clone(&state), tasks.clone()));
@@ -139,6 +142,7 @@ async fn answer(request: Request<Incoming>, state: &Arc<State>) -> Response<Body
         "/fail" => status(StatusCode::INTERNAL_SERVER_ERROR, "failed"),
         "/upgrade" => upgrade(request).await,
         "/trailers" => trailers(request),
+        "/grpc.health.v1.Health/Check" => health(request, state).await,
         "/head" => Response::new(full(head(&request))),
         _ => {
             drop(request.into_body().collect().await);
@@ -162,6 +166,21 @@ fn trailers(request: Request<Incoming>) -> Response<Body> {
     });
     let body = http_body_util::StreamBody::new(body);
     Response::builder().header("trailer", "grpc-status").body(BodyExt::boxed(body)).unwrap()
+}
+
+/// As gRPC's health service answers.
+async fn health(request: Request<Incoming>, state: &State) -> Response<Body> {
+    assert_eq!(request.version(), http::Version::HTTP_2);
+    let question = request.into_body().collect().await.unwrap().to_bytes();
+    let serves = question.ends_with(b"shop.Cart") && state.serving.load(Ordering::SeqCst);
+    let answer: &[u8] = if serves { b"\0\0\0\0\x02\x08\x01" } else { b"\0\0\0\0\x02\x08\x02" };
+    let trailers = http::HeaderMap::from_iter([(
+        http::HeaderName::from_static("grpc-status"),
+        http::HeaderValue::from_static("0"),
+    )]);
+    let body = Full::new(Bytes::from_static(answer)).map_err(|never| match never {});
+    let body = body.with_trailers(std::future::ready(Some(Ok(trailers))));
+    Response::builder().header("content-type", "application/grpc").body(BodyExt::boxed(body)).unwrap()
 }
 
 fn status(status: StatusCode, text: &'static str) -> Response<Body> {

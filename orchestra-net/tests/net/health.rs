@@ -1,5 +1,6 @@
 //! Endpoints that fail are avoided, but never too many of them.
 
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use http::StatusCode;
@@ -71,5 +72,32 @@ async fn a_health_check_finds_the_dead_and_the_risen() {
     until("it is found dead", || out(&upstream) == 1).await;
     let _again = Backend::start_at("a", a.address).await;
     until("it is found again", || out(&upstream) == 0).await;
+    tasks.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_grpc_health_check_believes_the_health_service() {
+    let (a, b, page) = (Backend::start("a").await, Backend::start("b").await, Backend::start("page").await);
+    let (upstream, _listening) = proxy(&[&a, &b], UpstreamOptions::default()).await;
+    let tasks = Tasks::new();
+    let quick = |service: &str| {
+        HealthCheck::new(Probe::Grpc(service.to_owned()))
+            .every(Duration::from_millis(5), Duration::from_secs(5))
+            .thresholds(2, 2)
+    };
+    upstream.check(quick("shop.Cart"), &tasks);
+    until("both were asked", || a.entered() > 2 && b.entered() > 2).await;
+    assert_eq!(out(&upstream), 0);
+    a.state.serving.store(false, Ordering::SeqCst);
+    until("it is believed not to serve", || out(&upstream) == 1).await;
+    assert_eq!(
+        upstream.status().iter().find(|e| e.state == EndpointState::Ejected).unwrap().id,
+        a.endpoint().id
+    );
+    a.state.serving.store(true, Ordering::SeqCst);
+    until("it serves again", || out(&upstream) == 0).await;
+    let (other, _listening) = proxy(&[&page], UpstreamOptions::default()).await;
+    other.check(quick("shop.Unknown"), &tasks);
+    until("the service asked for does not serve", || out(&other) == 1).await;
     tasks.shutdown().await;
 }

@@ -1,4 +1,4 @@
-//! The gRPC health checking protocol, from the asking side: `grpc.health.v1.Health/Check` over HTTP/2 without TLS.
+//! The gRPC health checking protocol, from the asking side: `grpc.health.v1.Health/Check` over HTTP/2.
 
 mod wire;
 
@@ -10,7 +10,9 @@ use std::net::SocketAddr;
 
 use bytes::{Bytes, BytesMut};
 use h2::client::SendRequest;
+use http::uri::Scheme;
 use http::{HeaderMap, Request, Response, header};
+use tokio::io::{AsyncRead, AsyncWrite};
 
 use self::wire::ServingStatus;
 use super::ProbeFailure;
@@ -30,14 +32,31 @@ const OK: &str = "0";
 const NOT_FOUND: &str = "5";
 const UNIMPLEMENTED: &str = "12";
 
-/// Succeeds where the health service at `address` says that `service` (empty: the whole server) serves.
+/// Asks over a connection without TLS, as probes do.
 pub(super) async fn check(address: SocketAddr, service: &str) -> Result<(), ProbeFailure> {
-    let stream = connect(address).await?;
+    check_grpc(connect(address).await?, &Scheme::HTTP, address, service).await
+}
+
+/// Asks the gRPC health service (`grpc.health.v1.Health/Check`) at the other end of `stream`, which is one to `address` that has
+/// carried nothing yet, whether `service` serves; empty: the whole server. It has no bound of its own in time, and is
+/// cancel-safe: no task outlives it, and the stream is closed at its end.
+///
+/// # Errors
+/// [`ProbeFailure::Failed`] where it does not serve, is not known, or what answers is no gRPC server; the text says which.
+pub async fn check_grpc<S>(
+    stream: S,
+    scheme: &Scheme,
+    address: SocketAddr,
+    service: &str,
+) -> Result<(), ProbeFailure>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
     let (sender, connection) = h2::client::handshake(stream).await.map_err(|e| failed(address, &e))?;
     // The connection is driven here and dropped with the answer: no task outlives a probe. It may end before the
     // answer is taken out of it.
     let mut connection = std::pin::pin!(connection);
-    let mut answer = std::pin::pin!(ask(sender, address, service));
+    let mut answer = std::pin::pin!(ask(sender, scheme, address, service));
     tokio::select! {
         biased;
         answer = &mut answer => return answer,
@@ -48,15 +67,17 @@ pub(super) async fn check(address: SocketAddr, service: &str) -> Result<(), Prob
 
 fn ask(
     sender: SendRequest<Bytes>,
+    scheme: &Scheme,
     address: SocketAddr,
     service: &str,
 ) -> impl Future<Output = Result<(), ProbeFailure>> {
     let question = wire::question(service);
+    let target = format!("{scheme}://{address}{PATH}");
     let subject = if service.is_empty() { "the server".to_owned() } else { format!("service `{service}`") };
     async move {
         let broken = |error: h2::Error| failed(address, &error);
         let refused = |why: String| ProbeFailure::Failed(format!("grpc://{address}: {why}"));
-        let request = Request::post(format!("http://{address}{PATH}"))
+        let request = Request::post(target)
             .header(header::CONTENT_TYPE, "application/grpc")
             .header(header::TE, "trailers")
             .header(header::USER_AGENT, "orchestra-probe")

@@ -12,6 +12,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
+#[cfg(feature = "grpc-probes")]
+pub use grpc::check_grpc;
 #[cfg(feature = "http-probes")]
 pub use network::NetworkProber;
 pub(crate) use state::{ProbeState, period};

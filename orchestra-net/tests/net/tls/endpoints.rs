@@ -49,8 +49,11 @@ async fn endpoints_are_spoken_to_over_tls_in_both_protocols() {
         assert_eq!(client.get("/large").await.1.len(), crate::backend::LARGE);
         assert_eq!(a.connections(), 1, "it is kept, also for what can't be repeated");
         let before = a.entered();
-        upstream.check(HealthCheck::new(Probe::Http("/".into())), &tasks);
-        until("its health was asked for", || a.entered() > before).await;
+        let probe = if http2 { Probe::Grpc("shop.Cart".into()) } else { Probe::Http("/".into()) };
+        let often = std::time::Duration::from_millis(5);
+        let check = HealthCheck::new(probe).every(often, std::time::Duration::from_secs(5)).thresholds(1, 1);
+        upstream.check(check, &tasks);
+        until("its health was asked for, and the first answer counted", || a.entered() > before + 1).await;
         assert_eq!(upstream.status()[0].state, EndpointState::Ready);
     }
 }
