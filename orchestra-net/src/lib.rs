@@ -44,8 +44,8 @@ pub use discovery::DnsServer;
 pub use discovery::{Answer, ClusterIps, NamedPort, Question, ServiceRecord, Target, Zone};
 pub use error::NetError;
 pub use http::{
-    ClientAddress, HashPolicy, HeaderChanges, HttpOptions, HttpProxy, PathChange, RateLimit, Redirect, Route,
-    Routes, SameSite, ServiceClient, StickyCookie,
+    ClientAddress, HashPolicy, HeaderChanges, Hedge, HttpOptions, HttpProxy, PathChange, RateLimit, Redirect,
+    Route, Routes, SameSite, ServiceClient, StickyCookie,
 };
 pub use listener::Listening;
 pub use plane::{

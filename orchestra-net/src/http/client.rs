@@ -11,6 +11,7 @@ use http::{Method, Request, Response, Uri};
 use http_body::Body;
 
 use super::forward;
+use super::hedge::Hedge;
 use crate::body::ProxyBody;
 use crate::error::NetError;
 use crate::upstream::{Affinity, Upstream};
@@ -22,13 +23,20 @@ use crate::upstream::{Affinity, Upstream};
 #[derive(Clone, Debug)]
 pub struct ServiceClient {
     upstream: Arc<Upstream>,
+    hedge: Option<Hedge>,
 }
 
 impl ServiceClient {
     /// A client of this service.
     #[must_use]
     pub fn new(upstream: Arc<Upstream>) -> Self {
-        Self { upstream }
+        Self { upstream, hedge: None }
+    }
+
+    /// Has safe requests that take long sent to a second endpoint, too.
+    #[must_use]
+    pub fn hedge(self, hedge: Hedge) -> Self {
+        Self { hedge: Some(hedge), ..self }
     }
 
     /// The endpoints behind it.
@@ -56,7 +64,10 @@ impl ServiceClient {
             let path = request.uri().path_and_query().cloned();
             *request.uri_mut() = path.map_or_else(|| Uri::from_static("/"), Uri::from);
         }
-        forward::forward(&self.upstream, request, Affinity::default()).await
+        match &self.hedge {
+            None => forward::forward(&self.upstream, request, Affinity::default(), None).await,
+            Some(hedge) => Box::pin(hedge.forward(&self.upstream, request, Affinity::default())).await,
+        }
     }
 
     /// Sends a GET.

@@ -11,6 +11,7 @@ use hyper::body::Incoming;
 use orchestra_core::balance::Outcome;
 use tower::retry::budget::Budget;
 
+use super::hedge::Watched;
 use super::hop;
 use crate::body::ProxyBody;
 use crate::connection::{Connection, SendError};
@@ -77,10 +78,12 @@ pub(super) fn fits(body: &impl http_body::Body, longest: Option<u64>) -> Result<
 /// Where nothing of the request reached an endpoint it is tried on another one, whatever its method. Where it
 /// may have, only an idempotent request whose body is small is sent again, within the retry budget. An endpoint that speaks
 /// HTTP/2 may say that it has done nothing with a request; then any whose body is small is sent again.
+/// `watched` is told of each endpoint that is tried.
 pub(super) async fn forward(
     upstream: &Arc<Upstream>,
     mut request: Request<ProxyBody>,
     affinity: Affinity,
+    watched: Option<&Watched>,
 ) -> Result<Response<ProxyBody>, NetError> {
     hop::strip(request.headers_mut());
     *request.version_mut() = Version::HTTP_11;
@@ -91,7 +94,10 @@ pub(super) async fn forward(
     let kept = if upstream.options.http2 { request.body_mut().keep() } else { None };
     let (mut sent, mut moves) = (0, 0);
     loop {
-        let ticket = tries.next().await?;
+        let mut ticket = tries.next().await?;
+        if let Some(watched) = watched {
+            watched.enters(&mut ticket);
+        }
         let id = ticket.id().clone();
         let copy = match &kept {
             Some(_) => Some(head(&request)),
@@ -146,6 +152,30 @@ pub(super) async fn forward(
                 return Err(NetError::Timeout { service, endpoint: id, limit });
             }
         }
+    }
+}
+
+/// Sends a request that may be sent twice to one endpoint, once.
+pub(super) async fn once(
+    upstream: &Upstream,
+    ticket: Ticket,
+    request: Request<ProxyBody>,
+    affinity: Affinity,
+) -> Result<Response<ProxyBody>, NetError> {
+    let (service, endpoint) = (Arc::clone(upstream.name()), ticket.id().clone());
+    let limit = affinity.response_timeout(upstream);
+    match attempt(upstream, ticket, request, true, limit).await {
+        Try::Answered(mut response) => {
+            if affinity.session.is_some() {
+                response.extensions_mut().insert(AnsweredBy::of(&endpoint));
+            }
+            Ok(*response)
+        }
+        Try::NotSent(_, source) | Try::Refused { cause: source, .. } | Try::Broken(source) => {
+            Err(NetError::Upstream { service, endpoint, source })
+        }
+        Try::Client(error) => Err(error),
+        Try::TimedOut => Err(NetError::Timeout { service, endpoint, limit }),
     }
 }
 

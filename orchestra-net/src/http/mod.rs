@@ -8,6 +8,7 @@ mod forward;
 mod forwarded;
 mod gateway;
 mod guard;
+mod hedge;
 mod hop;
 mod http2;
 mod identity;
@@ -25,6 +26,7 @@ mod upgrade;
 
 pub use self::affinity::{HashPolicy, SameSite, StickyCookie};
 pub use self::client::ServiceClient;
+pub use self::hedge::Hedge;
 pub use self::options::HttpOptions;
 pub use self::proxy::{ClientAddress, HttpProxy};
 pub(crate) use self::proxy::{FNV, fnv, hash};

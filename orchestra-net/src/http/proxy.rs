@@ -223,7 +223,11 @@ impl HttpProxy {
         if route.mirrors() {
             self.mirror(route, &request);
         }
-        forward::forward(upstream, request, affinity).await
+        match &route.hedge {
+            None => forward::forward(upstream, request, affinity, None).await,
+            // Boxed: it holds two attempts, which nobody else is to have room for.
+            Some(hedge) => Box::pin(hedge.forward(upstream, request, affinity)).await,
+        }
     }
 
     /// Sends a copy to the route's mirror. What becomes of it is nobody's concern.
@@ -232,7 +236,7 @@ impl HttpProxy {
         let Some((upstream, place)) = route.mirror_to() else { return };
         self.inner.tasks.spawn("mirror", async move {
             let _place = place;
-            match forward::forward(&upstream, copy, Affinity::default()).await {
+            match forward::forward(&upstream, copy, Affinity::default(), None).await {
                 Ok(response) => {
                     let mut body = response.into_body();
                     while let Some(Ok(_)) = body.frame().await {}

@@ -8,6 +8,7 @@ use http::header::{HOST, HeaderName, HeaderValue};
 use http::{Method, Request};
 
 use super::affinity::{HashPolicy, StickyCookie};
+use super::hedge::Hedge;
 use super::query;
 use super::rewrite::{HeaderChanges, PathChange, Redirect, Rewrite};
 use crate::error::NetError;
@@ -102,6 +103,7 @@ pub struct Route {
     pub(super) response_timeout: Option<Duration>,
     pub(super) hash_by: Option<HashPolicy>,
     pub(super) sticky: Option<StickyCookie>,
+    pub(super) hedge: Option<Hedge>,
 }
 
 impl Route {
@@ -124,6 +126,7 @@ impl Route {
             response_timeout: None,
             hash_by: None,
             sticky: None,
+            hedge: None,
         }
     }
 
@@ -276,6 +279,13 @@ impl Route {
     #[must_use]
     pub fn sticky(mut self, cookie: StickyCookie) -> Self {
         self.sticky = Some(cookie);
+        self
+    }
+
+    /// Has safe requests that take long sent to a second endpoint, too.
+    #[must_use]
+    pub fn hedge(mut self, hedge: Hedge) -> Self {
+        self.hedge = Some(hedge);
         self
     }
 

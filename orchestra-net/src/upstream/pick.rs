@@ -40,7 +40,7 @@ impl Upstream {
     }
 
     #[tracing::instrument(name = "pick", level = "trace", skip_all, fields(service = %self.name))]
-    fn pick_for(self: &Arc<Self>, tried: &[EndpointId], affinity: Affinity) -> Option<Ticket> {
+    pub(crate) fn pick_for(self: &Arc<Self>, tried: &[EndpointId], affinity: Affinity) -> Option<Ticket> {
         // Those that have as many requests as they may; nearly always none.
         let mut full: Vec<EndpointId> = Vec::new();
         for _ in 0..PICKS {

@@ -19,12 +19,14 @@ pub struct Ticket {
     lease: Option<Lease>,
     /// How the request went, and when its answer began.
     outcome: Option<(Outcome, Duration)>,
+    /// Where it ends without an outcome: from how long on the balancer is told that it took so long.
+    slow: Option<Duration>,
 }
 
 impl Ticket {
     /// `backend` has been [entered](Backend::enter).
     pub(super) fn new(upstream: Arc<Upstream>, backend: Arc<Backend>, lease: Lease) -> Self {
-        Self { upstream, backend, lease: Some(lease), outcome: None }
+        Self { upstream, backend, lease: Some(lease), outcome: None, slow: None }
     }
 
     /// Which endpoint.
@@ -67,6 +69,12 @@ impl Ticket {
         }
     }
 
+    /// The balancer is to learn from it even where the request is cancelled, if that was after `slow`: an endpoint whose slow answers
+    /// nobody waits for would look as fast as ever.
+    pub(crate) fn tell_if_cancelled_after(&mut self, slow: Duration) {
+        self.slow = Some(slow);
+    }
+
     /// How long the endpoint may be silent in the middle of its answer.
     pub(crate) fn body_timeout(&self) -> Option<Duration> {
         self.upstream.options.body_timeout
@@ -86,8 +94,15 @@ impl Ticket {
 
 impl Drop for Ticket {
     fn drop(&mut self) {
-        if let (Some(lease), Some((outcome, at))) = (self.lease.take(), self.outcome) {
-            lease.complete(outcome, at);
+        if let Some(lease) = self.lease.take() {
+            if let Some((outcome, at)) = self.outcome {
+                lease.complete(outcome, at);
+            } else if let Some(slow) = self.slow {
+                let now = self.upstream.now();
+                if now.saturating_sub(lease.started()) >= slow {
+                    lease.complete(Outcome::Success, now);
+                }
+            }
         }
         self.backend.leave();
         self.upstream.place_is_free();

@@ -27,6 +27,8 @@ pub(crate) struct State {
     pub(crate) name: String,
     /// Requests whose handler was entered.
     pub(crate) entered: AtomicUsize,
+    /// Those whose handler runs.
+    pub(crate) inside: AtomicUsize,
     pub(crate) connections: AtomicUsize,
     /// How often each `x-serial` came in.
     pub(crate) serials: Mutex<BTreeMap<String, usize>>,
@@ -54,6 +56,7 @@ impl Backend {
         let state = Arc::new(State {
             name: name.to_owned(),
             entered: AtomicUsize::new(0),
+            inside: AtomicUsize::new(0),
             connections: AtomicUsize::new(0),
             serials: Mutex::default(),
             gate: Semaphore::new(0),
@@ -74,6 +77,10 @@ impl Backend {
 
     pub(crate) fn entered(&self) -> usize {
         self.state.entered.load(Ordering::SeqCst)
+    }
+
+    pub(crate) fn inside(&self) -> usize {
+        self.state.inside.load(Ordering::SeqCst)
     }
 
     pub(crate) fn connections(&self) -> usize {
@@ -114,7 +121,18 @@ fn full(bytes: impl Into<Bytes>) -> Body {
     Full::new(bytes.into()).map_err(|never| match never {}).boxed()
 }
 
+/// A handler that runs, until it is dropped.
+struct Inside<'s>(&'s State);
+
+impl Drop for Inside<'_> {
+    fn drop(&mut self) {
+        self.0.inside.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
 async fn answer(request: Request<Incoming>, state: &Arc<State>) -> Response<Body> {
+    state.inside.fetch_add(1, Ordering::SeqCst);
+    let _inside = Inside(state);
     state.entered.fetch_add(1, Ordering::SeqCst);
     if let Some(serial) = request.headers().get("x-serial") {
         let serial = serial.to_str().unwrap().to_owned();

@@ -11,6 +11,7 @@ mod floods;
 mod frames;
 mod gateway;
 mod health;
+mod hedging;
 mod hostile;
 mod http2;
 mod limits;

@@ -23,7 +23,7 @@ async fn refusing(name: &str) -> Endpoint {
 }
 
 /// An endpoint that reads a request's head and hangs up, and how often it did.
-async fn hanging_up(name: &str, tasks: &Tasks) -> (Endpoint, Arc<AtomicUsize>) {
+pub(crate) async fn hanging_up(name: &str, tasks: &Tasks) -> (Endpoint, Arc<AtomicUsize>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let endpoint = Endpoint::new(name, listener.local_addr().unwrap());
     let seen = Arc::<AtomicUsize>::default();
