@@ -23,20 +23,26 @@ struct Balancer {
 
 impl Balancer {
     fn start(arguments: &[&str], backends: &[SocketAddr]) -> Self {
+        let any = SocketAddr::from(([127, 0, 0, 1], 0));
+        Self::start_at(any, any, arguments, backends)
+    }
+
+    fn start_at(listen: SocketAddr, admin: SocketAddr, arguments: &[&str], backends: &[SocketAddr]) -> Self {
         // Cargo builds the examples for the tests, beside them.
         let mut program: PathBuf = std::env::current_exe().unwrap();
         program.pop();
         program.pop();
         program.push("examples/load-balancer");
         let mut command = Command::new(program);
-        command.args(["--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--workers", "2"]).args(arguments);
+        command.args(["--listen", &listen.to_string(), "--admin", &admin.to_string(), "--workers", "2"]);
+        command.args(arguments);
         command.args(backends.iter().flat_map(|backend| ["--backend".to_owned(), backend.to_string()]));
         let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
         // It says in one line each where it listens and where it is asked.
         let mut address = || {
-            let line = lines.next().unwrap().unwrap();
-            line.split([' ', ',']).find_map(|word| word.parse().ok()).unwrap_or_else(|| panic!("{line}"))
+            let said = |line: String| line.split([' ', ',']).find_map(|word| word.parse().ok());
+            lines.find_map(|line| said(line.unwrap())).expect("it says where")
         };
         let (listen, admin) = (address(), address());
         spawn(move || lines.for_each(drop));
@@ -158,6 +164,55 @@ fn load(address: SocketAddr, stop: &Arc<AtomicBool>) -> JoinHandle<(usize, Vec<S
         }
         (sent, failed)
     })
+}
+
+/// The same on a connection that is kept until an answer says that it ends.
+fn kept_load(address: SocketAddr, stop: &Arc<AtomicBool>) -> JoinHandle<(usize, Vec<String>)> {
+    let stop = Arc::clone(stop);
+    spawn(move || {
+        let (mut sent, mut failed, mut kept) = (0, Vec::new(), None);
+        while !stop.load(Ordering::SeqCst) {
+            sent += 1;
+            let request = if sent % 2 == 0 { post("/order", "one") } else { get("/") };
+            match exchange_on(&mut kept, address, &request.replace("connection: close\r\n", "")) {
+                Ok(200) => {}
+                other => failed.push(format!("{other:?}")),
+            }
+        }
+        (sent, failed)
+    })
+}
+
+/// Sends a request on a connection, made where there is none. It is gone where the answer says so, or something failed.
+fn exchange_on(
+    kept: &mut Option<BufReader<TcpStream>>,
+    address: SocketAddr,
+    request: &str,
+) -> std::io::Result<u16> {
+    let mut reader = match kept.take() {
+        Some(reader) => reader,
+        None => BufReader::new(TcpStream::connect(address)?),
+    };
+    reader.get_ref().set_read_timeout(Some(PATIENCE))?;
+    reader.get_mut().write_all(request.as_bytes())?;
+    let (mut status, mut length, mut ends) = (0, 0, false);
+    loop {
+        let mut line = String::new();
+        if reader.read_line(&mut line)? == 0 {
+            return Err(std::io::ErrorKind::UnexpectedEof.into());
+        }
+        let line = line.trim_end();
+        match line.split_once(": ") {
+            None if line.is_empty() => break,
+            None => status = line.split(' ').nth(1).and_then(|status| status.parse().ok()).unwrap_or(0),
+            Some(("content-length", value)) => length = value.parse().unwrap(),
+            Some(("connection", value)) => ends = value == "close",
+            Some(_) => {}
+        }
+    }
+    reader.read_exact(&mut vec![0; length])?;
+    *kept = (!ends).then_some(reader);
+    Ok(status)
 }
 
 fn until(what: &str, mut holds: impl FnMut() -> bool) {
@@ -313,4 +368,34 @@ fn datagrams_pass_and_answers_come_back() {
     backend.send_to(b"answer", session).unwrap();
     let (length, from) = client.recv_from(&mut datagram).unwrap();
     assert_eq!((&datagram[..length], from), (&b"answer"[..], balancer.listen));
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_new_process_takes_over_under_load_and_no_request_is_lost() {
+    let backend = Backend::start("backend");
+    let path = std::env::temp_dir().join(format!("orchestra-take-over-{}", std::process::id()));
+    let arguments = ["--hand-over", path.to_str().unwrap()];
+    let mut old = Balancer::start(&arguments, &[backend.address]);
+    let (listen, admin) = (old.listen, old.admin);
+    let stop = Arc::<AtomicBool>::default();
+    let clients = (0..3).flat_map(|_| [load(listen, &stop), kept_load(listen, &stop)]);
+    let clients: Vec<_> = clients.collect();
+    for _ in 0..3 {
+        let before = backend.answered();
+        until("it is used", || backend.answered() > before + 200);
+        let new = Balancer::start_at(listen, admin, &arguments, &[backend.address]);
+        assert_eq!((new.listen, new.admin), (listen, admin));
+        let ended = old.child.wait().unwrap();
+        assert!(ended.success(), "the old one ends by itself: {ended}");
+        old = new;
+    }
+    let before = backend.answered();
+    until("the last one is used", || backend.answered() > before + 200);
+    stop.store(true, Ordering::SeqCst);
+    let ended: Vec<_> = clients.into_iter().map(|client| client.join().unwrap()).collect();
+    drop(std::fs::remove_file(&path));
+    for (sent, failed) in ended {
+        assert!(failed.is_empty(), "{} of {sent} failed: {failed:?}", failed.len());
+    }
 }

@@ -10,6 +10,8 @@
 //!
 //! The POST returns when the drained endpoints have no request left: then they can be stopped without losing one.
 //!
+//! With `--hand-over PATH`, another one that is started with the same arguments takes over from it, without losing a connection.
+//!
 //! Built with `--features tls`, it speaks TLS with clients (`--tls-cert`, `--tls-key`; SIGHUP reads the files again) and with
 //! backends (`--backend-ca`, `--backend-name`).
 
@@ -17,6 +19,7 @@
 
 mod admin;
 mod balancers;
+mod handover;
 mod tls;
 
 use std::net::SocketAddr;
@@ -37,6 +40,9 @@ use self::balancers::{Backend, Choice};
 
 /// How often what the metrics have gathered is put together, so that it takes no memory where nobody asks.
 const METRICS_UPKEEP: Duration = Duration::from_secs(5);
+
+/// How long a client that keeps its connection may take to send one more request at the end: those that send often do so in less.
+const IDLE_GRACE: Duration = Duration::from_secs(2);
 
 /// Spreads requests over backends that come and go.
 #[derive(Parser)]
@@ -67,6 +73,8 @@ struct Args {
     health: Probe,
     #[command(flatten)]
     tls: tls::TlsArgs,
+    #[command(flatten)]
+    hand_over: handover::HandOver,
     /// How many threads serve; one a core where it is not said.
     #[arg(long, value_name = "N")]
     workers: Option<NonZeroUsize>,
@@ -110,7 +118,9 @@ async fn run(args: Args) -> anyhow::Result<()> {
         None => std::thread::available_parallelism()?,
     };
     let workers = Workers::start(workers)?;
+    let before = args.hand_over.inherit(&workers).await?;
     let listening = listen(&args, &upstream, &workers, &tasks).await?;
+    handover::serving(before).await;
     let algorithm = &args.choice.algorithm;
     println!("serves {} with {} threads, {algorithm}", listening.address(), workers.count());
     let gathered = metrics.clone();
@@ -120,13 +130,21 @@ async fn run(args: Args) -> anyhow::Result<()> {
             gathered.run_upkeep();
         }
     });
+    let admin_tasks = tasks.child();
     if let Some(address) = args.admin {
         let admin = Arc::new(admin::Admin { upstream, metrics });
-        let address = admin.listen(address, &tasks).await?;
+        let address = admin.listen(address, &admin_tasks).await?;
         println!("answers GET and POST /endpoints and GET /metrics at {address}");
     }
-    told_to_end().await?;
+    let next = tokio::select! {
+        biased;
+        ended = told_to_end() => ended.map(|()| None)?,
+        next = args.hand_over.next(&listening) => Some(next?),
+    };
     println!("finishes the requests in flight");
+    admin_tasks.shutdown().await;
+    // Which may listen there now.
+    drop(next);
     listening.shutdown().await;
     workers.shutdown().await;
     tasks.shutdown().await;
@@ -147,6 +165,7 @@ async fn listen(
         let options = TcpOptions::default().with_hash_client_address(args.choice.by_client_address()?);
         return Ok(TcpProxy::new(Arc::clone(upstream), options, tasks).bind_to(workers, args.listen).await?);
     }
+    let options = HttpOptions::default().with_idle_grace(IDLE_GRACE);
     let mut route = Route::to(Arc::clone(upstream));
     if let Some(policy) = args.choice.hash_policy() {
         route = route.hash_by(policy);
@@ -154,7 +173,7 @@ async fn listen(
     if let Some(name) = &args.sticky_cookie {
         route = route.sticky(StickyCookie::new(name)?.secure(args.tls.serves()));
     }
-    let proxy = HttpProxy::new(Routes::new().with(route), HttpOptions::default(), tasks);
+    let proxy = HttpProxy::new(Routes::new().with(route), options, tasks);
     args.tls.listen(&proxy, workers, args.listen, tasks).await
 }
 

@@ -29,6 +29,14 @@ pub enum NetError {
         /// Why.
         source: std::io::Error,
     },
+    /// Listening sockets could not be passed from one process to another.
+    #[error("the listening sockets can't be handed over at {}: another user's process may be there", path.display())]
+    HandOver {
+        /// The Unix socket by which they are.
+        path: std::path::PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
     /// No endpoint became ready in time.
     #[error(
         "{service} has no ready endpoint, and none came within {waited:.1?}: look at the pods it selects"
@@ -184,6 +192,7 @@ impl NetError {
             | Self::BadCookie { .. }
             | Self::Listen { .. }
             | Self::Workers { .. }
+            | Self::HandOver { .. }
             | Self::Upstream { .. }
             | Self::Body { .. } => http::StatusCode::BAD_GATEWAY,
         }

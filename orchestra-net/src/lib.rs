@@ -10,6 +10,8 @@
 //! An [`Upstream`] is the endpoints of one service port: a [`LoadBalancer`](orchestra_core::balance::LoadBalancer)
 //! picks among them, failures eject them for a while, and a drain takes a pod out and waits for its last request.
 //!
+//! A new process takes over what an old one listens on by [`Workers::inherit`] and [`Heir`], on Linux.
+//!
 //! With the feature `tls`, [`HttpProxy::bind_tls`] speaks TLS with clients and [`Upstream::set_tls`] with endpoints.
 //!
 //! What it tells through the `metrics` facade bears the label `service`; `docs/observability.md` has the names. A
@@ -20,6 +22,8 @@ mod connection;
 mod discovery;
 mod error;
 mod gather;
+#[cfg(target_os = "linux")]
+mod handover;
 mod http;
 mod http2;
 mod kept;
@@ -43,6 +47,8 @@ pub use body::{MAX_BODY, ProxyBody};
 pub use discovery::DnsServer;
 pub use discovery::{Answer, ClusterIps, NamedPort, Question, ServiceRecord, Target, Zone};
 pub use error::NetError;
+#[cfg(target_os = "linux")]
+pub use handover::{Heir, Inherited};
 pub use http::{
     ClientAddress, HashPolicy, HeaderChanges, Hedge, HttpOptions, HttpProxy, PathChange, RateLimit, Redirect,
     Route, Routes, SameSite, ServiceClient, StickyCookie,

@@ -3,7 +3,7 @@
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use orchestra_core::engine::Tasks;
@@ -15,7 +15,7 @@ use crate::error::NetError;
 use crate::workers::Workers;
 
 /// How long accepting pauses after it failed: out of file descriptors, which others must close first.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+pub(crate) const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// How many connections may wait in the kernel, for each worker: as tokio's own listeners have it.
 const BACKLOG: i32 = 1024;
@@ -27,6 +27,8 @@ const BACKLOG: i32 = 1024;
 pub struct Listening {
     address: SocketAddr,
     tasks: Tasks,
+    /// They are there for as long as somebody accepts.
+    sockets: Vec<Weak<TcpListener>>,
     /// They go on for as long as it listens.
     _workers: Option<Workers>,
 }
@@ -36,6 +38,14 @@ impl Listening {
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// The sockets that connections are accepted from, once more.
+    #[cfg(target_os = "linux")]
+    pub(crate) fn sockets(&self) -> io::Result<Vec<std::os::fd::OwnedFd>> {
+        use std::os::fd::AsFd as _;
+        let all = self.sockets.iter().filter_map(Weak::upgrade);
+        all.map(|socket| socket.as_fd().try_clone_to_owned()).collect()
     }
 
     /// Stops accepting, and returns when the open connections have ended, each after its last request or when
@@ -69,8 +79,12 @@ where
     let address = listener.local_addr().map_err(failed)?;
     let own = tasks.child();
     let places = Arc::new(Semaphore::new(max_connections));
+    let listener = Arc::new(listener);
+    let sockets = vec![Arc::downgrade(&listener)];
     own.spawn("accept", accept(listener, places, own.clone(), serve));
-    Ok(listening(address, &what, tasks, own, None))
+    let mut listening = listening(address, &what, tasks, own, None);
+    listening.sockets = sockets;
+    Ok(listening)
 }
 
 /// The same on every worker: each has a socket of its own at the address, and the kernel spreads the connections.
@@ -86,17 +100,28 @@ where
     F: Future<Output = ()> + Send + 'static,
 {
     let failed = |source: io::Error| NetError::Listen { address, what: what.clone(), source };
-    // Sockets that share an address also share it with other programs of this user; this one says if there is any.
-    let address = TcpListener::bind(address).await.and_then(|alone| alone.local_addr()).map_err(failed)?;
+    let mut all = workers.inherited(address);
+    let address = match all.is_empty() {
+        // Sockets that share an address also share it with other programs of this user; this one says if there is any.
+        true => TcpListener::bind(address).await.and_then(|alone| alone.local_addr()).map_err(failed)?,
+        false => address,
+    };
+    while all.len() < workers.count() {
+        all.push(shared(address).map_err(failed)?.into());
+    }
     let own = tasks.child();
     let places = Arc::new(Semaphore::new(max_connections));
-    let sockets: Result<Vec<_>, _> = workers.handles().iter().map(|_| shared(address)).collect();
-    for (handle, socket) in workers.handles().iter().zip(sockets.map_err(failed)?) {
+    let mut sockets = Vec::new();
+    // Of sockets that were inherited there may be more than threads.
+    for (handle, socket) in workers.handles().iter().cycle().zip(all) {
         let _inside = handle.enter();
-        let listener = TcpListener::from_std(socket.into()).map_err(failed)?;
+        let listener = Arc::new(TcpListener::from_std(socket).map_err(failed)?);
+        sockets.push(Arc::downgrade(&listener));
         own.spawn("accept", accept(listener, Arc::clone(&places), own.clone(), serve.clone()));
     }
-    Ok(listening(address, &what, tasks, own, Some(workers.clone())))
+    let mut listening = listening(address, &what, tasks, own, Some(workers.clone()));
+    listening.sockets = sockets;
+    Ok(listening)
 }
 
 /// What listens, in `own`, a group of `tasks`.
@@ -114,7 +139,13 @@ pub(crate) fn listening(
         waiter.shutdown().await;
     });
     tracing::debug!(%address, what, "listening");
-    Listening { address, tasks: own, _workers: workers }
+    Listening { address, tasks: own, sockets: Vec::new(), _workers: workers }
+}
+
+/// Returns when `tasks` have been told to end for so long.
+pub(crate) async fn ended_for(tasks: &Tasks, grace: Duration) {
+    tasks.cancelled().await;
+    tokio::time::sleep(grace).await;
 }
 
 /// A socket at an address that others of this program listen on, too.
@@ -131,7 +162,7 @@ fn shared(address: SocketAddr) -> io::Result<Socket> {
 }
 
 async fn accept<F>(
-    listener: TcpListener,
+    listener: Arc<TcpListener>,
     places: Arc<Semaphore>,
     tasks: Tasks,
     serve: impl Fn(TcpStream, SocketAddr, Tasks) -> F,

@@ -9,6 +9,8 @@ use ppp::{HeaderResult, PartialResult as _, v1, v2};
 use tokio::io::AsyncReadExt as _;
 use tokio::net::TcpStream;
 
+use crate::listener::ended_for;
+
 /// How much is looked at once: a header without extras is 107 bytes at most.
 const STEP: usize = 256;
 
@@ -40,16 +42,17 @@ impl ProxyProtocol {
 }
 
 /// Who a connection from `client` comes from, by the header that it begins with; `None` where it has none, or the tasks
-/// end before.
+/// have ended for `grace` before.
 pub(crate) async fn who(
     stream: &mut TcpStream,
     client: SocketAddr,
     within: Duration,
+    grace: Duration,
     tasks: &Tasks,
 ) -> Option<SocketAddr> {
     let told = tokio::select! {
         biased;
-        () = tasks.cancelled() => return None,
+        () = ended_for(tasks, grace) => return None,
         told = take(stream, within) => told,
     };
     match told {

@@ -13,7 +13,7 @@ use tokio::net::TcpStream;
 use crate::connection::connect;
 use crate::error::NetError;
 use crate::http::hash;
-use crate::listener::{Listening, listen, listen_on};
+use crate::listener::{Listening, ended_for, listen, listen_on};
 use crate::proxy_protocol::{ProxyProtocol, who};
 use crate::pump::both_ways;
 use crate::upstream::{Affinity, Ticket, Tries, Upstream};
@@ -114,7 +114,7 @@ impl TcpProxy {
         let from = match self.options.proxy_protocol {
             false => from,
             true => {
-                let told = who(&mut client, from, HEADER_TIMEOUT, &tasks).await;
+                let told = who(&mut client, from, HEADER_TIMEOUT, self.options.shutdown_grace, &tasks).await;
                 let Some(from) = told else { return };
                 from
             }
@@ -134,13 +134,9 @@ impl TcpProxy {
             return;
         }
         let grace = self.options.shutdown_grace;
-        let told_to_end = async {
-            tasks.cancelled().await;
-            tokio::time::sleep(grace).await;
-        };
         tokio::select! {
             biased;
-            () = told_to_end => tracing::warn!(%from, "cut a connection off: the proxy shuts down"),
+            () = ended_for(&tasks, grace) => tracing::warn!(%from, "cut a connection off: the proxy shuts down"),
             carried = both_ways(&client, &endpoint) => {
                 if let Err(error) = carried {
                     tracing::debug!(%from, endpoint = ?ticket.id(), %error, "a connection broke off");

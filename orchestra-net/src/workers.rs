@@ -2,9 +2,10 @@
 
 use std::cell::Cell;
 use std::fmt;
+use std::net::{SocketAddr, TcpListener};
 use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use tokio::runtime::{Builder, Handle};
 use tokio::sync::watch;
@@ -50,6 +51,8 @@ pub struct Workers(Arc<Inner>);
 
 struct Inner {
     handles: Vec<Handle>,
+    /// Sockets of another process, until somebody binds their addresses.
+    inherited: Mutex<Vec<TcpListener>>,
     /// Dropping it ends the threads; each holds a receiver for as long as it runs.
     end: watch::Sender<bool>,
 }
@@ -61,7 +64,7 @@ impl Workers {
     /// [`NetError::Workers`] where the system gives no thread or no runtime for one. Those that started end again.
     pub fn start(count: NonZeroUsize) -> Result<Self, NetError> {
         let (end, ended) = watch::channel(false);
-        let mut inner = Inner { handles: Vec::new(), end };
+        let mut inner = Inner { handles: Vec::new(), inherited: Mutex::default(), end };
         let failed = |source| NetError::Workers { source };
         for _ in 0..count.get().min(MOST) {
             let runtime = Builder::new_current_thread().enable_all().build().map_err(failed)?;
@@ -86,6 +89,23 @@ impl Workers {
 
     pub(crate) fn handles(&self) -> &[Handle] {
         &self.0.handles
+    }
+
+    #[cfg(target_os = "linux")]
+    pub(crate) fn take_over(&self, sockets: Vec<TcpListener>) {
+        self.0.inherited.lock().unwrap_or_else(PoisonError::into_inner).extend(sockets);
+    }
+
+    /// The inherited sockets at this address, once.
+    pub(crate) fn inherited(&self, address: SocketAddr) -> Vec<TcpListener> {
+        let mut all = self.0.inherited.lock().unwrap_or_else(PoisonError::into_inner);
+        all.extract_if(.., |socket| socket.local_addr().is_ok_and(|at| at == address)).collect()
+    }
+
+    /// The inherited sockets that nobody has asked for.
+    #[cfg(target_os = "linux")]
+    pub(crate) fn leave(&self) -> Vec<TcpListener> {
+        std::mem::take(&mut self.0.inherited.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Ends the threads, and returns when they have. What they serve is cut off: shut its listeners down before.

@@ -89,6 +89,7 @@ fn kind(error: &NetError) -> &'static str {
         | NetError::BadRoute { .. }
         | NetError::Listen { .. }
         | NetError::Workers { .. }
+        | NetError::HandOver { .. }
         | NetError::Upstream { .. }
         | NetError::Body { .. } => "orchestra; error=connection_terminated",
     }

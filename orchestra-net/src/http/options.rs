@@ -37,6 +37,10 @@ pub struct HttpOptions {
     pub access_log: bool,
     /// Whether a request bears `Forwarded` (RFC 7239) besides `X-Forwarded-*`.
     pub forwarded: bool,
+    /// How long a connection that is kept, or has just been made, waits for a request when the proxy shuts down: one that is on its
+    /// way is answered, and told that the connection ends. Without it such a connection is closed at once, which a client
+    /// may take for a failure just when it sends. Clients that send nothing make the shutdown take as long.
+    pub idle_grace: Duration,
     /// How long requests in flight may take when the proxy shuts down.
     pub shutdown_grace: Duration,
     /// How many connections there may be. More wait in the kernel until one has ended.
@@ -62,6 +66,7 @@ impl Default for HttpOptions {
             trace_context: false,
             access_log: false,
             forwarded: false,
+            idle_grace: Duration::ZERO,
             shutdown_grace: Duration::from_secs(10),
             // At about 20 KB a connection: 330 MB at the worst.
             max_connections: 16 * 1024,
@@ -130,6 +135,12 @@ impl HttpOptions {
     #[must_use]
     pub fn with_forwarded(self, forwarded: bool) -> Self {
         Self { forwarded, ..self }
+    }
+
+    /// Sets [`idle_grace`](Self::idle_grace).
+    #[must_use]
+    pub fn with_idle_grace(self, idle_grace: Duration) -> Self {
+        Self { idle_grace, ..self }
     }
 
     /// Sets [`shutdown_grace`](Self::shutdown_grace).

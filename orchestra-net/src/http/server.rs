@@ -3,8 +3,11 @@
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
+use http::StatusCode;
+use http::header::{CONNECTION, HeaderValue};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -17,6 +20,7 @@ use super::forwarded::Client;
 use super::tap::{Tap, Tapped};
 use super::timer::ConnectionTimer;
 use super::{HttpProxy, http2};
+use crate::body::ProxyBody;
 use crate::error::NetError;
 use crate::listener::{Listening, listen, listen_on};
 use crate::patient::Patient;
@@ -34,6 +38,23 @@ pub(super) struct Served {
     pub(super) proxy: HttpProxy,
     pub(super) tap: Tap,
     pub(super) client: Client,
+    /// The proxy shuts down: the next answer is the last one of the connection.
+    pub(super) ending: AtomicBool,
+}
+
+impl Served {
+    fn new(proxy: HttpProxy, tap: Tap, client: Client) -> Self {
+        Self { proxy, tap, client, ending: AtomicBool::new(false) }
+    }
+
+    /// The answer of HTTP/1.1 to a request.
+    async fn answer(&self, request: http::Request<Incoming>) -> http::Response<ProxyBody> {
+        let mut response = self.proxy.handle_incoming(request, self).await;
+        if self.ending.load(Ordering::Relaxed) && response.status() != StatusCode::SWITCHING_PROTOCOLS {
+            response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+        }
+        response
+    }
 }
 
 impl HttpProxy {
@@ -101,13 +122,13 @@ impl HttpProxy {
         let Some(client) = self.who(&mut stream, client, &tasks).await else { return };
         let options = self.inner.options;
         // Boxed, as it is over soon.
-        let shaken = Box::pin(tls.accept(stream, client, options.write_timeout, &tasks)).await;
+        let shaken = Box::pin(tls.accept(stream, client, &options, &tasks)).await;
         let Some(stream) = shaken else { return };
         let client = Client::over_tls(client);
         match chose_http2(&stream) {
             true => {
                 let tap = Tap::new(0);
-                let served = Arc::new(Served { proxy: self, tap: tap.clone(), client });
+                let served = Arc::new(Served::new(self, tap.clone(), client));
                 Box::pin(http2::serve(Tapped::new(stream, tap), served, tasks)).await;
             }
             false => Box::pin(self.converse(stream, client, tasks)).await,
@@ -119,7 +140,7 @@ impl HttpProxy {
         let options = &self.inner.options;
         match options.proxy_protocol {
             false => Some(client),
-            true => Box::pin(who(stream, client, options.header_timeout, tasks)).await,
+            true => Box::pin(who(stream, client, options.header_timeout, options.idle_grace, tasks)).await,
         }
     }
 
@@ -132,12 +153,12 @@ impl HttpProxy {
         let address = client.address;
         let tap = Tap::new(options.max_header_bytes);
         // Of this connection alone: what all connections share is not counted up and down by each request.
-        let served = Arc::new(Served { proxy: self, tap: tap.clone(), client });
+        let served = Arc::new(Served::new(self, tap.clone(), client));
         let of_requests = Arc::clone(&served);
         let service = service_fn(move |request: http::Request<Incoming>| {
             let served = Arc::clone(&of_requests);
             // Boxed: hyper keeps the place for it as long as the connection lives, and it takes kilobytes.
-            Box::pin(async move { Ok::<_, Infallible>(served.proxy.handle_incoming(request, &served).await) })
+            Box::pin(async move { Ok::<_, Infallible>(served.answer(request).await) })
         });
         let mut connection = http1::Builder::new()
             .timer(ConnectionTimer::default())
@@ -152,8 +173,14 @@ impl HttpProxy {
         let ended = tokio::select! {
             biased;
             Some(()) = told_to_end.next() => {
-                Pin::new(&mut connection).graceful_shutdown();
-                tokio::time::timeout(options.shutdown_grace, &mut connection).await
+                served.ending.store(true, Ordering::Relaxed);
+                match tokio::time::timeout(options.idle_grace, &mut connection).await {
+                    Ok(ended) => Ok(ended),
+                    Err(_elapsed) => {
+                        Pin::new(&mut connection).graceful_shutdown();
+                        tokio::time::timeout(options.shutdown_grace, &mut connection).await
+                    }
+                }
             }
             ended = &mut connection => Ok(ended),
         };

@@ -16,6 +16,8 @@ use tokio_rustls::server::TlsStream;
 
 use super::certificates::Certificates;
 use super::{HTTP1, HTTP2, Identity, TlsError, provider};
+use crate::http::HttpOptions;
+use crate::listener::ended_for;
 use crate::patient::Patient;
 
 /// What is said to a client that speaks no TLS.
@@ -72,13 +74,13 @@ impl ServerTls {
         self.certificates.replace(identities)
     }
 
-    /// Shakes hands with a client, in its own task. `None` where that comes to nothing, or `tasks` end before.
-    /// `patience`: how long it may later take nothing of what waits for it.
+    /// Shakes hands with a client, in its own task. `None` where that comes to nothing, or `tasks` have ended before for as
+    /// long as a client without a request is waited for.
     pub(crate) async fn accept(
         &self,
         stream: TcpStream,
         client: SocketAddr,
-        patience: Duration,
+        options: &HttpOptions,
         tasks: &Tasks,
     ) -> Option<TlsStream<Patient<TcpStream>>> {
         let limit = self.handshake_timeout;
@@ -87,8 +89,8 @@ impl ServerTls {
         };
         let shaken = tokio::select! {
             biased;
-            () = tasks.cancelled() => return None,
-            shaken = tokio::time::timeout(limit, self.shake(stream, patience)) => shaken,
+            () = ended_for(tasks, options.idle_grace) => return None,
+            shaken = tokio::time::timeout(limit, self.shake(stream, options.write_timeout)) => shaken,
         };
         match shaken.map_err(late).flatten() {
             Ok(stream) => Some(stream),

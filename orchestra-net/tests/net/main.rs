@@ -10,6 +10,8 @@ mod drain;
 mod floods;
 mod frames;
 mod gateway;
+#[cfg(target_os = "linux")]
+mod handover;
 mod health;
 mod hedging;
 mod hostile;

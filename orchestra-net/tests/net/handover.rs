@@ -1,0 +1,114 @@
+//! Listening sockets pass from one group of threads to another, as they do between processes.
+
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use http::{HeaderValue, StatusCode};
+use orchestra_core::engine::Tasks;
+use orchestra_net::{Heir, HttpOptions, HttpProxy, NetError, Routes, Upstream, UpstreamOptions, Workers};
+use tokio::io::AsyncReadExt;
+use tokio::net::UnixStream;
+
+use crate::backend::Backend;
+use crate::client::Client;
+use crate::proxy::{bind, proxy};
+use crate::{soon, until};
+
+/// A path of its own, removed at the end.
+struct Place(PathBuf);
+
+impl Place {
+    fn new(name: &str) -> Self {
+        Self(std::env::temp_dir().join(format!("orchestra-{name}-{}", std::process::id())))
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        drop(std::fs::remove_file(&self.0));
+    }
+}
+
+fn workers(count: usize) -> Workers {
+    Workers::start(NonZeroUsize::new(count).unwrap()).unwrap()
+}
+
+fn to(backend: &Backend, tasks: &Tasks) -> HttpProxy {
+    let upstream = Upstream::named("test");
+    upstream.apply([backend.endpoint()]);
+    HttpProxy::new(Routes::to(upstream), HttpOptions::default(), tasks)
+}
+
+#[tokio::test]
+async fn whoever_inherits_serves_at_the_same_address_with_more_or_fewer_threads() {
+    let (a, b, tasks, place) =
+        (Backend::start("a").await, Backend::start("b").await, Tasks::new(), Place::new("heir"));
+    for (before, after) in [(2, 1), (1, 3)] {
+        let (old, new) = (workers(before), workers(after));
+        assert!(new.inherit(&place.0).await.unwrap().is_none(), "nobody offers anything yet");
+        let listening = to(&a, &tasks).bind_to(&old, ([127, 0, 0, 1], 0).into()).await.unwrap();
+        let address = listening.address();
+        let mut giving = Box::pin(Heir::wait(&place.0, &listening));
+        assert!(futures_util::poll!(giving.as_mut()).is_pending());
+        // One that dies with the sockets changes nothing.
+        let mut dying = UnixStream::connect(&place.0).await.unwrap();
+        let taking = async {
+            dying.read_u8().await.unwrap();
+            drop(dying);
+            let inherited = new.inherit(&place.0).await.unwrap().unwrap();
+            let listening = to(&b, &tasks).bind_to(&new, address).await.unwrap();
+            (inherited, listening)
+        };
+        tokio::pin!(taking);
+        let (inherited, successor) = tokio::select! {
+            biased;
+            _ = giving.as_mut() => panic!("nobody has said that it serves"),
+            taken = soon("the sockets", taking) => taken,
+        };
+        let mut told = Box::pin(inherited.serving());
+        assert!(futures_util::poll!(told.as_mut()).is_pending(), "the old one has not let go yet");
+        let heir = soon("the heir", giving.as_mut()).await.unwrap();
+        assert!(futures_util::poll!(told.as_mut()).is_pending(), "nor now");
+        drop(heir);
+        soon("that it has let go", told).await.unwrap();
+        soon("its end", listening.shutdown()).await;
+        for _ in 0..20 {
+            let answered = soon("an answer", Client::new(address).call(http::Method::GET, "/", "")).await;
+            assert_eq!(answered.unwrap(), (StatusCode::OK, "b".to_owned()));
+        }
+        successor.shutdown().await;
+    }
+}
+
+#[tokio::test]
+async fn an_offer_that_can_not_be_made_says_where() {
+    let a = Backend::start("a").await;
+    let (_upstream, listening) = proxy(&[&a], UpstreamOptions::default()).await;
+    let place = std::env::temp_dir().join("there/is/no/such/directory");
+    let error = Heir::wait(&place, &listening).await.unwrap_err();
+    assert!(matches!(&error, NetError::HandOver { .. }));
+    assert!(error.to_string().contains("no/such/directory"), "{error}");
+}
+
+#[tokio::test]
+async fn a_connection_that_is_kept_gets_one_more_answer_at_the_end() {
+    let a = Backend::start("a").await;
+    let upstream = Upstream::named("test");
+    upstream.apply([a.endpoint()]);
+    let listening = bind(&upstream, HttpOptions::default().with_idle_grace(Duration::from_secs(600))).await;
+    let mut client = Client::new(listening.address());
+    client.get("/").await;
+    let ending = listening.shutdown();
+    tokio::pin!(ending);
+    assert!(futures_util::poll!(ending.as_mut()).is_pending());
+    let request =
+        http::Request::get("/").header("host", "test").body(http_body_util::Full::default()).unwrap();
+    let answer = client.send(request).await.unwrap();
+    assert_eq!(
+        (answer.status(), &answer.headers()["connection"]),
+        (StatusCode::OK, &HeaderValue::from_static("close"))
+    );
+    soon("the end", ending).await;
+    until("the client's connection is closed", || upstream.status()[0].in_flight == 0).await;
+}
