@@ -96,6 +96,32 @@ async fn a_service_lists_the_ready_pods_it_selects_and_forgets_those_that_go() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn endpoints_are_in_the_zones_of_their_nodes() {
+    let world = World::new().await;
+    EndpointsController::start(&world.client, &world.caches, &world.rng, &world.tasks);
+    let in_zone = |name: &str, zone: &str| Node::new(name).label("topology.kubernetes.io/zone", zone);
+    world.client.create(in_zone("one", "a")).await.unwrap();
+    world.client.create(Service::new("web").port(80)).await.unwrap();
+    world.running("a", "one", [127, 1, 0, 1]).await;
+    world.running("b", "two", [127, 1, 0, 2]).await;
+    let zones = |slice: Option<&EndpointSlice>, wanted: [&str; 2]| {
+        slice.is_some_and(|slice| slice.endpoints.iter().map(|e| e.zone.as_str()).eq(wanted))
+    };
+    world.until::<EndpointSlice>("web-0", |slice| zones(slice, ["a", ""])).await;
+    // A node that comes after its pod, and one that is told another zone.
+    world.client.create(in_zone("two", "b")).await.unwrap();
+    world.until::<EndpointSlice>("web-0", |slice| zones(slice, ["a", "b"])).await;
+    world.client.apply(in_zone("one", "c")).await.unwrap();
+    world.until::<EndpointSlice>("web-0", |slice| zones(slice, ["c", "b"])).await;
+    let before = world.client.get::<EndpointSlice>("web-0").await.unwrap();
+    world.client.create(Node::new("three")).await.unwrap();
+    world.caches.barrier().await.unwrap();
+    let after = world.client.get::<EndpointSlice>("web-0").await.unwrap();
+    assert_eq!(after.metadata.resource_version, before.metadata.resource_version);
+    world.tasks.shutdown().await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_large_service_is_cut_into_slices_and_a_change_rewrites_one() {
     let world = World::new().await;
     EndpointsController::start(&world.client, &world.caches, &world.rng, &world.tasks);

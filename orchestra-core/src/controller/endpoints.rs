@@ -10,8 +10,8 @@ use super::selected::{Selected, Selects};
 use crate::client::{Client, DeleteOptions};
 use crate::engine::{Cache, Caches, Controller, Index, Next, ReconcileError, Reconciler, Tasks};
 use crate::model::{
-    Endpoint, EndpointConditions, EndpointPort, EndpointSlice, Object, ObjectKey, ObjectReference,
-    OwnerReference, Pod, PortRef, Service, ServicePort,
+    Endpoint, EndpointConditions, EndpointPort, EndpointSlice, Node, Object, ObjectKey, ObjectReference,
+    OwnerReference, Pod, PortRef, Service, ServicePort, ZONE,
 };
 use crate::rng::Rng;
 
@@ -29,6 +29,7 @@ const SLICE_SIZE: usize = 100;
 pub struct EndpointsController {
     services: Arc<Cache<Service>>,
     selected: Selected<Service>,
+    nodes: Arc<Cache<Node>>,
     slices: Index<EndpointSlice, (String, String)>,
 }
 
@@ -37,7 +38,9 @@ impl EndpointsController {
     pub fn start(client: &Client, caches: &Caches, rng: &Rng, tasks: &Tasks) {
         let selected = Selected::new(caches);
         let slices = caches.of::<EndpointSlice>().index(|slice| service_of(slice).into_iter().collect());
-        let reconciler = Self { services: caches.of(), selected: selected.clone(), slices };
+        let nodes = caches.of::<Node>();
+        let reconciler =
+            Self { services: caches.of(), selected: selected.clone(), nodes: Arc::clone(&nodes), slices };
         let controller = Controller::new("endpoints", client, caches, rng).on::<Service>();
         let (queue, by_slice) = (controller.queue(), selected.clone());
         caches.of::<EndpointSlice>().on_change(move |change| {
@@ -46,6 +49,17 @@ impl EndpointsController {
                 [change.old, change.new].into_iter().flatten().filter_map(|s| service_of(s))
             {
                 by_slice.look(&queue, ObjectKey::new::<Service>(namespace, name));
+            }
+        });
+        let (queue, by_node) = (controller.queue(), selected.clone());
+        let pods_on = caches.of::<Pod>().index(|pod| pod.node_name.iter().cloned().collect());
+        nodes.on_change(move |change| {
+            // The pods of a node that is gone go, too.
+            let Some(new) = change.new else { return };
+            if change.old.map_or("", |old| zone(old)) != zone(new) {
+                for pod in pods_on.get(&change.key.name) {
+                    by_node.look_for(&queue, &pod.metadata.namespace, &[&pod]);
+                }
             }
         });
         selected.look_on_change(controller.queue(), matters);
@@ -61,6 +75,11 @@ impl Selects for Service {
     fn selects_like(&self, other: &Self) -> bool {
         self.spec.selector == other.spec.selector
     }
+}
+
+/// The zone that a node is in; empty where its labels do not say.
+fn zone(node: &Node) -> &str {
+    node.metadata.labels.value(ZONE).unwrap_or_default()
 }
 
 fn service_of(slice: &EndpointSlice) -> Option<(String, String)> {
@@ -91,7 +110,7 @@ impl Reconciler for EndpointsController {
         if service.spec.selector.is_empty() {
             return Ok(Next::OnChange);
         }
-        let mut wanted = endpoints(&service, &self.selected.pods(key));
+        let mut wanted = self.endpoints(&service, &self.selected.pods(key));
         let live = self.slices.get(&(key.namespace.to_string(), key.name.to_string()));
         let client = client.namespace(Arc::clone(&key.namespace));
         let mut transaction = client.transaction();
@@ -129,19 +148,24 @@ impl Reconciler for EndpointsController {
 /// The endpoints a service shall have, by the ports they resolve to and then by their pod.
 type Wanted = BTreeMap<Vec<(String, Option<u16>)>, (Vec<EndpointPort>, BTreeMap<String, Endpoint>)>;
 
-fn endpoints(service: &Service, pods: &[Arc<Pod>]) -> Wanted {
-    let mut wanted = Wanted::new();
-    for pod in pods {
-        let Some(ip) = pod.status.pod_ip.filter(|_| !pod.is_terminal()) else { continue };
-        let ports = ports(service, pod);
-        let by = ports.iter().map(|p| (p.name.clone(), p.port)).collect();
-        let (_, group) = wanted.entry(by).or_insert_with(|| (ports, BTreeMap::new()));
-        group.insert(pod.metadata.uid.to_string(), endpoint(service, pod, ip));
+impl EndpointsController {
+    fn endpoints(&self, service: &Service, pods: &[Arc<Pod>]) -> Wanted {
+        let mut wanted = Wanted::new();
+        for pod in pods {
+            let Some(ip) = pod.status.pod_ip.filter(|_| !pod.is_terminal()) else { continue };
+            let ports = ports(service, pod);
+            let by = ports.iter().map(|p| (p.name.clone(), p.port)).collect();
+            let (_, group) = wanted.entry(by).or_insert_with(|| (ports, BTreeMap::new()));
+            let node = pod.node_name.as_ref().map(|name| ObjectKey::new::<Node>("", Arc::clone(name)));
+            let node = node.and_then(|key| self.nodes.get(&key));
+            let zone = node.as_deref().map_or("", zone);
+            group.insert(pod.metadata.uid.to_string(), endpoint(service, pod, ip, zone));
+        }
+        wanted
     }
-    wanted
 }
 
-fn endpoint(service: &Service, pod: &Pod, ip: IpAddr) -> Endpoint {
+fn endpoint(service: &Service, pod: &Pod, ip: IpAddr, zone: &str) -> Endpoint {
     let terminating = pod.metadata.is_deleting();
     let held_back = pod.metadata.labels.value(TRAFFIC_LABEL) == Some("off");
     let serving = pod.is_ready() && !held_back;
@@ -155,6 +179,7 @@ fn endpoint(service: &Service, pod: &Pod, ip: IpAddr) -> Endpoint {
         },
         hostname: pod.spec.hostname.clone(),
         node_name: pod.node_name.as_deref().unwrap_or_default().to_owned(),
+        zone: zone.to_owned(),
         target_ref: Some(ObjectReference {
             // The revision would make every pod change an endpoint change.
             resource_version: String::new(),

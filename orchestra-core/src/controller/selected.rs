@@ -5,6 +5,8 @@ use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use smallvec::SmallVec;
+
 use crate::engine::{Cache, CacheChange, Caches, Queue};
 use crate::model::{ObjectKey, Pod, Resource};
 
@@ -98,12 +100,19 @@ impl<S: Selects> Selected<S> {
             {
                 return;
             }
-            for selector in selected.selectors.in_namespace(&change.key.namespace) {
-                if [change.old, change.new].into_iter().flatten().any(|pod| selector.has(pod)) {
-                    selected.look(&queue, ObjectKey::of(&*selector));
-                }
-            }
+            let pods: SmallVec<[&Pod; 2]> =
+                [change.old, change.new].into_iter().flatten().map(|pod| &**pod).collect();
+            selected.look_for(&queue, &change.key.namespace, &pods);
         });
+    }
+
+    /// Has each object looked at that selects one of these pods, which are of its namespace.
+    pub(super) fn look_for(&self, queue: &Queue<ObjectKey>, namespace: &str, pods: &[&Pod]) {
+        for selector in self.selectors.in_namespace(namespace) {
+            if pods.iter().any(|pod| selector.has(pod)) {
+                self.look(queue, ObjectKey::of(&*selector));
+            }
+        }
     }
 
     /// Has the object at `key` looked at: at once, or with other changes of its pods where it has many.

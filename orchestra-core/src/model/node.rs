@@ -10,6 +10,9 @@ use crate::object;
 /// The label that names the host of a node.
 pub(crate) const HOSTNAME: &str = "kubernetes.io/hostname";
 
+/// The label that names the zone that a node is in.
+pub(crate) const ZONE: &str = "topology.kubernetes.io/zone";
+
 /// A host that pods run on.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]

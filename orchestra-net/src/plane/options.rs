@@ -5,7 +5,8 @@ use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 use orchestra_core::balance::{
-    ConsistentHash, LeastRequests, LoadBalancer, Maglev, MaglevOptions, PeakEwma, PeakEwmaOptions, RoundRobin,
+    ConsistentHash, LeastRequests, LoadBalancer, Maglev, MaglevOptions, PeakEwma, PeakEwmaOptions,
+    RoundRobin, ZoneAware, ZoneOptions,
 };
 use orchestra_core::model::{Object, Service, SessionAffinity};
 
@@ -35,9 +36,12 @@ pub struct DataPlaneOptions {
     /// The /16 that services have their addresses of: 127.0.0.0, which programs of this host reach, otherwise. Any
     /// other network must lead to this host.
     pub service_network: Ipv4Addr,
+    /// The zone that this host is in, as nodes name theirs by the label `topology.kubernetes.io/zone`: endpoints on nodes of the same
+    /// zone come first, and others get requests as far as those can't take them ([`ZoneAware`]). Empty: all are alike.
+    pub zone: String,
     /// The domain of the cluster's names.
     pub domain: String,
-    pub(super) balancers: Balancers,
+    balancers: Balancers,
 }
 
 impl Default for DataPlaneOptions {
@@ -49,6 +53,7 @@ impl Default for DataPlaneOptions {
             tcp: TcpOptions::default(),
             listen: true,
             service_network: Ipv4Addr::new(127, 0, 0, 0),
+            zone: String::new(),
             domain: "cluster.local".to_owned(),
             balancers: Arc::new(|service| named(service, 0)),
         }
@@ -86,6 +91,12 @@ impl DataPlaneOptions {
         Self { service_network, ..self }
     }
 
+    /// Sets [`zone`](Self::zone).
+    #[must_use]
+    pub fn with_zone(self, zone: impl Into<String>) -> Self {
+        Self { zone: zone.into(), ..self }
+    }
+
     /// Sets [`domain`](Self::domain).
     #[must_use]
     pub fn with_domain(self, domain: impl Into<String>) -> Self {
@@ -105,6 +116,14 @@ impl DataPlaneOptions {
         balancer: impl Fn(&Service) -> Box<dyn LoadBalancer> + Send + Sync + 'static,
     ) -> Self {
         Self { balancers: Arc::new(balancer), ..self }
+    }
+
+    /// What picks the endpoints of this Service.
+    pub(super) fn balancer(&self, service: &Service) -> Box<dyn LoadBalancer> {
+        match self.zone.as_str() {
+            "" => (self.balancers)(service),
+            zone => Box::new(ZoneAware::new(zone, ZoneOptions::default(), || (self.balancers)(service))),
+        }
     }
 }
 

@@ -127,7 +127,7 @@ impl ServiceTable {
             entry
                 .upstreams
                 .values()
-                .for_each(|upstream| upstream.set_balancer((self.options.balancers)(service)));
+                .for_each(|upstream| upstream.set_balancer(self.options.balancer(service)));
         }
         self.refresh(&key, entry, &inner.drained);
         self.changed.notify_one();
@@ -203,7 +203,7 @@ impl ServiceTable {
             PortKey::Number(port) => format!("{service}.{namespace}:{port}"),
             PortKey::First | PortKey::Name(_) => format!("{service}.{namespace}"),
         };
-        let balancer = (self.options.balancers)(known);
+        let balancer = self.options.balancer(known);
         let upstream = Upstream::with_host(name, host.into(), balancer, self.options.upstream);
         upstream.tend(&self.tasks);
         entry.upstreams.insert(port, Arc::clone(&upstream));

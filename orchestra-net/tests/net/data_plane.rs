@@ -29,6 +29,10 @@ struct Cluster {
 
 impl Cluster {
     async fn start() -> Self {
+        Self::start_with(DataPlaneOptions::default()).await
+    }
+
+    async fn start_with(options: DataPlaneOptions) -> Self {
         let tasks = Tasks::new();
         let store = Arc::new(MemoryStore::new());
         let addresses = Arc::new(ClusterIps::new(7));
@@ -44,7 +48,6 @@ impl Cluster {
         objects.create(Namespace::new("shop")).await.unwrap();
         let caches = Caches::new(store, tasks.clone());
         let gates = Gates::new();
-        let options = DataPlaneOptions::default();
         let plane = DataPlane::start(&objects, &caches, &gates, Some(addresses), options, &tasks);
         soon("the start", plane.synced()).await;
         Self { objects, plane, gates, tasks }
@@ -104,6 +107,26 @@ async fn a_service_is_reached_at_its_address_by_its_name_and_in_process() {
     until("nobody listens", || cluster.plane.listeners().is_empty()).await;
     cluster.tasks.shutdown().await;
     assert!(tokio::net::TcpStream::connect(address).await.is_err());
+}
+
+#[tokio::test]
+async fn endpoints_of_the_own_zone_come_first() {
+    let cluster = Cluster::start_with(DataPlaneOptions::default().with_listen(false).with_zone("near")).await;
+    let (near, far) = (Backend::start("near").await, Backend::start("far").await);
+    let service = cluster.objects.create(Service::new("cart").named_port("http", PORT)).await.unwrap();
+    for (i, backend) in [&near, &far].into_iter().enumerate() {
+        let mut slice = slice(&service, i, backend);
+        slice.endpoints[0].zone.clone_from(&backend.state.name);
+        cluster.objects.create(slice).await.unwrap();
+    }
+    let client = cluster.plane.client("shop", "cart");
+    until("both are there", || client.upstream().endpoints().len() == 2).await;
+    for _ in 0..20 {
+        assert_eq!(client.get("/").await.unwrap().into_body().text().await.unwrap(), "near");
+    }
+    soon("the drain", client.upstream().drain(&near.pod())).await;
+    assert_eq!(client.get("/").await.unwrap().into_body().text().await.unwrap(), "far");
+    cluster.tasks.shutdown().await;
 }
 
 #[tokio::test]

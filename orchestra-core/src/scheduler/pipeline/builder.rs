@@ -2,7 +2,7 @@
 
 use super::set::{DomainOptions, Named, PluginSet};
 use super::{Evaluation, Pipeline};
-use crate::model::HOSTNAME;
+use crate::model::{HOSTNAME, ZONE};
 use crate::scheduler::plugin::Closure;
 use crate::scheduler::plugins::{
     Allocation, BalancedAllocation, BestFit, Fragmentation, HostPorts, ImageLocality, LeastAllocated,
@@ -12,7 +12,7 @@ use crate::scheduler::plugins::{
 use crate::scheduler::{Filter, NodeView, PodInfo, Points, Reads, Score, Verdict};
 
 /// The soft constraints of Kubernetes' default scheduler for pods that say nothing: key and maximum skew.
-const DEFAULT_SPREAD: [(&str, u32); 2] = [(HOSTNAME, 3), ("topology.kubernetes.io/zone", 5)];
+const DEFAULT_SPREAD: [(&str, u32); 2] = [(HOSTNAME, 3), (ZONE, 5)];
 
 /// How much fragments weigh against the best fit. Enough that only near ties are decided by it; of what was tried on public
 /// traces from 1 to 1,000, values about this one allocate most.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::collections::HashMap;
 
-use crate::model::{HOSTNAME, Labels};
+use crate::model::{HOSTNAME, Labels, ZONE};
 
 /// How many label keys can divide the nodes at one time. A cluster uses a handful. Pods whose constraints name
 /// a key beyond the bound find no domain under it.
@@ -98,7 +98,7 @@ impl Key {
 
 /// The keys that nearly every cluster has constraints by. They are followed from the start, as reading the label of
 /// every node costs more than following it.
-const WELL_KNOWN: [&str; 3] = [HOSTNAME, "topology.kubernetes.io/zone", "topology.kubernetes.io/region"];
+const WELL_KNOWN: [&str; 3] = [HOSTNAME, ZONE, "topology.kubernetes.io/region"];
 
 /// The well-known keys, and those that some pod's constraints name.
 #[derive(Debug)]
