@@ -54,7 +54,6 @@ const CALLS: &[&str] = &[
     "start_container",
     "stats",
     "stop_container",
-    "stop_sandbox",
 ];
 
 /// What is counted in another life: on disk, under a flood of events.

@@ -1,7 +1,7 @@
 //! Pods on Docker Engine beside Docker's own floor and Docker Swarm, each in rounds that alternate.
 //!
 //! `cargo bench --features docker --bench docker -- [start] [heal] [roll] [rest] [--report FILE]`; all four where none
-//! is named. It takes an engine that answers, and root for `heal`. What counts is the median of the ratios of a
+//! is named. `scale` is one round of `start` without Swarm, for whoever works on it. It takes an engine that answers, and root for `heal`. What counts is the median of the ratios of a
 //! round. The floor is bollard alone with the same containers, sandboxes among them, as many at once as is best. Swarm
 //! mode is begun where the engine is not in it, and left again.
 #![allow(
@@ -41,12 +41,18 @@ const RESTING: usize = 500;
 const REST: Duration = Duration::from_secs(30);
 
 const PHASES: [&str; 4] = ["start", "heal", "roll", "rest"];
+/// Pods of the floor at once in `scale`.
+const IN_FLIGHT: usize = 8;
 
 fn main() {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let named = |phase: &str| args.iter().any(|arg| arg == phase);
     let wanted: Vec<_> = PHASES.into_iter().filter(|phase| named(phase)).collect();
-    let wanted = if wanted.is_empty() { PHASES.to_vec() } else { wanted };
+    let wanted = match wanted {
+        _ if named("scale") => vec!["scale"],
+        wanted if wanted.is_empty() => PHASES.to_vec(),
+        wanted => wanted,
+    };
     let tokio = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     let mut report = Report::new();
     tokio.block_on(async {
@@ -58,6 +64,11 @@ fn main() {
                 "start" => start(&engine, &dir, &mut report).await,
                 "heal" => heal(&engine, &dir, &mut report).await,
                 "roll" => roll(&engine, &dir, &mut report).await,
+                "scale" => eprintln!(
+                    "{:.2?} {:.2?}",
+                    scale_floor(&engine, IN_FLIGHT).await,
+                    scale_ours(&engine, &dir).await
+                ),
                 _ => rest(&engine, &dir, &mut report).await,
             }
         }
@@ -105,25 +116,8 @@ async fn start(engine: &Engine, dir: &std::path::Path, report: &mut Report) {
         // Who is first in a round takes turns.
         for turn in 0..3 {
             match (turn + number) % 3 {
-                0 => {
-                    let begin = Instant::now();
-                    let mut pods = engine.start_pods(PODS, in_flight).await;
-                    round.floor.push(seconds(begin));
-                    let begin = Instant::now();
-                    pods.extend(engine.start_pods(PODS, in_flight).await);
-                    round.floor.push(seconds(begin));
-                    let begin = Instant::now();
-                    engine.stop_pods(pods.split_off(PODS), in_flight).await;
-                    round.floor.push(seconds(begin));
-                    engine.stop_pods(pods, in_flight).await;
-                }
-                1 => {
-                    let ours = Ours::start(engine, dir).await;
-                    for replicas in [PODS, 2 * PODS, PODS] {
-                        round.ours.push(ours.scale(replicas).await);
-                    }
-                    ours.end().await;
-                }
+                0 => round.floor = scale_floor(engine, in_flight).await,
+                1 => round.ours = scale_ours(engine, dir).await,
                 _ => {
                     for replicas in [PODS, 2 * PODS, PODS] {
                         round.swarm.push(swarm.scale(replicas).await);
@@ -140,6 +134,30 @@ async fn start(engine: &Engine, dir: &std::path::Path, report: &mut Report) {
     figures(&rounds, report, 1, "50 to 100 pods", 1.10, false);
     figures(&rounds, report, 2, "100 to 50 pods", 1.10, false);
     lives(engine, dir, report).await;
+}
+
+async fn scale_floor(engine: &Engine, in_flight: usize) -> Vec<f64> {
+    let (mut pods, mut took) = (Vec::new(), Vec::new());
+    for _ in 0..2 {
+        let begin = Instant::now();
+        pods.extend(engine.start_pods(PODS, in_flight).await);
+        took.push(seconds(begin));
+    }
+    let begin = Instant::now();
+    engine.stop_pods(pods.split_off(PODS), in_flight).await;
+    took.push(seconds(begin));
+    engine.stop_pods(pods, in_flight).await;
+    took
+}
+
+async fn scale_ours(engine: &Engine, dir: &std::path::Path) -> Vec<f64> {
+    let ours = Ours::start(engine, dir).await;
+    let mut took = Vec::new();
+    for replicas in [PODS, 2 * PODS, PODS] {
+        took.push(ours.scale(replicas).await);
+    }
+    ours.end().await;
+    took
 }
 
 /// What a pod's life costs us, from the object to nothing left.

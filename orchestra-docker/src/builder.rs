@@ -3,13 +3,13 @@
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use bollard::Docker;
 use orchestra_core::runtime::RuntimeError;
 use tokio_util::task::TaskTracker;
 
-use crate::core::{Core, Locks};
+use crate::core::{Core, Locks, Unstarted};
 use crate::runtime::DockerRuntime;
 use crate::{error, helper, message, pause, services};
 
@@ -133,6 +133,8 @@ impl DockerRuntimeBuilder {
             pause_image,
             tasks: TaskTracker::new(),
             locks: Locks::default(),
+            created: Unstarted::default(),
+            addresses: Mutex::default(),
         };
         helper::remove_left(&core).await?;
         if let Some(dir) = &core.state_dir {

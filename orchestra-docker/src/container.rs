@@ -9,7 +9,7 @@ use bollard::query_parameters::{KillContainerOptionsBuilder, StartContainerOptio
 use futures_util::StreamExt;
 use orchestra_core::runtime::{ContainerId, ContainerSpec, RuntimeError};
 
-use crate::core::{Core, Found};
+use crate::core::{Core, Created, Found};
 use crate::labels::{self, ROLE_CONTAINER};
 use crate::{error, message, sandbox, spec, status};
 
@@ -18,11 +18,27 @@ pub(crate) async fn existing(core: &Core, id: &str) -> Result<Found, RuntimeErro
     core.find(id, ROLE_CONTAINER).await?.ok_or_else(|| error::not_found("container", id))
 }
 
+/// Creates a container. Once begun it is waited for by who removes the sandbox, also where the caller went away: the engine
+/// goes on, and what it makes would be left.
 pub(crate) async fn create(
-    core: &Core,
+    core: &Arc<Core>,
     sandbox: &str,
     spec: &ContainerSpec,
 ) -> Result<ContainerId, RuntimeError> {
+    let lock = core.locks.of(sandbox).read_owned().await;
+    let (of_task, sandbox, spec) = (Arc::clone(core), sandbox.to_owned(), spec.clone());
+    let subject = labels::container_name(&sandbox, &spec);
+    let created = core.tasks.spawn(async move {
+        let created = create_in(&of_task, &sandbox, &spec).await;
+        drop(lock);
+        created
+    });
+    created.await.unwrap_or_else(|error| {
+        Err(RuntimeError::OutcomeUnknown { subject, operation: "create it", source: Box::new(error) })
+    })
+}
+
+async fn create_in(core: &Core, sandbox: &str, spec: &ContainerSpec) -> Result<ContainerId, RuntimeError> {
     let of = sandbox::existing(core, sandbox).await?;
     let name = labels::container_name(sandbox, spec);
     if !of.is_running() {
@@ -38,13 +54,16 @@ pub(crate) async fn create(
     {
         message::remove(dir, &name);
     }
-    created.map(|_| ContainerId(name.into()))
+    if let Created::New(docker_id) = created? {
+        core.created.note(&name, docker_id);
+    }
+    Ok(ContainerId(name.into()))
 }
 
 /// Starts a container that was never started. The engine would start one that has ended a second time, so a start
 /// whose caller went away is waited for by the next one.
 pub(crate) async fn start(core: &Arc<Core>, id: &ContainerId) -> Result<(), RuntimeError> {
-    let lock = core.locks.of(&id.0).lock_owned().await;
+    let lock = core.locks.of(&id.0).write_owned().await;
     let (of_task, subject) = (Arc::clone(core), id.clone());
     let started = core.tasks.spawn(async move {
         let started = start_once(&of_task, &subject.0).await;
@@ -58,16 +77,22 @@ pub(crate) async fn start(core: &Arc<Core>, id: &ContainerId) -> Result<(), Runt
 }
 
 async fn start_once(core: &Core, id: &str) -> Result<(), RuntimeError> {
-    let found = existing(core, id).await?;
-    if found.phase() != ContainerStateStatusEnum::CREATED {
-        return Ok(());
-    }
-    let Err(error) = core.docker.start_container(&found.docker_id, None::<StartContainerOptions>).await
-    else {
+    let docker_id = match core.created.take(id) {
+        Some(docker_id) => docker_id,
+        None => {
+            let found = existing(core, id).await?;
+            if found.phase() != ContainerStateStatusEnum::CREATED {
+                return Ok(());
+            }
+            found.docker_id
+        }
+    };
+    let Err(error) = core.docker.start_container(&docker_id, None::<StartContainerOptions>).await else {
         return Ok(());
     };
     if is_about_the_program(&error) {
-        let config = found.details.config.as_ref();
+        let found = existing(core, id).await.ok();
+        let config = found.as_ref().and_then(|found| found.details.config.as_ref());
         let entrypoint = config.and_then(|config| config.entrypoint.as_ref()).and_then(|words| words.first());
         let program = entrypoint.or_else(|| config.and_then(|config| config.cmd.as_ref()?.first()));
         let program = program.cloned().unwrap_or_default();

@@ -42,20 +42,45 @@ pub(crate) struct Core {
     pub(crate) pause_image: String,
     pub(crate) tasks: TaskTracker,
     pub(crate) locks: Locks,
+    pub(crate) created: Unstarted,
+    /// The addresses of sandboxes that ran when they were last looked at: each probe asks for one.
+    pub(crate) addresses: Mutex<BTreeMap<Arc<str>, IpAddr>>,
 }
 
-/// One lock a container, for as long as somebody holds or wants it.
+/// Containers that were created here and not started, with the engine's ids: nobody need look at them before their start.
 #[derive(Debug, Default)]
-pub(crate) struct Locks(Mutex<BTreeMap<String, Weak<tokio::sync::Mutex<()>>>>);
+pub(crate) struct Unstarted(Mutex<BTreeMap<String, String>>);
+
+impl Unstarted {
+    /// Those of more containers are forgotten, which costs a look each: more do not wait for their start at once.
+    const LIMIT: usize = 1024;
+
+    pub(crate) fn note(&self, name: &str, docker_id: String) {
+        let mut created = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if created.len() == Self::LIMIT {
+            created.pop_first();
+        }
+        created.insert(name.to_owned(), docker_id);
+    }
+
+    /// Whoever starts it takes it out: what became of that is not known here.
+    pub(crate) fn take(&self, name: &str) -> Option<String> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(name)
+    }
+}
+
+/// One lock a container or sandbox, for as long as somebody holds or wants it.
+#[derive(Debug, Default)]
+pub(crate) struct Locks(Mutex<BTreeMap<String, Weak<tokio::sync::RwLock<()>>>>);
 
 impl Locks {
-    pub(crate) fn of(&self, id: &str) -> Arc<tokio::sync::Mutex<()>> {
+    pub(crate) fn of(&self, id: &str) -> Arc<tokio::sync::RwLock<()>> {
         let mut locks = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(lock) = locks.get(id).and_then(Weak::upgrade) {
             return lock;
         }
         locks.retain(|_, lock| lock.strong_count() > 0);
-        let lock = Arc::new(tokio::sync::Mutex::new(()));
+        let lock = Arc::new(tokio::sync::RwLock::new(()));
         locks.insert(id.to_owned(), Arc::downgrade(&lock));
         lock
     }
@@ -100,6 +125,15 @@ impl Found {
 }
 
 impl Core {
+    /// Takes down where a sandbox is, or that it has no address.
+    pub(crate) fn note_address(&self, sandbox: &Arc<str>, ip: Option<IpAddr>) {
+        let mut addresses = self.addresses.lock().unwrap_or_else(PoisonError::into_inner);
+        match ip {
+            Some(ip) => addresses.insert(Arc::clone(sandbox), ip),
+            None => addresses.remove(sandbox),
+        };
+    }
+
     /// The container with that id of the engine, where it is ours.
     pub(crate) async fn by_docker_id(&self, docker_id: &str) -> Result<Option<Found>, RuntimeError> {
         Ok(self.inspect(docker_id).await?.and_then(|details| self.ours(details)))

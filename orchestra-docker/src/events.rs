@@ -155,5 +155,43 @@ impl Follower {
 fn event(message: EventMessage) -> Option<RuntimeEvent> {
     let labels = message.actor?.attributes?;
     let sandbox = SandboxId(labels.get(labels::SANDBOX)?.as_str().into());
-    Some(RuntimeEvent::PodChanged { pod_uid: Uid::from(labels.get(labels::POD_UID)?.clone()), sandbox })
+    let pod_uid = Uid::from(labels.get(labels::POD_UID)?.clone());
+    let action = message.action?;
+    match (labels.get(labels::CONTAINER), action.as_str()) {
+        // Whoever runs a sandbox knows that it runs; this comes while its answer is still on the way.
+        (None, "start") => None,
+        (Some(container), "start" | "die") => {
+            let (container, runs) = (container.as_str().into(), action == "start");
+            Some(RuntimeEvent::ContainerChanged { pod_uid, sandbox, container, runs })
+        }
+        _ => Some(RuntimeEvent::PodChanged { pod_uid, sandbox }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bollard::models::EventActor;
+
+    use super::*;
+
+    #[test]
+    fn what_changed_is_told_where_the_engine_says_it() {
+        let told = |container: Option<&str>, action: &str| {
+            let labels = [(labels::SANDBOX, "s"), (labels::POD_UID, "uid")];
+            let labels = labels.into_iter().chain(container.map(|name| (labels::CONTAINER, name)));
+            let attributes = labels.map(|(key, value)| (key.to_owned(), value.to_owned())).collect();
+            let actor = Some(EventActor { attributes: Some(attributes), ..EventActor::default() });
+            event(EventMessage { actor, action: Some(action.to_owned()), ..EventMessage::default() })
+        };
+        let (pod_uid, sandbox) = (Uid::from("uid"), SandboxId("s".into()));
+        let changed = Some(RuntimeEvent::PodChanged { pod_uid: pod_uid.clone(), sandbox: sandbox.clone() });
+        assert_eq!(told(None, "start"), None);
+        assert_eq!(told(None, "die"), changed);
+        assert_eq!(told(Some("web"), "destroy"), changed);
+        for (action, runs) in [("start", true), ("die", false)] {
+            let (pod_uid, sandbox, container) = (pod_uid.clone(), sandbox.clone(), "web".into());
+            let expected = RuntimeEvent::ContainerChanged { pod_uid, sandbox, container, runs };
+            assert_eq!(told(Some("web"), action), Some(expected));
+        }
+    }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 
 use bollard::models::ContainerStateStatusEnum;
 use bollard::query_parameters::{KillContainerOptionsBuilder, StartContainerOptions};
@@ -63,6 +63,7 @@ pub(crate) async fn get(core: &Core, id: &str) -> Result<Option<SandboxStatus>, 
 
 pub(crate) async fn list(core: &Core) -> Result<Vec<SandboxStatus>, RuntimeError> {
     let found = core.details(&[]).await?;
+    core.addresses.lock().unwrap_or_else(PoisonError::into_inner).clear();
     Ok(group(core, &found))
 }
 
@@ -91,6 +92,10 @@ pub(crate) async fn existing(core: &Core, id: &str) -> Result<Found, RuntimeErro
 }
 
 pub(crate) async fn address(core: &Core, id: &SandboxId, port: u16) -> Result<SocketAddr, RuntimeError> {
+    let known = core.addresses.lock().unwrap_or_else(PoisonError::into_inner).get(&id.0).copied();
+    if let Some(ip) = known {
+        return Ok(SocketAddr::new(ip, port));
+    }
     let found = existing(core, &id.0).await?;
     let ip = status::ip(core, &found).ok_or_else(|| error::not_found("the address of sandbox", &id.0))?;
     Ok(SocketAddr::new(ip, port))
@@ -109,6 +114,7 @@ pub(crate) async fn kill(core: &Core, docker_id: &str, subject: &str) -> Result<
 
 /// Kills what runs. The sandbox goes first: with the first process of the pod all others die, and nothing new joins.
 pub(crate) async fn stop(core: &Core, id: &str) -> Result<(), RuntimeError> {
+    core.note_address(&id.into(), None);
     let (mut found, mut sandbox) = (core.details(&[(labels::SANDBOX, id)]).await?, None);
     if let Some(index) = found.iter().position(|found| found.has_role(ROLE_SANDBOX)) {
         sandbox = Some(found.swap_remove(index));
@@ -127,13 +133,13 @@ pub(crate) async fn stop(core: &Core, id: &str) -> Result<(), RuntimeError> {
 }
 
 pub(crate) async fn remove(core: &Core, id: &str) -> Result<(), RuntimeError> {
-    let (sandboxes, containers): (Vec<_>, Vec<_>) =
-        core.details(&[(labels::SANDBOX, id)]).await?.into_iter().partition(|f| f.has_role(ROLE_SANDBOX));
-    // The sandbox last: as long as it is listed, what is left of the pod is found.
-    for group in [containers, sandboxes] {
-        try_join_all(group.iter().map(|found| async move { core.remove(&found.docker_id, id, true).await }))
-            .await?;
-    }
+    core.note_address(&id.into(), None);
+    // Nothing is created in it meanwhile.
+    let _lock = core.locks.of(id).write_owned().await;
+    let of_pod = core.summaries(&[(labels::SANDBOX, id)], true).await?;
+    // Side by side: without its sandbox, a container is still found by its labels.
+    let ids = of_pod.into_iter().filter_map(|summary| summary.id);
+    try_join_all(ids.map(|docker_id| async move { core.remove(&docker_id, id, true).await })).await?;
     if let Some(dir) = &core.state_dir {
         message::remove_all(dir, |container| message::is_of(container, id));
     }

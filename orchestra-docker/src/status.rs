@@ -88,6 +88,7 @@ pub(crate) fn sandbox(
         _ => SandboxState::NotReady,
     };
     status.ip = sandbox.and_then(|found| ip(core, found));
+    core.note_address(&status.id.0, status.ip);
     let oldest = sandbox.into_iter().chain(containers.iter().copied());
     let oldest = oldest.filter_map(|found| time(found.details.created.as_ref())).min();
     status.created_at = oldest.unwrap_or(Timestamp::EPOCH);

@@ -9,6 +9,7 @@
 )]
 
 mod adoption;
+mod calls;
 mod chaos;
 mod daemon;
 mod host;

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::{Notify, Semaphore, SemaphorePermit, watch};
+use tokio::sync::{Notify, watch};
 
 use super::access::NodeHandle;
 use super::action::{Action, Done, OpKey, Seen};
@@ -23,6 +23,7 @@ use super::probe::Prober;
 use super::routes::Routes;
 use super::status::{NodeFacts, is_important, status};
 use super::traced::Traced;
+use super::turns::Turns;
 use super::volumes::VolumeFiles;
 use crate::client::Client;
 use crate::clock::SharedClock;
@@ -32,7 +33,7 @@ use crate::model::{
     ConfigMap, Node, ObjectKey, PersistentVolume, PersistentVolumeClaim, Pod, Secret, Service, Uid,
 };
 use crate::rng::Rng;
-use crate::runtime::{Runtime, RuntimeInfo};
+use crate::runtime::{Runtime, RuntimeInfo, SandboxId};
 
 /// How long a change of status that nobody acts on waits for the next one: longer than a quick start takes, short
 /// enough for people who watch.
@@ -81,8 +82,7 @@ pub(crate) struct Shared {
     pub(super) tasks: Tasks,
     pub(super) queue: Queue<Uid>,
     pub(super) info: OnceLock<RuntimeInfo>,
-    /// Who may start something now, where the runtime says how many can.
-    starts: OnceLock<Semaphore>,
+    pub(super) turns: Turns,
     pub(super) ready: watch::Sender<bool>,
     slots: Mutex<BTreeMap<Uid, Slot>>,
     serial: AtomicU64,
@@ -204,7 +204,7 @@ impl Shared {
             options: builder.options,
             tasks: builder.tasks,
             info: OnceLock::new(),
-            starts: OnceLock::new(),
+            turns: Turns::default(),
             ready: watch::Sender::new(false),
             slots: Mutex::default(),
             serial: AtomicU64::new(1),
@@ -219,16 +219,6 @@ impl Shared {
 
     pub(super) fn next_serial(&self) -> u64 {
         self.serial.fetch_add(1, Ordering::SeqCst) + 1
-    }
-
-    /// Waits for a turn to start something, for as long as the runtime has enough to do.
-    pub(super) async fn turn_to_start(&self) -> Option<SemaphorePermit<'_>> {
-        let bound = self.info.get()?.starts;
-        if bound == 0 {
-            return None;
-        }
-        // It is never closed.
-        self.starts.get_or_init(|| Semaphore::new(bound.min(Semaphore::MAX_PERMITS))).acquire().await.ok()
     }
 
     pub(super) fn now(&self) -> Moment {
@@ -459,10 +449,17 @@ impl Shared {
         self.queue.add(uid.clone());
     }
 
-    /// The runtime says that something about the pod has changed.
-    pub(super) fn runtime_changed(&self, uid: &Uid) {
-        let serial = self.next_serial();
-        if let Some(slot) = self.lock().get_mut(uid) {
+    /// The runtime says that something about a sandbox of the pod has changed: where it says so, that a container runs, or
+    /// does not.
+    pub(super) fn runtime_changed(&self, uid: &Uid, sandbox: &SandboxId, container: Option<(&str, bool)>) {
+        let (serial, now) = (self.next_serial(), self.now());
+        if let Some(slot) = self.lock().get_mut(uid)
+            && slot.memory.removed.as_ref() != Some(sandbox)
+            && !container.is_some_and(|(name, runs)| slot.memory.expects(name, runs))
+        {
+            if !slot.memory.is_stale() {
+                slot.memory.changed_at = Some(now.instant);
+            }
             slot.memory.changed_serial = serial;
             self.queue.add(uid.clone());
         }

@@ -173,6 +173,7 @@ impl Memory {
     ) -> Vec<Note> {
         if result.is_ok() {
             self.leftovers.retain(|leftover| leftover != id);
+            self.removed = Some(id.clone());
             if self.sandbox().is_some_and(|s| s.id == *id) {
                 self.observed = Observed::Absent;
                 self.absorb(judge.pod, judge.now, judge.rng);

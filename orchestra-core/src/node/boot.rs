@@ -35,6 +35,7 @@ async fn insist<R, F: Future<Output = Result<R, RuntimeError>>>(
 pub(super) async fn run(shared: Arc<Shared>) {
     shared.caches.synced().await;
     let info = insist(&shared, "ask the runtime what it is", || shared.runtime.info()).await;
+    shared.turns.bound(info.starts);
     // Set once, here.
     let _first = shared.info.set(info);
     let events = insist(&shared, "listen to the runtime", || shared.runtime.events()).await;
@@ -52,7 +53,12 @@ pub(super) async fn run(shared: Arc<Shared>) {
 async fn follow(shared: &Arc<Shared>, mut events: EventStream) {
     loop {
         match events.next().await {
-            Some(RuntimeEvent::PodChanged { pod_uid, .. }) => shared.runtime_changed(&pod_uid),
+            Some(RuntimeEvent::PodChanged { pod_uid, sandbox }) => {
+                shared.runtime_changed(&pod_uid, &sandbox, None)
+            }
+            Some(RuntimeEvent::ContainerChanged { pod_uid, sandbox, container, runs }) => {
+                shared.runtime_changed(&pod_uid, &sandbox, Some((&*container, runs)));
+            }
             Some(RuntimeEvent::Lost) => relist(shared, false).await,
             None => {
                 tokio::time::sleep(CALL_BACKOFF.first).await;

@@ -105,6 +105,10 @@ pub(crate) struct Memory {
     pub(crate) observed_until: u64,
     /// The number of the last sign that something has changed: a reading with a greater one shows it.
     pub(crate) changed_serial: u64,
+    /// When the runtime told of a change after which nothing was read.
+    pub(crate) changed_at: Option<Instant>,
+    /// The sandbox that was removed last: what the runtime tells of it is old news.
+    pub(crate) removed: Option<SandboxId>,
     pub(crate) observe_trouble: Option<Trouble>,
     /// Older sandboxes of the pod, to be removed.
     pub(crate) leftovers: Vec<SandboxId>,
@@ -239,6 +243,16 @@ impl Memory {
     /// The containers whose processes run.
     pub(crate) fn running(&self) -> impl Iterator<Item = &ContainerStatus> + '_ {
         self.sandbox().into_iter().flat_map(|s| &s.containers).filter(|c| c.state.is_running())
+    }
+
+    /// Whether it is no news that a container runs, or does not: it is read after the operation that brings this about, or
+    /// was.
+    pub(crate) fn expects(&self, container: &str, runs: bool) -> bool {
+        if let Some(busy) = self.busy.get(&OpKey::Container(container.to_owned())) {
+            return busy.brings_up == runs;
+        }
+        let is_settled = !self.is_stale() && !self.is_busy(&OpKey::Observe);
+        is_settled && matches!(self.run(container), Run::Running(_)) == runs
     }
 
     pub(crate) fn is_busy(&self, key: &OpKey) -> bool {

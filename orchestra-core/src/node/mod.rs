@@ -39,6 +39,7 @@ mod sources;
 mod spec;
 mod status;
 mod traced;
+mod turns;
 mod usage;
 mod volumes;
 

@@ -97,7 +97,8 @@ pub trait Runtime: Debug + Send + Sync + 'static {
     /// See [`RuntimeError`].
     async fn stop_sandbox(&self, sandbox: &SandboxId) -> Result<(), RuntimeError>;
 
-    /// Removes the sandbox and all its containers, their logs and files.
+    /// Removes the sandbox and all its containers, their logs and files. What still runs in it is killed, as by
+    /// [`stop_sandbox`](Self::stop_sandbox).
     ///
     /// # Errors
     /// See [`RuntimeError`].

@@ -280,6 +280,18 @@ pub enum RuntimeEvent {
         /// Its sandbox.
         sandbox: SandboxId,
     },
+    /// A container of this pod was started, or has ended, where the runtime says no more than that: who has caused it, and
+    /// reads how things are afterwards, need not read them again.
+    ContainerChanged {
+        /// The pod.
+        pod_uid: Uid,
+        /// Its sandbox.
+        sandbox: SandboxId,
+        /// The container's name.
+        container: Arc<str>,
+        /// Whether it was started.
+        runs: bool,
+    },
     /// Events may have been lost: list and compare.
     Lost,
 }

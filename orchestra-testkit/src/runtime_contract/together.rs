@@ -14,7 +14,12 @@ async fn told(events: &mut EventStream, sandbox: &SandboxId) {
     let told = async {
         loop {
             match events.next().await.expect("the runtime is there") {
-                RuntimeEvent::PodChanged { sandbox: of, .. } if of == *sandbox => return,
+                RuntimeEvent::PodChanged { sandbox: of, .. }
+                | RuntimeEvent::ContainerChanged { sandbox: of, .. }
+                    if of == *sandbox =>
+                {
+                    return;
+                }
                 RuntimeEvent::Lost => return,
                 _ => {}
             }

@@ -18,7 +18,7 @@ use super::spec::sandbox_spec;
 use super::volumes;
 use crate::client::DeleteOptions;
 use crate::model::{ObjectKey, Pod, Uid};
-use crate::runtime::{RuntimeError, SandboxId, SandboxStatus};
+use crate::runtime::{RuntimeError, SandboxStatus};
 
 /// How long one call of the runtime may take, pulls and stops aside. Real ones take milliseconds to a few seconds;
 /// what takes longer is taken for lost, and its outcome for unknown.
@@ -65,6 +65,10 @@ pub(crate) async fn run(shared: &Arc<Shared>, job: Job) -> (Done, Option<Seen>) 
         Done::SandboxRun(Ok(sandbox)) => {
             Some(Seen { serial, until: shared.next_serial(), result: Ok(Some(sandbox.clone())) })
         }
+        // Nothing of it is left, and no other is run before this is known.
+        Done::SandboxRemoved { id, result: Ok(()) } if job.sandbox.as_ref().is_some_and(|s| s.id == *id) => {
+            Some(Seen { serial: shared.next_serial(), until: shared.next_serial(), result: Ok(None) })
+        }
         Done::Observed
         | Done::SandboxStopped(_)
         | Done::SandboxRemoved { .. }
@@ -85,7 +89,10 @@ async fn carry_out(shared: &Arc<Shared>, job: &Job) -> Done {
             Done::SandboxStopped(bounded(CALL_LIMIT, &id.0, "stop the sandbox", call).await)
         }
         Action::RemoveSandbox { id } => {
-            Done::SandboxRemoved { id: id.clone(), result: remove_sandbox(shared, id).await }
+            let _turn = shared.turns.to_remove().await;
+            let call = shared.runtime.remove_sandbox(id);
+            let result = bounded(CALL_LIMIT, &id.0, "remove the sandbox", call).await;
+            Done::SandboxRemoved { id: id.clone(), result }
         }
         Action::RemoveContainer { id } => {
             let call = shared.runtime.remove_container(id);
@@ -152,14 +159,9 @@ async fn look(shared: &Arc<Shared>, job: &Job) -> Seen {
 async fn run_sandbox(shared: &Arc<Shared>, job: &Job, attempt: u32) -> Done {
     let Some(pod) = &job.pod else { return Done::Observed };
     let spec = sandbox_spec(pod, attempt, &shared.options.dns);
-    let _turn = shared.turn_to_start().await;
+    let _turn = shared.turns.to_start().await;
     let call = shared.runtime.run_sandbox(&spec);
     Done::SandboxRun(bounded(CALL_LIMIT, &pod.metadata.name, "run the sandbox", call).await)
-}
-
-async fn remove_sandbox(shared: &Arc<Shared>, id: &SandboxId) -> Result<(), RuntimeError> {
-    bounded(CALL_LIMIT, &id.0, "stop the sandbox", shared.runtime.stop_sandbox(id)).await?;
-    bounded(CALL_LIMIT, &id.0, "remove the sandbox", shared.runtime.remove_sandbox(id)).await
 }
 
 async fn refresh_volumes(shared: &Arc<Shared>, job: &Job) -> Result<(), String> {

@@ -95,7 +95,7 @@ async fn create_and_start(
     sandbox: &SandboxId,
     spec: &ContainerSpec,
 ) -> Result<ContainerId, StartError> {
-    let _turn = shared.turn_to_start().await;
+    let _turn = shared.turns.to_start().await;
     let call = shared.runtime.create_container(sandbox, spec);
     let created = bounded(CALL_LIMIT, &spec.name, "create the container", call).await;
     let id = created.map_err(|error| failed(&error))?;

@@ -16,6 +16,10 @@ use super::memory::{Memory, Trouble};
 use super::moment::Moment;
 use crate::model::Pod;
 
+/// How long what the runtime tells waits for the end of an operation that may have caused it: an engine tells of a start or
+/// an end right before it answers.
+const NEWS_LAG: Duration = Duration::from_millis(250);
+
 /// All that a plan depends on.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct View<'a> {
@@ -83,7 +87,16 @@ impl Plan {
         }
     }
 
+    /// Reads how things are. What works on the pod reads it when it is done, so what the runtime tells meanwhile waits a
+    /// moment for that.
     fn observe(&mut self, view: &View<'_>) {
+        let works = |key: &OpKey| matches!(key, OpKey::Sandbox | OpKey::Container(_));
+        if let Some(due) = view.memory.changed_at.map(|at| at + NEWS_LAG)
+            && due > view.now.instant
+            && view.memory.busy.keys().any(works)
+        {
+            return self.wake_at(due);
+        }
         self.act_unless(view, view.memory.observe_trouble.as_ref(), Action::Observe);
     }
 }
