@@ -121,6 +121,19 @@ impl NodeLifecycleController {
         grace.saturating_sub(seen.1.elapsed())
     }
 
+    /// Whether the store has not heard of a silent node either: the cache may lag behind it, where this process was held up.
+    async fn confirmed(&self, node: &Node, client: &Client) -> Result<bool, ReconcileError> {
+        let name = &node.metadata.name;
+        let lease = client.namespace(NODE_LEASE_NAMESPACE).find::<Lease>(name).await?;
+        let renewed = lease.and_then(|lease| lease.spec.renew_time);
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_known = state.renewals.get(name).is_some_and(|seen| seen.0 == renewed);
+        if !is_known {
+            state.renewals.insert(name.clone(), (renewed, Instant::now()));
+        }
+        Ok(is_known)
+    }
+
     /// There is no such node: nobody will ever end the pods that are bound to it, so their objects go. Not at
     /// once, since a node may be about to register.
     async fn gone(&self, name: &str, client: &Client) -> Result<Next, ReconcileError> {
@@ -290,7 +303,10 @@ impl Reconciler for NodeLifecycleController {
     async fn reconcile(&self, key: &ObjectKey, client: &Client) -> Result<Next, ReconcileError> {
         let Some(node) = self.nodes.get(key) else { return self.gone(&key.name, client).await };
         self.state.lock().unwrap_or_else(PoisonError::into_inner).gone.remove(&*key.name);
-        let patience = self.patience(&node);
+        let mut patience = self.patience(&node);
+        if patience.is_zero() && !self.confirmed(&node, client).await? {
+            patience = self.patience(&node);
+        }
         let silent = patience.is_zero();
         if silent && self.cut_off() {
             tracing::warn!(node = %key.name, "most nodes are silent at once: nothing is evicted, we may be cut off");
