@@ -9,6 +9,7 @@ use bollard::Docker;
 use orchestra_core::runtime::RuntimeError;
 use tokio_util::task::TaskTracker;
 
+use crate::collect::{Collector, ImageCollection};
 use crate::core::{Core, Locks, Unstarted};
 use crate::runtime::DockerRuntime;
 use crate::{error, helper, message, pause, services};
@@ -27,6 +28,9 @@ pub struct DockerRuntimeBuilder {
     host_address: IpAddr,
     state_dir: Option<PathBuf>,
     service_network: Option<Ipv4Addr>,
+    docker_config: Option<PathBuf>,
+    seccomp_profiles: Option<PathBuf>,
+    collection: Option<ImageCollection>,
     #[cfg(feature = "tls")]
     tls: Option<PathBuf>,
     #[cfg(feature = "ssh")]
@@ -42,6 +46,9 @@ impl DockerRuntimeBuilder {
             host_address: Ipv4Addr::LOCALHOST.into(),
             state_dir: None,
             service_network: None,
+            docker_config: None,
+            seccomp_profiles: None,
+            collection: None,
             #[cfg(feature = "tls")]
             tls: None,
             #[cfg(feature = "ssh")]
@@ -104,6 +111,27 @@ impl DockerRuntimeBuilder {
         self
     }
 
+    /// Pulls with the credentials of this configuration of Docker's, `~/.docker/config.json`, where a pod brings none: those
+    /// in it, or of the credential helpers (`docker-credential-NAME`) that it names. It is read anew for each pull.
+    pub fn docker_config(mut self, file: impl Into<PathBuf>) -> Self {
+        self.docker_config = Some(file.into());
+        self
+    }
+
+    /// The directory of this host with the files that a `seccompProfile` of the type `Localhost` names: profiles as Docker takes
+    /// them. Without it such containers are refused.
+    pub fn seccomp_profiles(mut self, dir: impl Into<PathBuf>) -> Self {
+        self.seccomp_profiles = Some(dir.into());
+        self
+    }
+
+    /// Removes images to make room before one is pulled, of all that a registry gave and nobody uses: ask for it where the
+    /// engine has no other users. Needs the engine to be on this host.
+    pub fn collect_images(mut self, collection: ImageCollection) -> Self {
+        self.collection = Some(collection);
+        self
+    }
+
     /// Connects, settles on an API version, and makes the sandboxes' image where it is not there.
     ///
     /// # Errors
@@ -122,6 +150,19 @@ impl DockerRuntimeBuilder {
         let docker = docker.map_err(|error| error::read(SUBJECT, "settle on an API version", error))?;
         let state_dir = self.state_dir.map(|dir| message::prepare(&dir, &self.cluster)).transpose()?;
         let pause_image = pause::ensure(&docker).await?;
+        let collector = match self.collection {
+            Some(_) if remote => {
+                let why = "the disk of an engine on another host can't be measured from here".to_owned();
+                return Err(RuntimeError::Unsupported { subject: "collecting images".to_owned(), why });
+            }
+            Some(collection) => {
+                let info =
+                    docker.info().await.map_err(|error| error::read(SUBJECT, "ask what it is", error))?;
+                let root = info.docker_root_dir.unwrap_or_default();
+                Some(Collector::new(collection, root.into()))
+            }
+            None => None,
+        };
         let core = Core {
             docker,
             cluster: self.cluster,
@@ -130,6 +171,9 @@ impl DockerRuntimeBuilder {
             host_address: self.host_address,
             state_dir,
             service_network: self.service_network,
+            docker_config: self.docker_config,
+            seccomp_profiles: self.seccomp_profiles,
+            collector,
             pause_image,
             tasks: TaskTracker::new(),
             locks: Locks::default(),

@@ -11,7 +11,7 @@ use orchestra_core::runtime::{ContainerId, ContainerSpec, RuntimeError};
 
 use crate::core::{Core, Created, Found};
 use crate::labels::{self, ROLE_CONTAINER};
-use crate::{error, message, sandbox, spec, status};
+use crate::{error, message, sandbox, seccomp, spec, status};
 
 /// A container that exists.
 pub(crate) async fn existing(core: &Core, id: &str) -> Result<Found, RuntimeError> {
@@ -45,9 +45,11 @@ async fn create_in(core: &Core, sandbox: &str, spec: &ContainerSpec) -> Result<C
         return Err(error::refused(&name, "create it", "its sandbox is stopped"));
     }
     let pod = labels::pod(&of.labels).ok_or_else(|| error::not_found("the pod of sandbox", sandbox))?;
+    let seccomp = seccomp::profile(core.seccomp_profiles.as_deref(), spec).await?;
     let message = core.state_dir.as_deref().map(|dir| message::create(dir, &name)).transpose()?;
     let shared = spec::Sandbox { docker_id: &of.docker_id, pod_name: &pod.name, ip: status::ip(core, &of) };
-    let body = spec::container(spec, &shared, message.as_deref(), labels::of_container(&of.labels, spec))?;
+    let body =
+        spec::container(spec, &shared, message.as_deref(), seccomp, labels::of_container(&of.labels, spec))?;
     let created = core.create_or_find(&name, ROLE_CONTAINER, body).await;
     if let (Err(error), Some(dir)) = (&created, &core.state_dir)
         && !error.outcome_unknown()
@@ -63,11 +65,13 @@ async fn create_in(core: &Core, sandbox: &str, spec: &ContainerSpec) -> Result<C
 /// Starts a container that was never started. The engine would start one that has ended a second time, so a start
 /// whose caller went away is waited for by the next one.
 pub(crate) async fn start(core: &Arc<Core>, id: &ContainerId) -> Result<(), RuntimeError> {
+    // As with a creation, who removes the sandbox waits for it.
+    let of_sandbox = core.locks.of(labels::sandbox_of(&id.0)).read_owned().await;
     let lock = core.locks.of(&id.0).write_owned().await;
     let (of_task, subject) = (Arc::clone(core), id.clone());
     let started = core.tasks.spawn(async move {
         let started = start_once(&of_task, &subject.0).await;
-        drop(lock);
+        drop((lock, of_sandbox));
         started
     });
     started.await.unwrap_or_else(|error| {

@@ -18,6 +18,7 @@ use futures_util::{StreamExt, TryStreamExt, stream};
 use orchestra_core::runtime::RuntimeError;
 use tokio_util::task::TaskTracker;
 
+use crate::collect::Collector;
 use crate::{error, labels};
 
 /// Calls in flight where many containers are looked at: more than eight gain nothing on a small host.
@@ -39,6 +40,9 @@ pub(crate) struct Core {
     pub(crate) host_address: IpAddr,
     pub(crate) state_dir: Option<PathBuf>,
     pub(crate) service_network: Option<Ipv4Addr>,
+    pub(crate) docker_config: Option<PathBuf>,
+    pub(crate) seccomp_profiles: Option<PathBuf>,
+    pub(crate) collector: Option<Collector>,
     pub(crate) pause_image: String,
     pub(crate) tasks: TaskTracker,
     pub(crate) locks: Locks,

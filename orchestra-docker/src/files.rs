@@ -10,12 +10,36 @@ use orchestra_core::runtime::RuntimeError;
 /// The two blocks of zeros that an archive ends with.
 const ARCHIVE_END: [u8; 1024] = [0; 1024];
 
+/// How many bytes the files of an image may have, heads included: they are held in memory, and sent to the engine from there.
+const LIMIT: usize = 1 << 30;
+
+/// What an archive is written to.
+struct Bounded {
+    bytes: Vec<u8>,
+    limit: usize,
+}
+
+impl io::Write for Bounded {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if bytes.len() > self.limit - self.bytes.len() {
+            let why = format!("the files of an image may have {} bytes in all", self.limit);
+            return Err(io::Error::new(io::ErrorKind::FileTooLarge, why));
+        }
+        self.bytes.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
 /// The files of an image, in memory, and what its containers run unless they say otherwise:
-/// [`DockerRuntime::import_image`] makes an image of them.
+/// [`DockerRuntime::import_image`] makes an image of them. They may have 1 GiB in all.
 ///
 /// [`DockerRuntime::import_image`]: crate::DockerRuntime::import_image
 pub struct ImageFiles {
-    archive: tar::Builder<Vec<u8>>,
+    archive: tar::Builder<Bounded>,
     entrypoint: Vec<String>,
     env: BTreeMap<String, String>,
 }
@@ -23,7 +47,7 @@ pub struct ImageFiles {
 impl fmt::Debug for ImageFiles {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ImageFiles")
-            .field("bytes", &self.archive.get_ref().len())
+            .field("bytes", &self.archive.get_ref().bytes.len())
             .field("entrypoint", &self.entrypoint)
             .finish_non_exhaustive()
     }
@@ -39,7 +63,11 @@ impl ImageFiles {
     /// No files.
     #[must_use]
     pub fn new() -> Self {
-        let mut archive = tar::Builder::new(Vec::new());
+        Self::within(LIMIT)
+    }
+
+    fn within(limit: usize) -> Self {
+        let mut archive = tar::Builder::new(Bounded { bytes: Vec::new(), limit });
         archive.follow_symlinks(false);
         Self { archive, entrypoint: Vec::new(), env: BTreeMap::new() }
     }
@@ -70,7 +98,7 @@ impl ImageFiles {
     /// Adds a file of root's with this content, at a path relative to the image's root. `mode` is that of `chmod`.
     ///
     /// # Errors
-    /// Where the path is absolute, or leads out of the image.
+    /// Where the path is absolute, or leads out of the image, or it is too much.
     pub fn file(&mut self, path: impl AsRef<Path>, mode: u32, content: &[u8]) -> Result<(), RuntimeError> {
         let mut header = tar::Header::new_gnu();
         header.set_size(content.len() as u64);
@@ -92,14 +120,14 @@ impl ImageFiles {
     /// Adds everything in a directory of this host at the image's root; links stay links.
     ///
     /// # Errors
-    /// Where it can't be read.
+    /// Where it can't be read, or is too much.
     pub fn directory(&mut self, dir: impl AsRef<Path>) -> Result<(), RuntimeError> {
         added(dir.as_ref(), self.archive.append_dir_all("", dir.as_ref()))
     }
 
     /// The archive as the engine reads it.
     pub(crate) fn archive(&self) -> Vec<u8> {
-        [self.archive.get_ref().as_slice(), &ARCHIVE_END].concat()
+        [self.archive.get_ref().bytes.as_slice(), &ARCHIVE_END].concat()
     }
 
     /// What a Dockerfile would say beside the files.
@@ -143,6 +171,14 @@ mod tests {
         let mut files = ImageFiles::new();
         assert!(files.file("../etc/passwd", 0o644, b"").is_err());
         files.file("etc/passwd", 0o644, b"").unwrap();
+    }
+
+    #[test]
+    fn too_much_is_refused() {
+        let mut files = ImageFiles::within(4096);
+        files.file("a", 0o644, &[0; 2048]).unwrap();
+        let error = files.file("b", 0o644, &[0; 2048]).unwrap_err();
+        assert!(format!("{error:?}").contains("may have 4096 bytes"), "{error:?}");
     }
 
     #[test]

@@ -8,8 +8,9 @@ use bytes::Bytes;
 use futures_util::TryStreamExt;
 use orchestra_core::runtime::{ImageInfo, ImageSpec, RegistryAuth, RuntimeError};
 
-use crate::error;
+use crate::core::Core;
 use crate::files::ImageFiles;
+use crate::{collect, credentials, error};
 
 /// Repository and tag of a name: `latest` where it has none.
 fn split(name: &str) -> (&str, &str) {
@@ -67,33 +68,37 @@ fn user(text: &str) -> Option<u32> {
     }
 }
 
-pub(crate) async fn present(docker: &Docker, name: &str) -> Result<Option<ImageInfo>, RuntimeError> {
-    Ok(inspect(docker, name).await?.map(inspected))
+/// The image, which is looked for to be used.
+pub(crate) async fn present(core: &Core, name: &str) -> Result<Option<ImageInfo>, RuntimeError> {
+    let found = inspect(&core.docker, name).await?.map(inspected);
+    if let (Some(image), Some(collector)) = (&found, &core.collector) {
+        collector.note(&image.id);
+    }
+    Ok(found)
 }
 
 /// Fetches an image. One that came from no registry (it was built or imported here) is the newest there is.
 pub(crate) async fn pull(
-    docker: &Docker,
+    core: &Core,
     name: &str,
     auth: Option<&RegistryAuth>,
 ) -> Result<ImageInfo, RuntimeError> {
-    if let Some(image) = inspect(docker, name).await?
-        && image.repo_digests.as_ref().is_none_or(Vec::is_empty)
-    {
-        return Ok(inspected(image));
+    match inspect(&core.docker, name).await? {
+        Some(image) if image.repo_digests.as_ref().is_none_or(Vec::is_empty) => return Ok(inspected(image)),
+        Some(_) => {}
+        None => collect::make_room(core).await,
     }
-    let credentials = auth.map(|auth| DockerCredentials {
-        username: Some(auth.username.clone()),
-        password: Some(auth.password.clone()),
-        serveraddress: Some(auth.server.clone()),
-        ..DockerCredentials::default()
-    });
+    let own = match (auth, &core.docker_config) {
+        (None, Some(file)) => credentials::of(file, name).await?,
+        _ => None,
+    };
+    let credentials = auth.or(own.as_ref()).map(docker_credentials);
     // Without a tag the engine would fetch all tags of the repository.
     let with_tag =
         if name.contains('@') { name.to_owned() } else { format!("{}:{}", split(name).0, split(name).1) };
     let options = CreateImageOptionsBuilder::default().from_image(&with_tag).build();
     let pulled =
-        docker.create_image(Some(options), None, credentials).try_for_each(|_| async { Ok(()) }).await;
+        core.docker.create_image(Some(options), None, credentials).try_for_each(|_| async { Ok(()) }).await;
     if let Err(error) = pulled {
         return Err(not_pulled(name, error));
     }
@@ -101,7 +106,22 @@ pub(crate) async fn pull(
         image: name.to_owned(),
         why: "it was fetched, and then removed by somebody".to_owned(),
     };
-    present(docker, name).await?.ok_or_else(missing)
+    present(core, name).await?.ok_or_else(missing)
+}
+
+fn docker_credentials(auth: &RegistryAuth) -> DockerCredentials {
+    let serveraddress = Some(auth.server.clone());
+    // So credential helpers say that what they give is a token.
+    if auth.username == "<token>" {
+        let identitytoken = Some(auth.password.clone());
+        return DockerCredentials { identitytoken, serveraddress, ..DockerCredentials::default() };
+    }
+    DockerCredentials {
+        username: Some(auth.username.clone()),
+        password: Some(auth.password.clone()),
+        serveraddress,
+        ..DockerCredentials::default()
+    }
 }
 
 fn not_pulled(name: &str, error: bollard::errors::Error) -> RuntimeError {

@@ -55,6 +55,11 @@ pub(crate) fn container_name(sandbox: &str, spec: &ContainerSpec) -> String {
     format!("{sandbox}.{}.{}", escape(&spec.name), spec.attempt)
 }
 
+/// The id of the sandbox that a container of this id is in.
+pub(crate) fn sandbox_of(container: &str) -> &str {
+    container.rsplitn(3, '.').nth(2).unwrap_or(container)
+}
+
 fn owned<'a>(pairs: impl IntoIterator<Item = (&'a str, String)>) -> HashMap<String, String> {
     pairs.into_iter().map(|(key, value)| (key.to_owned(), value)).collect()
 }
@@ -159,6 +164,7 @@ mod tests {
         assert_eq!(sandbox[ROLE], ROLE_SANDBOX);
         let mut container = ContainerSpec::new("main", "web:1");
         container.labels.insert(POD_UID.into(), "another".into());
+        assert_eq!(sandbox_of(&container_name(&name, &container)), name);
         let container = of_container(&sandbox, &container);
         assert_eq!(pod(&container), pod(&sandbox));
         assert_eq!(pod(&container).map(|pod| (pod.uid, pod.attempt)), Some((Uid::from("uid-1"), 2)));

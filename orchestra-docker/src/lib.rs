@@ -23,8 +23,10 @@
 //! and the architecture of this program, for which the sandboxes' program was compiled.
 
 mod builder;
+mod collect;
 mod container;
 mod core;
+mod credentials;
 mod error;
 mod events;
 mod exec;
@@ -38,11 +40,13 @@ mod pause;
 mod program;
 mod runtime;
 mod sandbox;
+mod seccomp;
 mod services;
 mod spec;
 mod stats;
 mod status;
 
 pub use builder::DockerRuntimeBuilder;
+pub use collect::ImageCollection;
 pub use files::ImageFiles;
 pub use runtime::DockerRuntime;

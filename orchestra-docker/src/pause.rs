@@ -16,6 +16,12 @@ const REPOSITORY: &str = "orchestra-pause";
 pub(crate) async fn ensure(docker: &Docker) -> Result<String, RuntimeError> {
     let info = docker.info().await.map_err(|error| error::read("the engine", "ask what it is", error))?;
     let (theirs, ours) = (info.architecture.unwrap_or_default(), std::env::consts::ARCH);
+    // Podman's words.
+    let theirs = match theirs.as_str() {
+        "amd64" => "x86_64",
+        "arm64" => "aarch64",
+        other => other,
+    };
     if PROGRAM.is_empty() || theirs != ours {
         return Err(RuntimeError::Unsupported {
             subject: "the engine".to_owned(),

@@ -99,11 +99,11 @@ impl Runtime for DockerRuntime {
         image: &ImageSpec,
         auth: Option<&RegistryAuth>,
     ) -> Result<ImageInfo, RuntimeError> {
-        image::pull(&self.core.docker, &image.name, auth).await
+        image::pull(&self.core, &image.name, auth).await
     }
 
     async fn image(&self, image: &ImageSpec) -> Result<Option<ImageInfo>, RuntimeError> {
-        image::present(&self.core.docker, &image.name).await
+        image::present(&self.core, &image.name).await
     }
 
     async fn images(&self) -> Result<Vec<ImageInfo>, RuntimeError> {

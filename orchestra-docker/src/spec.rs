@@ -9,7 +9,9 @@ use bollard::models::{
     PortBinding,
 };
 use orchestra_core::model::Protocol;
-use orchestra_core::runtime::{ContainerLimits, ContainerSpec, MountSource, RuntimeError, SandboxSpec};
+use orchestra_core::runtime::{
+    ContainerLimits, ContainerSpec, MountSource, RuntimeError, SandboxSpec, Seccomp,
+};
 
 /// Where a container leaves its termination message: Kubernetes' default.
 pub(crate) const MESSAGE_PATH: &str = "/dev/termination-log";
@@ -86,11 +88,13 @@ pub(crate) struct Sandbox<'a> {
     pub(crate) ip: Option<IpAddr>,
 }
 
-/// What a container is made from. `message` is the host's file for its termination message.
+/// What a container is made from. `message` is the host's file for its termination message, `seccomp` the content of the file with
+/// the system calls it may make.
 pub(crate) fn container(
     spec: &ContainerSpec,
     sandbox: &Sandbox<'_>,
     message: Option<&Path>,
+    seccomp: Option<String>,
     labels: HashMap<String, String>,
 ) -> Result<ContainerCreateBody, RuntimeError> {
     let shared = Some(format!("container:{}", sandbox.docker_id));
@@ -118,7 +122,7 @@ pub(crate) fn container(
         readonly_rootfs: Some(spec.read_only_root),
         cap_add: Some(spec.capabilities.add.clone()),
         cap_drop: Some(spec.capabilities.drop.clone()),
-        security_opt: spec.no_new_privileges.then(|| vec!["no-new-privileges".to_owned()]),
+        security_opt: Some(security_options(spec, seccomp)),
         log_config: Some(log_config()),
         ..HostConfig::default()
     };
@@ -140,6 +144,19 @@ pub(crate) fn container(
         host_config: Some(host),
         ..ContainerCreateBody::default()
     })
+}
+
+/// `seccomp`: the profile's content, where it is a file.
+fn security_options(spec: &ContainerSpec, seccomp: Option<String>) -> Vec<String> {
+    let mut options = Vec::new();
+    options.extend(spec.no_new_privileges.then(|| "no-new-privileges".to_owned()));
+    let profile = match &spec.seccomp {
+        Some(Seccomp::Unconfined) => Some("unconfined".to_owned()),
+        // The engine's own is what it takes anyway.
+        _ => seccomp,
+    };
+    options.extend(profile.map(|profile| format!("seccomp={profile}")));
+    options
 }
 
 /// At most 3 files of 32 MiB: what a program writes never fills the disk.
@@ -222,7 +239,7 @@ mod tests {
     #[test]
     fn containers_share_the_namespaces_of_their_sandbox() {
         let spec = ContainerSpec::new("main", "web:1");
-        let host = container(&spec, &SANDBOX, None, HashMap::new()).unwrap().host_config.unwrap();
+        let host = container(&spec, &SANDBOX, None, None, HashMap::new()).unwrap().host_config.unwrap();
         for mode in [host.network_mode, host.ipc_mode, host.pid_mode] {
             assert_eq!(mode.as_deref(), Some("container:abc"));
         }
@@ -234,10 +251,13 @@ mod tests {
         spec.capabilities.add.push("NET_ADMIN".to_owned());
         spec.capabilities.drop.push("ALL".to_owned());
         spec.no_new_privileges = true;
-        let host = container(&spec, &SANDBOX, None, HashMap::new()).unwrap().host_config.unwrap();
+        let host = container(&spec, &SANDBOX, None, None, HashMap::new()).unwrap().host_config.unwrap();
         assert_eq!(host.cap_add, Some(vec!["NET_ADMIN".to_owned()]));
         assert_eq!(host.cap_drop, Some(vec!["ALL".to_owned()]));
         assert_eq!(host.security_opt, Some(vec!["no-new-privileges".to_owned()]));
+        spec.seccomp = Some(Seccomp::Unconfined);
+        let host = container(&spec, &SANDBOX, None, None, HashMap::new()).unwrap().host_config.unwrap();
+        assert_eq!(host.security_opt.unwrap()[1], "seccomp=unconfined");
     }
 
     #[test]
@@ -249,7 +269,7 @@ mod tests {
             memory: Some(64 << 20),
             pids: Some(u64::MAX),
         };
-        let host = container(&spec, &SANDBOX, None, HashMap::new()).unwrap().host_config.unwrap();
+        let host = container(&spec, &SANDBOX, None, None, HashMap::new()).unwrap().host_config.unwrap();
         assert_eq!((host.nano_cpus, host.cpu_shares), (Some(1_500_000_000), Some(MIN_SHARES)));
         assert_eq!((host.memory, host.memory_swap), (Some(64 << 20), Some(64 << 20)));
         assert_eq!(host.pids_limit, Some(i64::MAX));
@@ -261,7 +281,7 @@ mod tests {
         for (name, value) in [("A", "1"), ("POD_NAME", "own"), ("A", "2=3")] {
             spec.env.push((name.to_owned(), value.to_owned()));
         }
-        let env = container(&spec, &SANDBOX, None, HashMap::new()).unwrap().env;
+        let env = container(&spec, &SANDBOX, None, None, HashMap::new()).unwrap().env;
         assert_eq!(env, Some(vec!["A=2=3".to_owned(), "POD_NAME=own".to_owned()]));
     }
 
@@ -269,7 +289,7 @@ mod tests {
     fn paths_with_colons_are_paths() {
         let mut spec = ContainerSpec::new("main", "web:1");
         spec.mounts.push(Mount::new("/in:rw", MountSource::Host("/out:/etc:ro".into())));
-        let host = container(&spec, &SANDBOX, None, HashMap::new()).unwrap().host_config.unwrap();
+        let host = container(&spec, &SANDBOX, None, None, HashMap::new()).unwrap().host_config.unwrap();
         let mount = &host.mounts.unwrap()[0];
         assert_eq!(
             (mount.source.as_deref(), mount.target.as_deref()),

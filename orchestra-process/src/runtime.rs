@@ -117,6 +117,7 @@ impl Runtime for ProcessRuntime {
             Feature::Privileged,
             Feature::Capabilities,
             Feature::NoNewPrivileges,
+            Feature::Seccomp,
         ]
         .into();
         let limits = [("cpu", Feature::CpuLimit), ("memory", Feature::MemoryLimit)];

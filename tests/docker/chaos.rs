@@ -1,8 +1,8 @@
 //! Containers, sandboxes and the daemon die at random: then all converges, and nothing is left over.
 //!
-//! It is run by hand, for an engine that is killed does not always clean up after itself. Five minutes:
+//! Five minutes of it:
 //!
-//!     ORCHESTRA_CHAOS_SECONDS=300 cargo test --features docker --test docker chaos -- --ignored --nocapture
+//!     ORCHESTRA_CHAOS_SECONDS=300 cargo test --features docker --test docker chaos -- --nocapture
 //!
 //! A failure says the seed; `ORCHESTRA_CHAOS_SEED` begins with it again.
 

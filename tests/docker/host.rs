@@ -178,7 +178,7 @@ impl Drop for Host {
     }
 }
 
-fn busybox() -> Option<Vec<u8>> {
+pub(crate) fn busybox() -> Option<Vec<u8>> {
     ["/bin/busybox", "/usr/bin/busybox"].iter().find_map(|path| std::fs::read(path).ok())
 }
 

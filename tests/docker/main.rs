@@ -17,5 +17,6 @@ mod host;
 mod hosts;
 mod humans;
 mod lost_answers;
+mod registry;
 mod rollouts;
 mod trouble;

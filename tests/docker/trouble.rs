@@ -11,7 +11,7 @@ use crate::daemon::Daemon;
 use crate::host::{Host, Image, LIMIT, eventually, eventually_within, pods, settled, skip, until};
 
 /// Waits for a warning of a pod that says this.
-async fn told(cluster: &Cluster, pod: &str, text: &str) -> Arc<Event> {
+pub(crate) async fn told(cluster: &Cluster, pod: &str, text: &str) -> Arc<Event> {
     let deadline = tokio::time::Instant::now() + LIMIT;
     loop {
         let events = cluster.list::<Event>(&ListOptions::default()).await.unwrap().items;

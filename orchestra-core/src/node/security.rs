@@ -2,7 +2,7 @@
 
 use super::env::ConfigError;
 use crate::model::{Container, Pod};
-use crate::runtime::{ContainerSpec, Feature, RuntimeInfo};
+use crate::runtime::{ContainerSpec, Feature, RuntimeInfo, Seccomp};
 
 /// What a container asks for and its runtime takes no notice of, as the manifest's fields.
 pub(crate) fn ignored(container: &Container, spec: &ContainerSpec, info: &RuntimeInfo) -> Vec<String> {
@@ -13,6 +13,7 @@ pub(crate) fn ignored(container: &Container, spec: &ContainerSpec, info: &Runtim
         Feature::Privileged => spec.privileged,
         Feature::Capabilities => !spec.capabilities.add.is_empty() || !spec.capabilities.drop.is_empty(),
         Feature::NoNewPrivileges => spec.no_new_privileges,
+        Feature::Seccomp => spec.seccomp.as_ref().is_some_and(|asked| *asked != Seccomp::Unconfined),
         Feature::CpuLimit => spec.limits.cpu_milli.is_some(),
         Feature::MemoryLimit => spec.limits.memory.is_some(),
     };

@@ -4,8 +4,10 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use super::env::expand;
-use crate::model::{Container, ImagePullPolicy, Labels, Pod, Quantity, ResourceList};
-use crate::runtime::{ContainerLimits, ContainerSpec, Mount, PortMapping, SandboxSpec};
+use crate::model::{
+    Container, ImagePullPolicy, Labels, Pod, Quantity, ResourceList, SeccompProfile, SeccompProfileType,
+};
+use crate::runtime::{ContainerLimits, ContainerSpec, Mount, PortMapping, SandboxSpec, Seccomp};
 
 /// How pods of a node resolve names.
 #[derive(Clone, Debug, Default)]
@@ -72,9 +74,19 @@ pub(crate) fn container_spec(
     spec.privileged = own.is_some_and(|s| s.privileged == Some(true));
     spec.capabilities = own.and_then(|s| s.capabilities.clone()).unwrap_or_default();
     spec.no_new_privileges = own.is_some_and(|s| s.allow_privilege_escalation == Some(false));
+    let profile = own.and_then(|s| s.seccomp_profile.as_ref()).or(pods.seccomp_profile.as_ref());
+    spec.seccomp = profile.and_then(seccomp);
     spec.env = env;
     spec.mounts = mounts;
     spec
+}
+
+fn seccomp(profile: &SeccompProfile) -> Option<Seccomp> {
+    Some(match profile.type_? {
+        SeccompProfileType::RuntimeDefault => Seccomp::RuntimeDefault,
+        SeccompProfileType::Unconfined => Seccomp::Unconfined,
+        SeccompProfileType::Localhost => Seccomp::Localhost(PathBuf::from(&profile.localhost_profile)),
+    })
 }
 
 fn limits(limits: &ResourceList, requests: &ResourceList) -> ContainerLimits {

@@ -4,6 +4,7 @@
 //! (`orchestra-docker`) isolates; the simulated one of `orchestra-testkit` runs ten thousand pods in a test.
 
 mod error;
+mod registry_auth;
 mod spec;
 mod state;
 mod stream;
@@ -15,9 +16,10 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 pub use error::RuntimeError;
+pub use registry_auth::RegistryAuth;
 pub use spec::{
-    ContainerLimits, ContainerSpec, DEFAULT_GRACE, ImageSpec, Mount, MountSource, PortMapping, RegistryAuth,
-    SandboxSpec,
+    ContainerLimits, ContainerSpec, DEFAULT_GRACE, ImageSpec, Mount, MountSource, PortMapping, SandboxSpec,
+    Seccomp,
 };
 pub use state::{
     ContainerId, ContainerState, ContainerStats, ContainerStatus, Feature, ImageInfo, RuntimeEvent,

@@ -80,23 +80,6 @@ impl fmt::Display for ImageSpec {
     }
 }
 
-/// Credentials for a registry. `Debug` shows no secret.
-#[derive(Clone, Default, PartialEq, Eq)]
-pub struct RegistryAuth {
-    /// The registry's host.
-    pub server: String,
-    /// The user.
-    pub username: String,
-    /// The password or token.
-    pub password: String,
-}
-
-impl fmt::Debug for RegistryAuth {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("RegistryAuth").field("server", &self.server).finish_non_exhaustive()
-    }
-}
-
 /// One run of a container. Its identity is (sandbox, `name`, `attempt`).
 #[derive(Clone, Default, PartialEq)]
 #[non_exhaustive]
@@ -135,6 +118,8 @@ pub struct ContainerSpec {
     pub capabilities: Capabilities,
     /// Whether no program in it may gain more than its parent has.
     pub no_new_privileges: bool,
+    /// Which system calls its programs may make; what the runtime lets them where `None`.
+    pub seccomp: Option<Seccomp>,
     /// Further settings a runtime may understand, by name.
     pub options: BTreeMap<String, String>,
 }
@@ -158,6 +143,18 @@ impl fmt::Debug for ContainerSpec {
             .field("env", &self.env.iter().map(|(k, _)| k).collect::<Vec<_>>())
             .finish_non_exhaustive()
     }
+}
+
+/// Which system calls a container's programs may make.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Seccomp {
+    /// Those that the runtime allows.
+    RuntimeDefault,
+    /// All.
+    Unconfined,
+    /// Those of a file below the runtime's directory of profiles.
+    Localhost(PathBuf),
 }
 
 /// A directory or file in a container.

@@ -68,6 +68,8 @@ pub enum Feature {
     Capabilities,
     /// That no program in it gains more than its parent has.
     NoNewPrivileges,
+    /// That it makes certain system calls only.
+    Seccomp,
     /// A bound on CPU time.
     CpuLimit,
     /// A bound on memory.
@@ -82,6 +84,7 @@ impl fmt::Display for Feature {
             Self::Privileged => "securityContext.privileged",
             Self::Capabilities => "securityContext.capabilities",
             Self::NoNewPrivileges => "securityContext.allowPrivilegeEscalation",
+            Self::Seccomp => "securityContext.seccompProfile",
             Self::CpuLimit => "resources.limits.cpu",
             Self::MemoryLimit => "resources.limits.memory",
         })

@@ -12,6 +12,11 @@ use crate::model::{FieldErrors, ResourceList};
 
 /// Checks the containers and init containers of `spec`, at its path.
 pub(super) fn validate_containers(spec: &PodSpec, errors: &mut FieldErrors) {
+    if let Some(profile) = &spec.security_context.seccomp_profile {
+        errors.at("securityContext", |errors| {
+            errors.at("seccompProfile", |errors| profile.validate(errors));
+        });
+    }
     let mut names = BTreeSet::new();
     errors.each("initContainers", &spec.init_containers, |errors, container| {
         validate_container(container, spec, &mut names, errors);
@@ -82,6 +87,9 @@ fn validate_container(
             errors.at("allowPrivilegeEscalation", |errors| {
                 errors.require(!contradicts, "can't be false for a privileged container");
             });
+            if let Some(profile) = &context.seccomp_profile {
+                errors.at("seccompProfile", |errors| profile.validate(errors));
+            }
         });
     }
 }

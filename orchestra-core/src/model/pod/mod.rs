@@ -58,7 +58,7 @@ pub use gpu::{GPU, GPU_DEVICES, GPU_MILLI, GpuRequest, WHOLE_GPU};
 pub use probe::Probe;
 pub use projected::{DownwardApiProjection, KeysProjection, ProjectedVolume, VolumeProjection};
 pub use requests::HostPort;
-pub use security::{Capabilities, PodSecurityContext, SecurityContext};
+pub use security::{Capabilities, PodSecurityContext, SeccompProfile, SeccompProfileType, SecurityContext};
 pub use spec::{
     DEFAULT_GRACE_PERIOD_SECONDS, DEFAULT_SCHEDULER_NAME, LocalObjectReference, PodReadinessGate,
     PodSchedulingGate, PodSpec, RestartPolicy,

@@ -2,10 +2,13 @@
 
 use std::time::Duration;
 
+use tokio::time::Instant;
+
 use super::{CALL_LIMIT, bounded};
 use crate::model::{Container, ImagePullPolicy, Pod};
 use crate::node::action::StartError;
 use crate::node::agent::Shared;
+use crate::node::apply::Note;
 use crate::node::env::Sources;
 use crate::node::error::chain;
 use crate::node::registry_auth::registry_auth;
@@ -40,9 +43,14 @@ pub(super) async fn ensure(
         }
     }
     let auth = registry_auth(pod, &container.image, sources);
+    shared.tell(pod, &Note::normal("Pulling", format!("pulling image {image}")));
+    let begin = Instant::now();
     let call = shared.runtime.pull_image(&image, auth.as_ref());
     let pulled = bounded(PULL_LIMIT, &image.name, "pull the image", call).await;
-    pulled.map(|info| info.user).map_err(|error| refused(container, &error))
+    let info = pulled.map_err(|error| refused(container, &error))?;
+    let message = format!("pulled image {image} of {} bytes in {:.1?}", info.size, begin.elapsed());
+    shared.tell(pod, &Note::normal("Pulled", message));
+    Ok(info.user)
 }
 
 fn refused(container: &Container, error: &RuntimeError) -> StartError {
