@@ -66,7 +66,8 @@ async fn create_in(core: &Core, sandbox: &str, spec: &ContainerSpec) -> Result<C
 /// whose caller went away is waited for by the next one.
 pub(crate) async fn start(core: &Arc<Core>, id: &ContainerId) -> Result<(), RuntimeError> {
     // As with a creation, who removes the sandbox waits for it.
-    let of_sandbox = core.locks.of(labels::sandbox_of(&id.0)).read_owned().await;
+    let sandbox = labels::sandbox_of(&id.0).ok_or_else(|| error::not_found("container", &id.0))?;
+    let of_sandbox = core.locks.of(sandbox).read_owned().await;
     let lock = core.locks.of(&id.0).write_owned().await;
     let (of_task, subject) = (Arc::clone(core), id.clone());
     let started = core.tasks.spawn(async move {

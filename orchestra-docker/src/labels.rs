@@ -55,9 +55,9 @@ pub(crate) fn container_name(sandbox: &str, spec: &ContainerSpec) -> String {
     format!("{sandbox}.{}.{}", escape(&spec.name), spec.attempt)
 }
 
-/// The id of the sandbox that a container of this id is in.
-pub(crate) fn sandbox_of(container: &str) -> &str {
-    container.rsplitn(3, '.').nth(2).unwrap_or(container)
+/// The id of the sandbox that a container of this id is in; `None` where it is the id of none.
+pub(crate) fn sandbox_of(container: &str) -> Option<&str> {
+    container.rsplitn(3, '.').nth(2)
 }
 
 fn owned<'a>(pairs: impl IntoIterator<Item = (&'a str, String)>) -> HashMap<String, String> {
@@ -164,7 +164,7 @@ mod tests {
         assert_eq!(sandbox[ROLE], ROLE_SANDBOX);
         let mut container = ContainerSpec::new("main", "web:1");
         container.labels.insert(POD_UID.into(), "another".into());
-        assert_eq!(sandbox_of(&container_name(&name, &container)), name);
+        assert_eq!(sandbox_of(&container_name(&name, &container)), Some(name.as_str()));
         let container = of_container(&sandbox, &container);
         assert_eq!(pod(&container), pod(&sandbox));
         assert_eq!(pod(&container).map(|pod| (pod.uid, pod.attempt)), Some((Uid::from("uid-1"), 2)));
