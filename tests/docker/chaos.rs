@@ -2,7 +2,7 @@
 //!
 //! Five minutes of it:
 //!
-//!     ORCHESTRA_CHAOS_SECONDS=300 cargo test --features docker --test docker chaos -- --nocapture
+//!     ORCHESTRA_CHAOS_SECONDS=300 cargo test --features docker --test docker chaos -- --ignored --nocapture
 //!
 //! A failure says the seed; `ORCHESTRA_CHAOS_SEED` begins with it again.
 
