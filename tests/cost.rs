@@ -70,3 +70,30 @@ async fn the_commits_for_a_replica_do_not_grow_with_their_number() {
         assert!(owner < 200, "1,000 replicas took {many:?}");
     }
 }
+
+/// This process's resident memory, in bytes.
+fn resident() -> usize {
+    let statm = std::fs::read_to_string("/proc/self/statm").unwrap();
+    4096 * statm.split_whitespace().nth(1).unwrap().parse::<usize>().unwrap()
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_pod_takes_of_memory_does_not_grow_with_the_nodes() {
+    const PODS: u32 = 1_000;
+    let mut builder = Cluster::builder().seed(1);
+    for i in 0..300 {
+        let host = SimRuntime::new(i);
+        host.any_image(SimProgram::service());
+        builder = builder.node(NodeOptions::new(format!("node-{i}"), host));
+    }
+    let cluster = builder.start().await.unwrap();
+    cluster.ready().await;
+    let before = resident();
+    cluster.apply(Deployment::new("web").image("web:1").replicas(PODS)).await.unwrap();
+    let all = |d: Option<&Deployment>| d.is_some_and(|d| d.status.available_replicas == PODS);
+    cluster.wait::<Deployment>("web", all).await.unwrap();
+    let each = resident().saturating_sub(before) / PODS as usize;
+    // A kilobyte for each of the nodes would be 300,000.
+    assert!(each < 120_000, "a pod took {each} bytes");
+    cluster.stop().await;
+}

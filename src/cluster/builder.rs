@@ -310,6 +310,7 @@ impl ClusterBuilder {
             grace: self.node_lifecycle.grace,
             tasks: base.clone(),
             routes: None,
+            meter: None,
             #[cfg(feature = "dns")]
             dns: dns.as_ref().map(|server| super::dns::told(server, &data_plane)),
             leaves_pods,

@@ -11,7 +11,7 @@ use orchestra_core::client::Client;
 use orchestra_core::controller::MetricsBoard;
 use orchestra_core::drain::Gates;
 use orchestra_core::engine::{Caches, Recorder, Tasks};
-use orchestra_core::node::{HostVolumes, NodeAgent, NodeHandle, Routes, VolumeFiles, measure_usage};
+use orchestra_core::node::{HostVolumes, NodeAgent, NodeHandle, Routes, UsageMeter, VolumeFiles};
 use orchestra_core::rng::Rng;
 use orchestra_core::runtime::RuntimeError;
 use tokio::task::JoinSet;
@@ -41,6 +41,7 @@ pub(super) struct Nodes {
     pub(super) grace: Duration,
     pub(super) tasks: Tasks,
     pub(super) routes: Option<Routes>,
+    pub(super) meter: Option<UsageMeter>,
     /// Where the cluster's names are served, and their domain.
     #[cfg(feature = "dns")]
     pub(super) dns: Option<(std::net::SocketAddr, String)>,
@@ -124,13 +125,8 @@ impl Nodes {
             None => agent,
         };
         let agent = agent.start();
-        measure_usage(
-            Arc::clone(&node.runtime),
-            &self.caches,
-            self.metrics.clone(),
-            self.usage_every,
-            &tasks,
-        );
+        let meter = || UsageMeter::new(&self.caches, self.metrics.clone(), self.usage_every);
+        self.meter.get_or_insert_with(meter).measure(agent.handle());
         let running = Running { agent, options: node, tasks };
         self.running.insert(running.options.name.clone(), Arc::new(running));
     }

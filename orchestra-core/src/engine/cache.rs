@@ -121,7 +121,17 @@ impl<T: Resource> Cache<T> {
         let map = Arc::clone(&index.map);
         let keep = move |change: &CacheChange<'_, T>| {
             let mut map = map.write().unwrap_or_else(PoisonError::into_inner);
-            for key in change.old.map(|old| keys_of(old)).unwrap_or_default() {
+            let was = change.old.map(|old| keys_of(old)).unwrap_or_default();
+            let is = change.new.map(|new| keys_of(new)).unwrap_or_default();
+            if let Some(new) = change.new.filter(|_| was == is) {
+                for key in &was {
+                    if let Some(object) = map.get_mut(key).and_then(|entry| entry.get_mut(change.key)) {
+                        *object = Arc::clone(new);
+                    }
+                }
+                return;
+            }
+            for key in was {
                 if let Some(entry) = map.get_mut(&key) {
                     entry.remove(change.key);
                     if entry.is_empty() {
@@ -130,7 +140,7 @@ impl<T: Resource> Cache<T> {
                 }
             }
             if let Some(new) = change.new {
-                for key in keys_of(new) {
+                for key in is {
                     map.entry(key).or_default().insert(change.key.clone(), Arc::clone(new));
                 }
             }

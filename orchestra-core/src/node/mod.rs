@@ -55,5 +55,5 @@ pub use probe::NetworkProber;
 pub use probe::check_grpc;
 pub use probe::{ProbeFailure, ProbeRequest, Prober};
 pub use routes::Routes;
-pub use usage::measure_usage;
+pub use usage::UsageMeter;
 pub use volumes::{FileSet, HostVolumes, VolumeError, VolumeFile, VolumeFiles};

@@ -4,62 +4,75 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::Notify;
+use tokio::sync::watch;
 
-use super::traced::Traced;
+use super::access::NodeHandle;
+use super::agent::Shared;
 use crate::controller::MetricsBoard;
-use crate::engine::{Cache, Caches, Index, Tasks};
+use crate::engine::Caches;
 use crate::model::{HorizontalPodAutoscaler, Pod, Quantity, ResourceList, Timestamp, Uid};
-use crate::runtime::{ContainerId, ContainerStats, Runtime};
+use crate::runtime::{ContainerId, ContainerStats};
 
-/// Measures what the containers that `runtime` runs use, every `period`, and tells `board`. Nothing is measured
-/// while the cluster has no autoscaler.
-pub fn measure_usage(
-    runtime: Arc<dyn Runtime>,
-    caches: &Caches,
+/// Measures what the pods of this process's nodes use, for as long as the cluster has an autoscaler.
+///
+/// Share one between all agents of a process: it keeps one listener whatever their number.
+#[derive(Clone, Debug)]
+pub struct UsageMeter {
     board: MetricsBoard,
     period: Duration,
-    tasks: &Tasks,
-) {
-    let pods = caches.of::<Pod>();
-    let forgetting = board.clone();
-    pods.on_change(move |change| {
-        if change.new.is_none() {
-            forgetting.forget_pod(&change.key.namespace, &change.key.name);
-        }
-    });
-    let autoscalers = caches.of::<HorizontalPodAutoscaler>();
-    let wanted = Arc::new(Notify::new());
-    let waking = Arc::clone(&wanted);
-    autoscalers.on_change(move |_| waking.notify_one());
-    let by_uid = pods.index(|pod| vec![pod.metadata.uid.clone()]);
-    let runtime = Traced::over(runtime);
-    let meter = Meter { runtime, autoscalers, wanted, by_uid, board, last: BTreeMap::new() };
-    tasks.spawn("usage", meter.run(period));
+    /// Whether there is an autoscaler.
+    wanted: watch::Receiver<bool>,
 }
 
-struct Meter {
-    runtime: Arc<dyn Runtime>,
-    autoscalers: Arc<Cache<HorizontalPodAutoscaler>>,
-    wanted: Arc<Notify>,
-    by_uid: Index<Pod, Uid>,
-    board: MetricsBoard,
+impl UsageMeter {
+    /// A meter that reads every `period`, and tells `board`. To be called inside a tokio runtime.
+    #[must_use]
+    pub fn new(caches: &Caches, board: MetricsBoard, period: Duration) -> Self {
+        let forgetting = board.clone();
+        caches.of::<Pod>().on_change(move |change| {
+            if change.new.is_none() {
+                forgetting.forget_pod(&change.key.namespace, &change.key.name);
+            }
+        });
+        let (wants, wanted) = watch::channel(false);
+        let autoscalers = caches.of::<HorizontalPodAutoscaler>();
+        let counted = Arc::downgrade(&autoscalers);
+        autoscalers.on_change(move |_| {
+            let any = counted.upgrade().is_some_and(|autoscalers| !autoscalers.is_empty());
+            wants.send_if_modified(|wanted| std::mem::replace(wanted, any) != any);
+        });
+        Self { board, period, wanted }
+    }
+
+    /// Measures the pods of a node, until its agent ends.
+    pub fn measure(&self, node: &NodeHandle) {
+        let node = Arc::clone(&node.shared);
+        let tasks = node.tasks.clone();
+        let reading = Reading { node, meter: self.clone(), last: BTreeMap::new() };
+        tasks.spawn("usage", reading.run());
+    }
+}
+
+struct Reading {
+    node: Arc<Shared>,
+    meter: UsageMeter,
     /// The CPU time of each container when it was last read.
     last: BTreeMap<ContainerId, (u64, Timestamp)>,
 }
 
-impl Meter {
-    async fn run(mut self, period: Duration) {
+impl Reading {
+    async fn run(mut self) {
         loop {
-            while self.autoscalers.is_empty() {
+            if !*self.meter.wanted.borrow() {
                 self.last.clear();
-                self.wanted.notified().await;
             }
-            match self.runtime.stats().await {
+            // The caches have ended, and with them the cluster.
+            let Ok(_) = self.meter.wanted.wait_for(|wanted| *wanted).await else { return };
+            match self.node.runtime.stats().await {
                 Ok(stats) => self.tell(stats),
-                Err(error) => tracing::debug!(%error, "usage was not measured"),
+                Err(error) => tracing::debug!(node = %self.node.node, %error, "usage was not measured"),
             }
-            tokio::time::sleep(period).await;
+            tokio::time::sleep(self.meter.period).await;
         }
     }
 
@@ -82,10 +95,11 @@ impl Meter {
                 pods.entry(container.pod_uid.clone()).or_insert((BTreeMap::new(), container.at, window));
             pod.0.insert(container.name.to_string(), used);
         }
+        let slots = self.node.lock();
         for (uid, (containers, at, window)) in pods {
-            for pod in self.by_uid.get(&uid) {
+            if let Some(pod) = slots.get(&uid).and_then(|slot| slot.pod.as_ref()) {
                 let meta = &pod.metadata;
-                self.board.pod_usage(&meta.namespace, &meta.name, containers.clone(), at, window);
+                self.meter.board.pod_usage(&meta.namespace, &meta.name, containers, at, window);
             }
         }
     }

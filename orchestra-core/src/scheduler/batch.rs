@@ -79,6 +79,7 @@ impl<'v> Batch<'v> {
         if !self.is_waiting(pod) {
             return Err(AssignError::NotWaiting { pod: name() });
         }
+        self.view.read_ahead(pod, node);
         let Some(target) = self.view.node(node) else { return Err(AssignError::UnknownNode { pod: name() }) };
         let lacking = target.lacking(pod).map(|resource| format!("insufficient {resource}"));
         let lacking = lacking.or_else(|| target.port_taken(pod).then(|| "a host port is taken".to_owned()));

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use smallvec::SmallVec;
 
-use super::unit::{Pending, Unit, order};
+use super::unit::{Pending, Unit, order, read_ahead};
 use super::{Batch, Explanation, PodInfo, Scheduler, View};
 use crate::model::{GpuRequest, Pod};
 
@@ -100,6 +100,7 @@ pub fn schedule<P: Into<Pending>>(
     pods: impl IntoIterator<Item = P>,
 ) -> Vec<Decision> {
     let mut pending: Vec<Pending> = pods.into_iter().map(Into::into).collect();
+    read_ahead(&pending);
     pending.sort_by(|a, b| a.order().cmp(&b.order()));
 
     let count = pending.iter().map(|p| p.pods.len()).sum();

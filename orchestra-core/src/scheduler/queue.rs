@@ -18,12 +18,15 @@ struct InOrder {
     pod: Arc<Pod>,
     /// The number of its entry.
     number: u32,
+    /// Whether it may be of a gang.
+    grouped: bool,
 }
 
 impl InOrder {
     fn new(pod: &Arc<Pod>, number: u32) -> Self {
         let (priority, created, ..) = order(pod);
-        Self { first: (priority, created), pod: Arc::clone(pod), number }
+        let grouped = pod.spec.scheduling_group.is_some();
+        Self { first: (priority, created), pod: Arc::clone(pod), number, grouped }
     }
 }
 
@@ -190,10 +193,10 @@ impl PodQueue {
     /// the queue's hands until they are parked, retried or [`pod_changed`](Self::pod_changed) tells that they are bound.
     pub fn take(&mut self, most: usize) -> Vec<Pending> {
         self.since_taken = Change::NONE;
-        let (mut taken, mut count) = (Vec::new(), 0);
+        let (mut taken, mut count) = (Vec::with_capacity(most.min(self.waiting.len())), 0);
         while count < most {
-            let Some(InOrder { pod, number, .. }) = self.waiting.pop_first() else { break };
-            if pod.spec.scheduling_group.is_none() {
+            let Some(InOrder { pod, number, grouped, .. }) = self.waiting.pop_first() else { break };
+            if !grouped {
                 self.pods.get_mut(number).place = Place::Taken;
                 count += 1;
                 taken.push(pod.into());

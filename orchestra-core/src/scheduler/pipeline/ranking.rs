@@ -98,7 +98,7 @@ impl Ranking {
                     touched.push((*id, true));
                 }
                 log::Entry::Pod(id, class, amount) => {
-                    self.domains.count(view, self.pod.class(), *id, class, *amount);
+                    self.domains.count(view, self.pod.class(), *id, class, i64::from(*amount));
                     if touched.last().is_none_or(|(last, _)| last != id) {
                         touched.push((*id, false));
                     }

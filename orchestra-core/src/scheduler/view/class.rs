@@ -93,6 +93,17 @@ impl PodClass {
         self.requests.iter().find(|(r, _)| *r == resource).map_or(0, |(_, amount)| *amount)
     }
 
+    /// Whether `pod` is of this class, as `like` is, as far as a glance tells.
+    pub(super) fn has_like(&self, like: &Pod, pod: &Pod) -> bool {
+        let (known, meta) = (&like.metadata, &pod.metadata);
+        Arc::ptr_eq(&like.spec, &pod.spec)
+            && known.labels.is_shared_with(&meta.labels)
+            && known.annotations.is_shared_with(&meta.annotations)
+            && self.namespace == meta.namespace
+            && self.terminating == pod.is_terminating()
+            && self.controller.as_ref() == meta.controller().map(|owner| &owner.uid)
+    }
+
     fn has(&self, pod: &Pod) -> bool {
         let meta = &pod.metadata;
         (Arc::ptr_eq(&self.spec, &pod.spec) || self.spec == pod.spec)

@@ -240,6 +240,12 @@ impl Columns {
         }
     }
 
+    /// Reads the lines of memory that a node's row takes.
+    pub(crate) fn read_ahead(&self, node: usize) -> usize {
+        let row = self.row(node).unwrap_or(&NOTHING);
+        usize::from(row.facts.cordoned) ^ usize::from(row.allocatable[0] == 0) ^ usize::from(row.used[0] == 0)
+    }
+
     /// The first requested resource of which `node` has too little left.
     pub(crate) fn lacking(&self, node: usize, requests: &[(ResourceId, i64)]) -> Option<ResourceId> {
         let row = self.row(node).unwrap_or(&NOTHING);

@@ -45,7 +45,7 @@ pub(crate) enum Entry {
     /// A node object came, went or changed.
     Node(NodeId, NodeDiff),
     /// A pod of this class came to the node (1) or left it (-1).
-    Pod(NodeId, Arc<PodClass>, i64),
+    Pod(NodeId, Arc<PodClass>, i8),
     /// What it would cost to clear the node for others changed otherwise.
     Room(NodeId),
     /// A namespace's labels changed.

@@ -77,6 +77,13 @@ impl Nodes {
         }
     }
 
+    fn is_on(&self, node: NodeId) -> bool {
+        match self {
+            Self::One(known, _) => *known == node,
+            Self::Several(nodes) => nodes.contains_key(&node),
+        }
+    }
+
     pub(crate) fn iter(&self) -> impl Iterator<Item = (NodeId, u32)> {
         let (one, several) = match self {
             Self::One(node, pods) => (Some((*node, *pods)), None),
@@ -105,6 +112,11 @@ impl Residents {
         if !class.terms.is_empty() {
             self.wishing.entry(class.id).or_insert_with(|| Arc::clone(class));
         }
+    }
+
+    /// Whether a pod of the class is on the node.
+    pub(crate) fn is_on(&self, class: &PodClass, node: NodeId) -> bool {
+        self.classes.get(&class.id).is_some_and(|of_class| of_class.nodes.is_on(node))
     }
 
     pub(crate) fn remove(&mut self, class: &PodClass, node: NodeId) {

@@ -1,5 +1,7 @@
 //! How a view follows the cluster.
 
+use std::hint::black_box;
+use std::ops::BitXor;
 use std::sync::Arc;
 
 use super::class::PodClass;
@@ -7,10 +9,12 @@ use super::columns::{Facts, ResourceId};
 use super::gpus::Devices;
 use super::log::{Entry, NodeDiff};
 use super::pods::{Record, started};
-use super::slots::NodeId;
+use super::slots::{NodeId, Slot};
 use super::undo::{Before, Undo};
-use super::{PodInfo, View, labels};
-use crate::model::{GPU_DEVICES, GpuRequest, Labels, Namespace, Node, Pod, ResourceList, Uid};
+use super::{NodeView, PodInfo, View, labels};
+use crate::model::{
+    ConditionStatus, GPU_DEVICES, GpuRequest, Labels, Namespace, Node, Pod, ResourceList, Uid,
+};
 use crate::scheduler::Change;
 use crate::scheduler::by_uid::UidHash;
 
@@ -38,15 +42,20 @@ impl View {
     /// assumed pod this is the confirmation, once it is bound.
     pub fn pod_changed(&mut self, pod: &Arc<Pod>) -> Change {
         let uid = &pod.metadata.uid;
+        let hash = self.pods.hash(uid);
+        let record = self.pods.find_hashed(hash, uid).map(|number| self.pods.get(number));
         match &pod.node_name {
-            _ if pod.is_terminal() => self.set_pod(uid, None),
+            _ if pod.is_terminal() => self.set_hashed(hash, uid, None),
             Some(name) => {
-                let class = self.classes.of(pod, &mut self.resources);
+                // Most often only its status has changed.
+                let class = record.filter(|record| record.class.has_like(&record.pod, pod));
+                let class = class.map(|record| Arc::clone(&record.class));
+                let class = class.unwrap_or_else(|| self.classes.of(pod, &mut self.resources));
                 let (pod, node) = (Arc::clone(pod), self.slots.ensure(name));
-                self.set_pod(uid, Some(Known { pod, class, node, assumed: false }))
+                self.set_hashed(hash, uid, Some(Known { pod, class, node, assumed: false }))
             }
-            None if self.is_assumed(uid) => Change::NONE,
-            None => self.set_pod(uid, None),
+            None if record.is_some_and(|record| record.assumed) => Change::NONE,
+            None => self.set_hashed(hash, uid, None),
         }
     }
 
@@ -85,6 +94,30 @@ impl View {
         }
         self.log.push(Entry::Namespace);
         Change::NAMESPACE
+    }
+
+    /// Reads all of a node that placing `pod` there is going to read, at once: in a large view no cache has it, and memory
+    /// is waited for once so, and not at each step.
+    pub(crate) fn read_ahead(&self, pod: &PodInfo, node: NodeId) {
+        let Some(slot) = self.slots.get(node) else { return };
+        let seen = usize::from(slot.object.is_some())
+            ^ slot.pods.last().map_or(0, |number| *number as usize)
+            ^ usize::from(slot.name.as_bytes().first().copied().unwrap_or_default())
+            ^ self.columns.read_ahead(node.index())
+            ^ usize::from(self.residents.is_on(pod.class(), node));
+        black_box(seen);
+    }
+
+    /// The same for what the pods of some nodes are weighed by.
+    pub(crate) fn read_ahead_pods(&self, nodes: &[NodeView<'_>]) {
+        let slots = || nodes.iter().map(|node| self.slots.slot(node.id()));
+        let lists = |slot: &Slot| {
+            slot.pods.first().map_or(0, |number| *number as usize)
+                ^ usize::from(slot.name.as_bytes().first().copied().unwrap_or_default())
+        };
+        black_box(slots().map(lists).fold(0, BitXor::bitxor));
+        let records = slots().flat_map(|slot| &slot.pods).map(|number| self.pods.get(*number));
+        black_box(records.map(|record| record.place).fold(0, BitXor::bitxor));
     }
 
     /// Puts a pod on a node by a decision. Returns the node's name.
@@ -301,9 +334,10 @@ fn difference(old: Option<&Node>, new: Option<&Node>) -> NodeDiff {
 
 /// Whether a plugin could see another difference. Times of heartbeats are none.
 fn rest_differs(old: &Node, new: &Node) -> bool {
-    let conditions =
-        |node: &Node| node.status.conditions.iter().map(|c| (c.type_.clone(), c.status)).collect::<Vec<_>>();
+    fn conditions(node: &Node) -> impl Iterator<Item = (&str, ConditionStatus)> {
+        node.status.conditions.iter().map(|condition| (&*condition.type_, condition.status))
+    }
     old.status.capacity != new.status.capacity
         || old.status.node_info != new.status.node_info
-        || conditions(old) != conditions(new)
+        || !conditions(old).eq(conditions(new))
 }
