@@ -53,15 +53,18 @@ impl<T: OfPod> ByUid<T> {
     }
 
     /// The number of a pod's entry; `hash` is that of `uid`.
+    #[inline]
     pub(super) fn find_hashed(&self, hash: UidHash, uid: &Uid) -> Option<u32> {
         self.numbers.find(hash.0, |number| self.get(*number).uid() == uid).copied()
     }
 
     /// The entry with a number that is in use.
+    #[inline]
     pub(super) fn get(&self, number: u32) -> &T {
         &self.entries[number as usize].as_ref().expect(IN_USE).1
     }
 
+    #[inline]
     pub(super) fn get_mut(&mut self, number: u32) -> &mut T {
         &mut self.entries[number as usize].as_mut().expect(IN_USE).1
     }

@@ -42,12 +42,14 @@ impl Points {
         clippy::cast_sign_loss,
         reason = "casting clamps what the caller should have"
     )]
+    #[inline]
     pub(crate) fn rounded(thousandths: f32) -> Self {
         Self((nearest(thousandths) as u32).min(Self::MAX.0))
     }
 
     /// The score in thousandths of a point: 0 to 100,000.
     #[must_use]
+    #[inline]
     pub const fn as_millis(self) -> u32 {
         self.0
     }

@@ -1,7 +1,9 @@
 //! The standing of every node for one class of pods, kept while single nodes change.
 
 use std::cmp::Ordering;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
+
+use smallvec::SmallVec;
 
 use super::domains::Domains;
 use super::set::{Lasts, PluginSet};
@@ -92,11 +94,14 @@ impl Index {
             keys: keys.len(),
             top: Tournament::default(),
         };
-        let mut known: BTreeMap<Vec<u32>, u32> = BTreeMap::new();
+        let mut known: HashMap<SmallVec<[u32; 4]>, u32> = HashMap::new();
         for node in cx.view.nodes() {
             let id = node.id();
-            let place: Vec<u32> = keys.iter().map(|key| cx.view.key(*key).of(id.index())).collect();
-            let cell = *known.entry(place.clone()).or_insert_with(|| index.add_cell(id, &place));
+            let place: SmallVec<[u32; 4]> = keys.iter().map(|key| cx.view.key(*key).of(id.index())).collect();
+            let cell = match known.get(&place) {
+                Some(cell) => *cell,
+                None => *known.entry(place.clone()).or_insert(index.add_cell(id, &place)),
+            };
             index.join(id, cell);
         }
         if keys.is_empty() && index.cells.is_empty() {

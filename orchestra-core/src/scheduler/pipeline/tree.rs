@@ -16,15 +16,18 @@ impl Standing {
     pub(crate) const OUT: Self = Self(0);
 
     /// `rank` saturates one below `u32::MAX`.
+    #[inline]
     pub(crate) fn new(rank: u32, tie: u32) -> Self {
         Self((u64::from(rank.saturating_add(1)) << 32) | u64::from(tie))
     }
 
+    #[inline]
     pub(crate) const fn is_out(self) -> bool {
         self.0 == 0
     }
 
     /// The same with `points` more, for one who is not out. Saturates like [`new`](Self::new).
+    #[inline]
     pub(crate) fn plus(self, points: u32) -> Self {
         let rank = (self.0 >> 32).saturating_add(points.into()).min(u32::MAX.into());
         Self((rank << 32) | (self.0 & u64::from(u32::MAX)))
@@ -37,6 +40,7 @@ impl Standing {
 struct Match([Standing; WIDTH]);
 
 impl Match {
+    #[inline]
     fn best(&self) -> Standing {
         self.0.iter().fold(Standing::OUT, |best, standing| best.max(*standing))
     }
@@ -92,11 +96,13 @@ impl Tournament {
     }
 
     /// The standing of one competitor.
+    #[inline]
     pub(crate) fn standing(&self, competitor: usize) -> Standing {
         self.rounds[0][competitor / WIDTH].0[competitor % WIDTH]
     }
 
     /// Sets a standing without playing; [`play`](Self::play) must follow.
+    #[inline]
     pub(crate) fn place(&mut self, competitor: usize, standing: Standing) {
         self.rounds[0][competitor / WIDTH].0[competitor % WIDTH] = standing;
     }

@@ -31,6 +31,7 @@ impl ResourceId {
     /// A resource that no node has.
     const UNKNOWN: Self = Self(u16::MAX);
 
+    #[inline]
     const fn index(self) -> usize {
         self.0 as usize
     }
@@ -158,6 +159,7 @@ fn at(columns: &[Vec<i64>], resource: ResourceId, node: usize) -> i64 {
 }
 
 impl Columns {
+    #[inline]
     pub(crate) fn allocatable(&self, resource: ResourceId, node: usize) -> i64 {
         match FIXED.get(resource.index()) {
             Some(_) => self.row(node).map_or(0, |row| row.allocatable[resource.index()]),
@@ -165,6 +167,7 @@ impl Columns {
         }
     }
 
+    #[inline]
     pub(crate) fn used(&self, resource: ResourceId, node: usize) -> i64 {
         match FIXED.get(resource.index()) {
             Some(_) => self.row(node).map_or(0, |row| row.used[resource.index()]),
@@ -172,10 +175,12 @@ impl Columns {
         }
     }
 
+    #[inline]
     fn row(&self, node: usize) -> Option<&Row> {
         self.rows.get(node)
     }
 
+    #[inline]
     fn row_mut(&mut self, node: usize) -> &mut Row {
         if self.rows.len() <= node {
             self.rows.resize((node + 1).next_power_of_two(), Row::default());
@@ -183,10 +188,12 @@ impl Columns {
         &mut self.rows[node]
     }
 
+    #[inline]
     pub(crate) fn weight(&self, node: usize) -> Weight {
         self.row(node).map_or_else(Weight::default, |row| row.weight)
     }
 
+    #[inline]
     pub(crate) fn facts(&self, node: usize) -> Facts {
         self.row(node).map_or_else(Facts::default, |row| row.facts)
     }

@@ -24,6 +24,7 @@ pub struct NodeView<'v> {
 }
 
 impl<'v> NodeView<'v> {
+    #[inline]
     pub(crate) fn new(view: &'v View, id: NodeId) -> Option<Self> {
         let slot = view.slots.get(id)?;
         Some(Self { view, id, slot, object: slot.object.as_ref()? })
@@ -31,6 +32,7 @@ impl<'v> NodeView<'v> {
 
     /// The node's number.
     #[must_use]
+    #[inline]
     pub fn id(&self) -> NodeId {
         self.id
     }
@@ -113,19 +115,23 @@ impl<'v> NodeView<'v> {
         self.view
     }
 
+    #[inline]
     pub(crate) fn facts(&self) -> Facts {
         self.view.columns.facts(self.id.index())
     }
 
+    #[inline]
     pub(crate) fn allocatable_of(&self, resource: ResourceId) -> i64 {
         self.view.columns.allocatable(resource, self.id.index())
     }
 
+    #[inline]
     pub(crate) fn used_of(&self, resource: ResourceId) -> i64 {
         self.view.columns.used(resource, self.id.index())
     }
 
     /// What is in use here and what `pod` would add, for scoring.
+    #[inline]
     pub(crate) fn usage_of(&self, resource: ResourceId, pod: &PodInfo) -> (i64, i64) {
         let (on_node, class) = (self.weight(), pod.class());
         match resource {
@@ -135,6 +141,7 @@ impl<'v> NodeView<'v> {
         }
     }
 
+    #[inline]
     pub(crate) fn weight(&self) -> Weight {
         self.view.columns.weight(self.id.index())
     }
@@ -198,6 +205,7 @@ pub(crate) fn fullness(used: f32, more: f32, inverse: f32) -> f32 {
 
 /// One part of `allocatable`; infinite where there is nothing, so that any use makes it full.
 #[allow(clippy::cast_precision_loss, reason = "scores need no more digits")]
+#[inline]
 pub(crate) fn inverse(allocatable: i64) -> f32 {
     1.0 / allocatable as f32
 }

@@ -11,14 +11,17 @@ use crate::model::{HostPort, Node};
 pub struct NodeId(u32);
 
 impl NodeId {
+    #[inline]
     pub(crate) const fn index(self) -> usize {
         self.0 as usize
     }
 
+    #[inline]
     pub(crate) const fn number(self) -> u32 {
         self.0
     }
 
+    #[inline]
     pub(crate) const fn from_number(number: u32) -> Self {
         Self(number)
     }
@@ -64,14 +67,17 @@ impl Slots {
         self.present
     }
 
+    #[inline]
     pub(crate) fn get(&self, id: NodeId) -> Option<&Slot> {
         self.slots.get(id.index())
     }
 
+    #[inline]
     pub(crate) fn slot(&self, id: NodeId) -> &Slot {
         &self.slots[id.index()]
     }
 
+    #[inline]
     pub(crate) fn slot_mut(&mut self, id: NodeId) -> &mut Slot {
         &mut self.slots[id.index()]
     }

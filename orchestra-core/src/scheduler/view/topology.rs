@@ -77,6 +77,7 @@ impl Key {
     }
 
     /// The node's domain, or [`NO_DOMAIN`].
+    #[inline]
     pub(crate) fn of(&self, node: usize) -> u32 {
         self.of.get(node).copied().unwrap_or(NO_DOMAIN)
     }
@@ -138,6 +139,7 @@ impl Topology {
         id
     }
 
+    #[inline]
     pub(crate) fn get(&self, id: KeyId) -> &Key {
         self.keys.get(id.index()).unwrap_or(&self.nothing)
     }
