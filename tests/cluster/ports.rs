@@ -3,7 +3,7 @@
 use std::net::{SocketAddr, TcpListener};
 
 use orchestra::ClusterError;
-use orchestra::model::{ContainerPort, EventType, PodPhase};
+use orchestra::model::{ContainerPort, EventType, PodPhase, Protocol};
 use orchestra::net::NetError;
 use orchestra::prelude::*;
 
@@ -56,7 +56,11 @@ async fn a_service_whose_port_is_taken_is_served_when_it_is_free() {
     cluster.apply(service).await.unwrap();
     let told = async {
         loop {
-            let error = cluster.data_plane().listeners().remove(&address).and_then(|status| status.error);
+            let error = cluster
+                .data_plane()
+                .listeners()
+                .remove(&(address, Protocol::Tcp))
+                .and_then(|status| status.error);
             match error {
                 Some(error) => break error,
                 None => tokio::task::yield_now().await,

@@ -122,7 +122,7 @@ fn without_effect(spec: &ServiceSpec, fields: &mut FieldErrors) {
     });
     fields.each("ports", &spec.ports, |fields, port| {
         fields.at("protocol", |fields| {
-            fields.require(port.protocol == Protocol::Tcp, "kept, but only TCP is listened for");
+            fields.require(port.protocol != Protocol::Sctp, "kept, but only TCP and UDP are listened for");
         });
     });
     for (field, policy) in [

@@ -28,8 +28,8 @@ impl Routes {
     /// among equals, the object that was created first, the first by namespace and name, and its first rule. Rules of
     /// Ingresses, which have neither methods nor headers, count as rules of routes.
     ///
-    /// Of an Ingress: hosts (a star is for one label), paths, the default backend. Its `tls` is followed by nobody: certificates
-    /// are given to listeners. Of a route: all but regular expressions, filters of a single backend, and references into other
+    /// Of an Ingress: hosts (a star is for one label), paths, the default backend. Its `tls` is for listeners: `DataPlane::follow_tls`, with
+    /// the feature `tls`, gives them the certificates. Of a route: all but regular expressions, filters of a single backend, and references into other
     /// namespaces, which would need a ReferenceGrant. Whose they are, by class or parent, is for the caller to decide.
     ///
     /// ```

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use orchestra_core::client::Client;
 use orchestra_core::drain::{GateRegistration, Gates};
 use orchestra_core::engine::{CacheChange, Caches, Tasks};
-use orchestra_core::model::{EndpointSlice, Service};
+use orchestra_core::model::{EndpointSlice, Protocol, Service};
 use tokio::sync::watch;
 
 use super::gate::Gate;
@@ -24,9 +24,10 @@ use crate::upstream::Upstream;
 #[derive(Debug)]
 pub struct DataPlane {
     pub(super) table: Arc<ServiceTable>,
+    pub(super) client: Client,
     pub(super) caches: Caches,
     pub(super) tasks: Tasks,
-    statuses: watch::Receiver<BTreeMap<SocketAddr, ListenerStatus>>,
+    statuses: watch::Receiver<BTreeMap<(SocketAddr, Protocol), ListenerStatus>>,
     _gate: GateRegistration,
 }
 
@@ -60,7 +61,14 @@ impl DataPlane {
         }
         let gate = Gate { table: Arc::clone(&table), slices, store: Arc::clone(client.store()) };
         let _gate = gates.register(Arc::new(gate));
-        Self { table, caches: caches.clone(), tasks: tasks.clone(), statuses: seen, _gate }
+        Self {
+            table,
+            client: client.clone(),
+            caches: caches.clone(),
+            tasks: tasks.clone(),
+            statuses: seen,
+            _gate,
+        }
     }
 
     /// Returns when the services and endpoints that are in the store now are known.
@@ -100,17 +108,18 @@ impl DataPlane {
         &self.table
     }
 
-    /// The services' addresses, and whether each is listened on.
+    /// The services' addresses, by the protocol there, and whether each is listened on.
     #[must_use]
-    pub fn listeners(&self) -> BTreeMap<SocketAddr, ListenerStatus> {
+    pub fn listeners(&self) -> BTreeMap<(SocketAddr, Protocol), ListenerStatus> {
         self.statuses.borrow().clone()
     }
 
-    /// Returns when `address`, one of a service, is listened on.
+    /// Returns when `address`, one of a service, is listened on, for TCP and UDP where both are served there.
     pub async fn listening(&self, address: SocketAddr) {
         let mut statuses = self.statuses.clone();
-        let listens = |statuses: &BTreeMap<SocketAddr, ListenerStatus>| {
-            statuses.get(&address).is_some_and(|status| status.error.is_none())
+        let listens = |statuses: &BTreeMap<(SocketAddr, Protocol), ListenerStatus>| {
+            let mut there = statuses.iter().filter(|((at, _), _)| *at == address).peekable();
+            there.peek().is_some() && there.all(|(_, status)| status.error.is_none())
         };
         // Ends without it only when the listeners do.
         let _ended = statuses.wait_for(listens).await;

@@ -92,6 +92,6 @@ pub(super) fn speaks_http(port: &ServicePort) -> bool {
 }
 
 /// Whether a service's port can be listened on.
-pub(super) fn is_stream(port: &ServicePort) -> bool {
-    port.protocol == Protocol::Tcp && port.port != 0
+pub(super) fn is_served(port: &ServicePort) -> bool {
+    matches!(port.protocol, Protocol::Tcp | Protocol::Udp) && port.port != 0
 }

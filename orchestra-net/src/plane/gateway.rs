@@ -3,12 +3,14 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use orchestra_core::client::Client;
 use orchestra_core::engine::Cache;
-use orchestra_core::model::{HTTPRoute, Ingress};
+use orchestra_core::model::{HTTPRoute, Ingress, ParentReference, Service};
 use tokio::sync::Notify;
 
 use super::data_plane::DataPlane;
 use super::table::ServiceTable;
+use crate::error::NetError;
 use crate::http::{HttpProxy, Routes};
 
 /// Which of a cluster's Ingresses and HTTP routes a proxy follows.
@@ -19,11 +21,13 @@ pub struct GatewayOptions {
     pub ingress_class: String,
     /// HTTP routes that name this as their parent: the name of a gateway, which needs no object.
     pub gateway: String,
+    /// Where clients reach the proxy, by IP address or by name: what Ingresses say in their status. None: they say nothing.
+    pub addresses: Vec<String>,
 }
 
 impl Default for GatewayOptions {
     fn default() -> Self {
-        Self { ingress_class: "orchestra".to_owned(), gateway: "orchestra".to_owned() }
+        Self { ingress_class: "orchestra".to_owned(), gateway: "orchestra".to_owned(), addresses: Vec::new() }
     }
 }
 
@@ -40,20 +44,34 @@ impl GatewayOptions {
         Self { gateway: gateway.into(), ..self }
     }
 
-    fn has_ingress(&self, ingress: &Ingress) -> bool {
+    /// Adds one of the [`addresses`](Self::addresses).
+    #[must_use]
+    pub fn with_address(mut self, address: impl Into<String>) -> Self {
+        self.addresses.push(address.into());
+        self
+    }
+
+    pub(super) fn has_ingress(&self, ingress: &Ingress) -> bool {
         let class = &ingress.spec.ingress_class_name;
         class.is_empty() || *class == self.ingress_class
     }
 
     fn has_route(&self, route: &HTTPRoute) -> bool {
-        let is_gateway = |kind: &str| matches!(kind, "" | "Gateway");
-        route.spec.parent_refs.iter().any(|parent| is_gateway(&parent.kind) && parent.name == self.gateway)
+        route.spec.parent_refs.iter().any(|parent| self.is_parent(parent))
+    }
+
+    pub(super) fn is_parent(&self, parent: &ParentReference) -> bool {
+        matches!(parent.kind.as_str(), "" | "Gateway") && parent.name == self.gateway
     }
 }
 
 impl DataPlane {
-    /// Has `proxy` follow the cluster's Ingresses and HTTP routes from here on, as [`Routes::from_objects`] reads them,
+    /// Has `proxy` follow the cluster's Ingresses and HTTP routes from here on, as [`Routes::from_objects`] reads them (with the feature
+    /// `tls`, `follow_tls` does so for certificates),
     /// whatever its routes were before. What can't be followed is told as a warning, once, and the rest is followed.
+    ///
+    /// What becomes of them is in their status: of an Ingress where it is reached ([`GatewayOptions::addresses`]), of a route whether it is
+    /// `Accepted` and its references are resolved (`ResolvedRefs`).
     ///
     /// A change of any makes all routes anew; requests that were routed before go on, and services keep their connections.
     pub fn follow(&self, proxy: &HttpProxy, options: GatewayOptions) {
@@ -63,16 +81,31 @@ impl DataPlane {
         ingresses.on_change(move |_change| tell.notify_one());
         let tell = Arc::clone(&changed);
         routes.on_change(move |_change| tell.notify_one());
+        let services = self.caches.of::<Service>();
+        let tell = Arc::clone(&changed);
+        services.on_change(move |change| {
+            if change.old.is_none() || change.new.is_none() {
+                tell.notify_one();
+            }
+        });
         let (proxy, table) = (proxy.clone(), Arc::clone(&self.table));
-        let follower = Follower { proxy, table, options, ingresses, routes, refused: BTreeSet::new() };
-        self.tasks.spawn("gateway", follower.follow(changed));
+        let follower =
+            Follower { proxy, table, options, ingresses, routes, services, refused: BTreeSet::new() };
+        self.tasks.spawn("gateway", follower.follow(self.client.clone(), changed));
     }
 }
 
-struct Follower {
+/// An error with its cause.
+pub(super) fn told(error: &dyn std::error::Error) -> String {
+    let why = error.source().map_or_else(String::new, |why| format!(": {why}"));
+    format!("{error}{why}")
+}
+
+pub(super) struct Follower {
     proxy: HttpProxy,
     table: Arc<ServiceTable>,
-    options: GatewayOptions,
+    pub(super) options: GatewayOptions,
+    pub(super) services: Arc<Cache<Service>>,
     ingresses: Arc<Cache<Ingress>>,
     routes: Arc<Cache<HTTPRoute>>,
     /// What was told already.
@@ -80,16 +113,17 @@ struct Follower {
 }
 
 impl Follower {
-    async fn follow(mut self, changed: Arc<Notify>) {
+    async fn follow(mut self, client: Client, changed: Arc<Notify>) {
         self.ingresses.synced().await;
         self.routes.synced().await;
+        self.services.synced().await;
         loop {
-            self.renew();
+            self.renew(&client).await;
             changed.notified().await;
         }
     }
 
-    fn renew(&mut self) {
+    async fn renew(&mut self, client: &Client) {
         let (ingresses, routes) = (self.ingresses.list(), self.routes.list());
         let ours = ingresses.iter().map(|ingress| &**ingress);
         let ingresses: Vec<&Ingress> = ours.filter(|ingress| self.options.has_ingress(ingress)).collect();
@@ -98,16 +132,19 @@ impl Follower {
         let (rules, refused) = Routes::from_objects(&ingresses, &routes, |namespace, service, port| {
             self.table.upstream(namespace, service, &port)
         });
-        let told = |error: &crate::NetError| {
-            let why = std::error::Error::source(error).map_or_else(String::new, |why| format!(": {why}"));
-            format!("{error}{why}")
+        let why = |route: &HTTPRoute| {
+            let name = format!("{}/{}", route.metadata.namespace, route.metadata.name);
+            let is_it = |error: &&NetError| matches!(error, NetError::BadRoute { kind: "HTTPRoute", object, .. } if *object == name);
+            refused.iter().find(is_it).map(|error| told(error))
         };
-        let refused: BTreeSet<String> = refused.iter().map(told).collect();
+        let judged: Vec<_> = routes.iter().map(|route| (*route, why(route))).collect();
+        let refused: BTreeSet<String> = refused.iter().map(|error| told(error)).collect();
         for error in refused.difference(&self.refused) {
             tracing::warn!(%error, "leaves out an object that routes are made of");
         }
         self.refused = refused;
         tracing::debug!(ingresses = ingresses.len(), routes = routes.len(), "follows the cluster's routes");
         self.proxy.set_routes(rules);
+        self.tell(client, &ingresses, &judged).await;
     }
 }

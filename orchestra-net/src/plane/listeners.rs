@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use orchestra_core::engine::Tasks;
+use orchestra_core::model::Protocol;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
@@ -15,6 +16,7 @@ use crate::error::NetError;
 use crate::http::{HttpProxy, Routes};
 use crate::listener::Listening;
 use crate::tcp::TcpProxy;
+use crate::udp::UdpProxy;
 
 /// How long until an address that could not be had is tried again; it doubles up to the second value. Another
 /// program may just be letting go of it.
@@ -32,7 +34,7 @@ pub struct ListenerStatus {
 }
 
 /// The state of every address that is to be listened on.
-pub(super) type Statuses = watch::Sender<BTreeMap<SocketAddr, ListenerStatus>>;
+pub(super) type Statuses = watch::Sender<BTreeMap<(SocketAddr, Protocol), ListenerStatus>>;
 
 struct Running {
     listener: Listener,
@@ -66,18 +68,18 @@ impl Listeners {
         }
     }
 
-    async fn sync(&self, running: &mut BTreeMap<SocketAddr, Running>) -> bool {
+    async fn sync(&self, running: &mut BTreeMap<(SocketAddr, Protocol), Running>) -> bool {
         let wanted = self.table.listeners();
         // Those that go finish their requests in tasks of their own.
         running.retain(|address, running| wanted.get(address) == Some(&running.listener));
         let mut statuses = BTreeMap::new();
-        for (address, listener) in wanted {
-            let error = match running.get(&address) {
+        for (at, listener) in wanted {
+            let (address, protocol) = at;
+            let error = match running.get(&at) {
                 Some(_) => None,
                 None => match self.listen(address, &listener).await {
                     Ok(listening) => {
-                        running
-                            .insert(address, Running { listener: listener.clone(), _listening: listening });
+                        running.insert(at, Running { listener: listener.clone(), _listening: listening });
                         None
                     }
                     Err(error) => Some(error),
@@ -85,10 +87,10 @@ impl Listeners {
             };
             if let Some(error) = &error {
                 let service = format!("{}/{}", listener.namespace, listener.service);
-                tracing::warn!(%address, service, %error, "a service's address is not served; tries again");
+                tracing::warn!(%address, %protocol, service, %error, "a service's address is not served; tries again");
             }
             let error = error.map(|error| error.to_string());
-            statuses.insert(address, ListenerStatus { listener, error });
+            statuses.insert(at, ListenerStatus { listener, error });
         }
         let all_well = statuses.values().all(|status| status.error.is_none());
         self.statuses.send_replace(statuses);
@@ -96,9 +98,16 @@ impl Listeners {
     }
 
     async fn listen(&self, address: SocketAddr, listener: &Listener) -> Result<Listening, NetError> {
-        let port = PortKey::Number(listener.port);
+        let port = match listener.protocol {
+            Protocol::Udp => PortKey::Udp(listener.port),
+            _ => PortKey::Number(listener.port),
+        };
         let upstream = self.table.upstream(&listener.namespace, &listener.service, &port);
-        if listener.http {
+        if listener.protocol == Protocol::Udp {
+            let mut options = self.options.udp;
+            options.hash_client_address |= listener.sticky;
+            UdpProxy::new(upstream, options, &self.tasks).bind(address).await
+        } else if listener.http {
             let mut options = self.options.http;
             options.hash_client_address |= listener.sticky;
             HttpProxy::new(Routes::to(upstream), options, &self.tasks).bind(address).await

@@ -1,5 +1,7 @@
 //! The data plane of a cluster: what it does follows from Services and EndpointSlices.
 
+#[cfg(feature = "tls")]
+mod certificates;
 mod data_plane;
 mod endpoints;
 mod gate;
@@ -7,6 +9,7 @@ mod gateway;
 mod listeners;
 mod listings;
 mod options;
+mod status;
 mod table;
 
 pub use self::data_plane::DataPlane;

@@ -12,6 +12,7 @@ use orchestra_core::model::{Object, Service, SessionAffinity};
 
 use crate::http::HttpOptions;
 use crate::tcp::TcpOptions;
+use crate::udp::UdpOptions;
 use crate::upstream::UpstreamOptions;
 
 /// The annotation by which a Service chooses how its endpoints are picked: `peak-ewma` (the default),
@@ -30,6 +31,8 @@ pub struct DataPlaneOptions {
     pub http: HttpOptions,
     /// How the clients of other services are treated.
     pub tcp: TcpOptions,
+    /// How the clients of ports of UDP are treated.
+    pub udp: UdpOptions,
     /// Whether each Service's address is listened on. Without it services are reached by
     /// [`DataPlane::client`](super::DataPlane::client) and by proxies that are bound by hand.
     pub listen: bool,
@@ -51,6 +54,7 @@ impl Default for DataPlaneOptions {
             // The clients are pods, and proxies of ours before them.
             http: HttpOptions::default().with_trust_forwarded(true),
             tcp: TcpOptions::default(),
+            udp: UdpOptions::default(),
             listen: true,
             service_network: Ipv4Addr::new(127, 0, 0, 0),
             zone: String::new(),
@@ -77,6 +81,12 @@ impl DataPlaneOptions {
     #[must_use]
     pub fn with_tcp(self, tcp: TcpOptions) -> Self {
         Self { tcp, ..self }
+    }
+
+    /// Sets [`udp`](Self::udp).
+    #[must_use]
+    pub fn with_udp(self, udp: UdpOptions) -> Self {
+        Self { udp, ..self }
     }
 
     /// Sets [`listen`](Self::listen).

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use orchestra_core::engine::Tasks;
 use orchestra_core::model::{
-    EndpointSlice, PortRef, Service, ServicePort, ServiceType, SessionAffinity, Uid,
+    EndpointSlice, PortRef, Protocol, Service, ServicePort, ServiceType, SessionAffinity, Uid,
 };
 use tokio::sync::Notify;
 
@@ -23,8 +23,10 @@ pub enum PortKey {
     /// The first one.
     #[default]
     First,
-    /// The one with this number.
+    /// The one with this number; where there are two, the one that is not of UDP.
     Number(u16),
+    /// The one of UDP with this number.
+    Udp(u16),
     /// The one with this name.
     Name(String),
 }
@@ -46,6 +48,7 @@ impl fmt::Display for PortKey {
         match self {
             Self::First => Ok(()),
             Self::Number(port) => write!(f, ":{port}"),
+            Self::Udp(port) => write!(f, ":{port}/udp"),
             Self::Name(name) => write!(f, ":{name}"),
         }
     }
@@ -61,6 +64,8 @@ pub struct Listener {
     pub service: String,
     /// The service's port.
     pub port: u16,
+    /// TCP or UDP.
+    pub protocol: Protocol,
     /// Whether HTTP is spoken there.
     pub http: bool,
     /// Whether requests from one client address go to one endpoint.
@@ -190,6 +195,7 @@ impl ServiceTable {
         let entry = inner.services.entry(key.clone()).or_default();
         // Several names of one port share its endpoints where that is known.
         let port = match entry.port(port) {
+            Some(known) if known.protocol == Protocol::Udp => PortKey::Udp(known.port),
             Some(known) => PortKey::Number(known.port),
             None => port.clone(),
         };
@@ -200,7 +206,7 @@ impl ServiceTable {
         let known = entry.service.as_deref().unwrap_or(&nothing_known);
         let name = format!("{namespace}/{service}{port}").into();
         let host = match port {
-            PortKey::Number(port) => format!("{service}.{namespace}:{port}"),
+            PortKey::Number(port) | PortKey::Udp(port) => format!("{service}.{namespace}:{port}"),
             PortKey::First | PortKey::Name(_) => format!("{service}.{namespace}"),
         };
         let balancer = self.options.balancer(known);
@@ -235,9 +241,9 @@ impl ServiceTable {
         }
     }
 
-    /// The addresses to listen on.
+    /// The addresses to listen on, by the protocol there.
     #[must_use]
-    pub fn listeners(&self) -> BTreeMap<SocketAddr, Listener> {
+    pub fn listeners(&self) -> BTreeMap<(SocketAddr, Protocol), Listener> {
         let inner = self.lock();
         let services = inner.services.values().filter_map(|entry| entry.service.as_deref());
         services.flat_map(listeners).collect()
@@ -270,7 +276,13 @@ impl Entry {
         let spec = &self.service.as_ref()?.spec;
         match key {
             PortKey::First => spec.ports.first(),
-            PortKey::Number(number) => spec.port(&PortRef::Number(*number)),
+            PortKey::Number(number) => {
+                let of_number = || spec.ports.iter().filter(|port| port.port == *number);
+                of_number().find(|port| port.protocol != Protocol::Udp).or_else(|| of_number().next())
+            }
+            PortKey::Udp(number) => {
+                spec.ports.iter().find(|port| port.port == *number && port.protocol == Protocol::Udp)
+            }
             PortKey::Name(name) => spec.port(&PortRef::Name(name.clone())),
         }
     }
@@ -292,23 +304,24 @@ impl Inner {
     }
 }
 
-fn listeners(service: &Service) -> Vec<(SocketAddr, Listener)> {
+fn listeners(service: &Service) -> Vec<((SocketAddr, Protocol), Listener)> {
     if service.spec.type_ == ServiceType::ExternalName {
         return Vec::new();
     }
     let Ok(ip) = service.spec.cluster_ip.parse::<IpAddr>() else { return Vec::new() };
     let sticky = service.spec.session_affinity == SessionAffinity::ClientIP;
-    let ports = service.spec.ports.iter().filter(|port| endpoints::is_stream(port));
+    let ports = service.spec.ports.iter().filter(|port| endpoints::is_served(port));
     ports
         .map(|port| {
             let listener = Listener {
                 namespace: service.metadata.namespace.clone(),
                 service: service.metadata.name.clone(),
                 port: port.port,
-                http: endpoints::speaks_http(port),
+                protocol: port.protocol,
+                http: port.protocol == Protocol::Tcp && endpoints::speaks_http(port),
                 sticky,
             };
-            (SocketAddr::new(ip, port.port), listener)
+            ((SocketAddr::new(ip, port.port), port.protocol), listener)
         })
         .collect()
 }

@@ -47,6 +47,14 @@ impl Identity {
         &self.names
     }
 
+    /// The same, shown for these hosts; none: for those that the certificate is for.
+    pub(crate) fn for_hosts(mut self, hosts: &[String]) -> Self {
+        if !hosts.is_empty() {
+            self.names = hosts.iter().map(|host| host.to_ascii_lowercase()).collect();
+        }
+        self
+    }
+
     fn parse(chain: &[u8], key: &[u8], chain_is: &str, key_is: &str) -> Result<Self, TlsError> {
         let chain = certificates(chain, chain_is)?;
         let invalid = |source| TlsError::Certificate { what: chain_is.to_owned(), source };

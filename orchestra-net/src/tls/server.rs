@@ -47,7 +47,20 @@ impl ServerTls {
     /// [`TlsError::NothingToShow`] and [`TlsError::NoNames`], and [`TlsError::Setup`] where the system gives no random
     /// numbers.
     pub fn new(identities: impl IntoIterator<Item = Identity>) -> Result<Self, TlsError> {
-        let certificates = Arc::new(Certificates::new(identities)?);
+        Self::with(Certificates::new(identities)?)
+    }
+
+    /// Shows no certificate, so that no handshake succeeds, before [`DataPlane::follow_tls`](crate::DataPlane::follow_tls) or
+    /// [`replace`](Self::replace) gives it some.
+    ///
+    /// # Errors
+    /// [`TlsError::Setup`] where the system gives no random numbers.
+    pub fn without_certificates() -> Result<Self, TlsError> {
+        Self::with(Certificates::none())
+    }
+
+    fn with(certificates: Certificates) -> Result<Self, TlsError> {
+        let certificates = Arc::new(certificates);
         let setup = |source: tokio_rustls::rustls::Error| TlsError::Setup { source: Box::new(source) };
         let mut config = ServerConfig::builder_with_provider(provider())
             .with_safe_default_protocol_versions()
@@ -72,6 +85,11 @@ impl ServerTls {
     /// As [`new`](Self::new); then those before stay.
     pub fn replace(&self, identities: impl IntoIterator<Item = Identity>) -> Result<(), TlsError> {
         self.certificates.replace(identities)
+    }
+
+    /// Shows these, too, instead of those that were followed before.
+    pub(crate) fn follow(&self, identities: Vec<Identity>) {
+        self.certificates.follow(identities);
     }
 
     /// Shakes hands with a client, in its own task. `None` where that comes to nothing, or `tasks` have ended before for as

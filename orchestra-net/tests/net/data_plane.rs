@@ -10,7 +10,7 @@ use orchestra_core::drain::Gates;
 use orchestra_core::engine::{Caches, Tasks};
 use orchestra_core::model::{
     Endpoint, EndpointConditions, EndpointPort, EndpointSlice, HTTPRoute, Ingress, Namespace,
-    ObjectReference, Revision, Scheme, Service,
+    ObjectReference, Protocol, Revision, Scheme, Service, ServicePort,
 };
 use orchestra_core::rng::Rng;
 use orchestra_core::store::MemoryStore;
@@ -20,11 +20,11 @@ use crate::backend::Backend;
 use crate::client::Client;
 use crate::{soon, until};
 
-struct Cluster {
-    objects: Objects,
-    plane: DataPlane,
+pub(crate) struct Cluster {
+    pub(crate) objects: Objects,
+    pub(crate) plane: DataPlane,
     gates: Gates,
-    tasks: Tasks,
+    pub(crate) tasks: Tasks,
 }
 
 impl Cluster {
@@ -32,7 +32,7 @@ impl Cluster {
         Self::start_with(DataPlaneOptions::default()).await
     }
 
-    async fn start_with(options: DataPlaneOptions) -> Self {
+    pub(crate) async fn start_with(options: DataPlaneOptions) -> Self {
         let tasks = Tasks::new();
         let store = Arc::new(MemoryStore::new());
         let addresses = Arc::new(ClusterIps::new(7));
@@ -130,6 +130,45 @@ async fn endpoints_of_the_own_zone_come_first() {
 }
 
 #[tokio::test]
+async fn tcp_and_udp_share_a_number_and_not_their_endpoints() {
+    let cluster = Cluster::start().await;
+    let tcp = Backend::start("tcp").await;
+    let udp = tokio::net::UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    let port = |name: &str, protocol| ServicePort {
+        name: name.to_owned(),
+        port: PORT + 9,
+        protocol,
+        ..ServicePort::default()
+    };
+    let mut service = Service::new("names");
+    service.spec.ports = vec![port("dns", Protocol::Udp), port("dns-tcp", Protocol::Tcp)];
+    let service = cluster.objects.create(service).await.unwrap();
+    for (i, (name, address)) in
+        [("dns", udp.local_addr().unwrap()), ("dns-tcp", tcp.address)].into_iter().enumerate()
+    {
+        let mut slice = slice(&service, i, &tcp);
+        slice.ports[0].name = name.to_owned();
+        slice.ports[0].port = Some(address.port());
+        cluster.objects.create(slice).await.unwrap();
+    }
+    let address = SocketAddr::new(service.spec.cluster_ip.parse().unwrap(), PORT + 9);
+    soon("its address", cluster.plane.listening(address)).await;
+    let upstream = cluster.plane.upstream("shop", "names", "dns");
+    soon("its endpoint", upstream.ready()).await;
+    soon("that of TCP", cluster.plane.upstream("shop", "names", PORT + 9).ready()).await;
+    assert_eq!(Client::new(address).get("/").await.1, "tcp");
+    let client = tokio::net::UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    client.send_to(b"question", address).await.unwrap();
+    let mut datagram = [0; 16];
+    let (length, session) = soon("the question", udp.recv_from(&mut datagram)).await.unwrap();
+    assert_eq!(&datagram[..length], b"question");
+    udp.send_to(b"answer", session).await.unwrap();
+    let (length, from) = soon("the answer", client.recv_from(&mut datagram)).await.unwrap();
+    assert_eq!((&datagram[..length], from), (&b"answer"[..], address));
+    cluster.tasks.shutdown().await;
+}
+
+#[tokio::test]
 async fn a_port_without_http_is_a_stream() {
     let cluster = Cluster::start().await;
     let a = Backend::start("a").await;
@@ -139,7 +178,7 @@ async fn a_port_without_http_is_a_stream() {
         "GET /head HTTP/1.1\nhost: test\n",
         "nothing is added"
     );
-    assert!(!cluster.plane.listeners()[&address].listener.http);
+    assert!(!cluster.plane.listeners()[&(address, Protocol::Tcp)].listener.http);
     cluster.tasks.shutdown().await;
 }
 
@@ -234,7 +273,7 @@ async fn an_address_that_is_taken_is_served_when_it_is_free() {
     cluster.objects.create(slice(&service, 0, &a)).await.unwrap();
     until("it is told of", || {
         let listeners = cluster.plane.listeners();
-        listeners.get(&address).is_some_and(|status| status.error.is_some())
+        listeners.get(&(address, Protocol::Tcp)).is_some_and(|status| status.error.is_some())
     })
     .await;
     drop(taken);
@@ -256,7 +295,7 @@ async fn a_proxy_follows_the_clusters_ingresses_and_routes() {
         cluster.objects.create(slice(&service, 0, backend)).await.unwrap();
     }
     let proxy = cluster.plane.http_proxy(Routes::new(), HttpOptions::default());
-    cluster.plane.follow(&proxy, GatewayOptions::default().with_gateway("edge"));
+    cluster.plane.follow(&proxy, GatewayOptions::default().with_gateway("edge").with_address("192.0.2.1"));
     let listening = proxy.bind(([127, 0, 0, 1], 0).into()).await.unwrap();
     let mut client = Client::new(listening.address());
     assert_eq!(client.get("/cart").await.0, StatusCode::NOT_FOUND);
@@ -284,6 +323,25 @@ async fn a_proxy_follows_the_clusters_ingresses_and_routes() {
     cluster.objects.create(route("edge")).await.unwrap();
     answers("/pay", "b").await;
     answers("/cart", "a").await;
+    let told = |route: Option<&HTTPRoute>, resolved: &str| {
+        let parents = route.map(|route| &route.status.parents[..]).unwrap_or_default();
+        let [parent] = parents else { return false };
+        let said: Vec<_> = parent.conditions.iter().map(|c| (c.type_.as_str(), c.reason.as_str())).collect();
+        parent.parent_ref.name == "edge" && said == [("Accepted", "Accepted"), ("ResolvedRefs", resolved)]
+    };
+    let waiting = cluster.objects.wait::<HTTPRoute>("edge", |route| told(route, "ResolvedRefs"));
+    soon("the route says that it is followed", waiting).await.unwrap();
+    let waiting = cluster.objects.wait::<Ingress>("shop", |ingress| {
+        ingress.is_some_and(|ingress| {
+            ingress.status.load_balancer.ingress[..].iter().any(|way| way.ip == "192.0.2.1")
+        })
+    });
+    soon("the Ingress says where it is reached", waiting).await.unwrap();
+    cluster.objects.delete::<Service>("pay", &DeleteOptions::default()).await.unwrap();
+    let waiting = cluster.objects.wait::<HTTPRoute>("edge", |route| told(route, "BackendNotFound"));
+    soon("the route says what it lacks", waiting).await.unwrap();
+    let other = cluster.objects.get::<HTTPRoute>("other").await.unwrap();
+    assert!(other.status.parents.is_empty(), "that is another gateway's");
     cluster.objects.delete::<HTTPRoute>("edge", &DeleteOptions::default()).await.unwrap();
     answers("/pay", "a").await;
     let bad: HTTPRoute = manifest(

@@ -174,7 +174,7 @@ spec:
   type: NodePort
   externalTrafficPolicy: Local
   selector: {app: web}
-  ports: [{name: http, port: 80}, {name: dns, port: 53, protocol: UDP}]
+  ports: [{name: http, port: 80}, {name: signal, port: 5060, protocol: SCTP}]
 ---
 apiVersion: apps/v1
 kind: Deployment
@@ -203,6 +203,6 @@ spec:
     );
     assert_eq!(
         manifests[0].warnings[1].to_string(),
-        "spec.ports[1].protocol: kept, but only TCP is listened for"
+        "spec.ports[1].protocol: kept, but only TCP and UDP are listened for"
     );
 }

@@ -42,7 +42,7 @@ async fn get(stream: TlsStream<TcpStream>, path: &str) -> String {
 }
 
 /// The certificate that a server has shown.
-fn shown(stream: &TlsStream<TcpStream>) -> Vec<u8> {
+pub(super) fn shown(stream: &TlsStream<TcpStream>) -> Vec<u8> {
     stream.get_ref().1.peer_certificates().unwrap()[0].to_vec()
 }
 

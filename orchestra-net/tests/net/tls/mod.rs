@@ -3,4 +3,5 @@
 mod authority;
 mod clients;
 mod endpoints;
+mod followed;
 mod listeners;

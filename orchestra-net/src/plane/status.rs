@@ -1,0 +1,141 @@
+//! What a gateway says of the objects that it follows.
+
+use std::net::IpAddr;
+
+use orchestra_core::client::Client;
+use orchestra_core::model::{
+    Condition, HTTPRoute, Ingress, LoadBalancerIngress, LoadBalancerStatus, ObjectKey, ParentReference,
+    RouteParentStatus, Service, Timestamp,
+};
+
+use super::gateway::{Follower, GatewayOptions};
+
+/// Who says what routes are worth here, among the controllers of a cluster.
+pub(super) const CONTROLLER: &str = "orchestra.dev/gateway";
+
+/// Why something does not hold: a word for programs, and a text for people.
+type Why = (&'static str, String);
+
+impl Follower {
+    /// Writes to the objects what became of them, where that is not what they say. `refused`: what is wrong with a route, by namespace
+    /// and name. What can't be written now is written after the next change.
+    pub(super) async fn tell(
+        &self,
+        client: &Client,
+        ingresses: &[&Ingress],
+        routes: &[(&HTTPRoute, Option<String>)],
+    ) {
+        for ingress in ingresses {
+            let wanted = reached_at(&self.options);
+            if wanted.ingress.is_empty() || ingress.status.load_balancer == wanted {
+                continue;
+            }
+            let meta = &ingress.metadata;
+            let client = client.namespace(meta.namespace.as_str());
+            let told = client.modify_status::<Ingress>(&meta.name, |ingress| {
+                ingress.status.load_balancer = wanted.clone()
+            });
+            if let Err(error) = told.await {
+                tracing::warn!(ingress = %format!("{}/{}", meta.namespace, meta.name), %error, "could not write a status");
+            }
+        }
+        for (route, refused) in routes {
+            let conditions = self.conditions(route, refused.as_deref(), client.clock().now());
+            let set = |route: &mut HTTPRoute| set(route, &self.options, &conditions);
+            if !set(&mut (*route).clone()) {
+                continue;
+            }
+            let meta = &route.metadata;
+            let client = client.namespace(meta.namespace.as_str());
+            let told = client.modify_status::<HTTPRoute>(&meta.name, |route| {
+                set(route);
+            });
+            if let Err(error) = told.await {
+                tracing::warn!(route = %format!("{}/{}", meta.namespace, meta.name), %error, "could not write a status");
+            }
+        }
+    }
+
+    fn conditions(&self, route: &HTTPRoute, refused: Option<&str>, now: Timestamp) -> [Condition; 2] {
+        let condition = |type_: &str, why_not: Option<Why>| {
+            let (reason, message) = why_not.clone().unwrap_or_else(|| (match_of(type_), String::new()));
+            let mut condition = Condition::new(type_, why_not.is_none(), now).reason(reason).message(message);
+            condition.observed_generation = route.metadata.generation;
+            condition
+        };
+        let refused = refused.map(|why| ("UnsupportedValue", why.to_owned()));
+        [condition("Accepted", refused), condition("ResolvedRefs", self.unresolved(route))]
+    }
+
+    /// Which of the services that a route names is not there.
+    fn unresolved(&self, route: &HTTPRoute) -> Option<Why> {
+        let namespace = &route.metadata.namespace;
+        let rules = &route.spec.rules;
+        let mirrors = rules.iter().flat_map(|rule| &rule.filters).filter_map(|filter| {
+            let mirror = &filter.request_mirror.as_ref()?.backend_ref;
+            Some((&mirror.group, &mirror.kind, &mirror.namespace, &mirror.name))
+        });
+        let backends = rules.iter().flat_map(|rule| &rule.backend_refs);
+        let backends =
+            backends.map(|backend| (&backend.group, &backend.kind, &backend.namespace, &backend.name));
+        for (group, kind, other, name) in backends.chain(mirrors) {
+            if !matches!((group.as_str(), kind.as_str()), ("" | "core", "" | "Service")) {
+                return Some(("InvalidKind", format!("{kind} {name} is no Service")));
+            }
+            if !other.is_empty() && other != namespace {
+                return Some(("RefNotPermitted", format!("{other}/{name} is in another namespace")));
+            }
+            if self.services.get(&ObjectKey::new::<Service>(namespace.as_str(), name.as_str())).is_none() {
+                return Some(("BackendNotFound", format!("there is no Service {name}")));
+            }
+        }
+        None
+    }
+}
+
+/// The reason of a condition that holds: the Gateway API names it as the condition.
+fn match_of(type_: &str) -> &'static str {
+    if type_ == "Accepted" { "Accepted" } else { "ResolvedRefs" }
+}
+
+/// Puts the conditions where the route says what we make of it; those of others stay. Whether anything changed.
+fn set(route: &mut HTTPRoute, options: &GatewayOptions, conditions: &[Condition]) -> bool {
+    let ours = route.spec.parent_refs.iter().filter(|parent| options.is_parent(parent));
+    let ours: Vec<ParentReference> = ours.cloned().collect();
+    let parents = &mut route.status.parents;
+    let before = parents.len();
+    parents.retain(|parent| {
+        let is_mine = parent.controller_name == CONTROLLER && options.is_parent(&parent.parent_ref);
+        !is_mine || ours.contains(&parent.parent_ref)
+    });
+    let mut changed = parents.len() != before;
+    for parent in ours {
+        let is_it =
+            |said: &RouteParentStatus| said.controller_name == CONTROLLER && said.parent_ref == parent;
+        let place = parents.iter().position(is_it).unwrap_or_else(|| {
+            let controller_name = CONTROLLER.to_owned();
+            parents.push(RouteParentStatus {
+                parent_ref: parent.clone(),
+                controller_name,
+                ..RouteParentStatus::default()
+            });
+            parents.len() - 1
+        });
+        for condition in conditions {
+            changed |= condition.clone().set_in(&mut parents[place].conditions);
+        }
+    }
+    changed
+}
+
+/// Where Ingresses are reached.
+fn reached_at(options: &GatewayOptions) -> LoadBalancerStatus {
+    let way = |address: &String| match address.parse::<IpAddr>() {
+        Ok(ip) => LoadBalancerIngress { ip: ip.to_string(), ..LoadBalancerIngress::default() },
+        Err(_) => LoadBalancerIngress { hostname: address.clone(), ..LoadBalancerIngress::default() },
+    };
+    LoadBalancerStatus {
+        ingress: options.addresses.iter().map(way).collect(),
+        ..LoadBalancerStatus::default()
+    }
+}
