@@ -148,6 +148,11 @@ impl ProxyBody {
         }
     }
 
+    /// Whether it is what a client sends, and has not been taken whole.
+    pub(crate) fn is_incoming(&self) -> bool {
+        matches!(self.0, Kind::Request(..))
+    }
+
     pub(crate) fn progress(&self) -> Option<Progress> {
         match &self.0 {
             Kind::Request(_, progress, _) => Some(progress.clone()),

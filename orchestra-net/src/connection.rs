@@ -19,6 +19,7 @@ use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
+use tokio::task::unconstrained;
 use tokio::time::{Instant, Sleep};
 
 use crate::body::ProxyBody;
@@ -67,8 +68,8 @@ pub(crate) struct Connection {
 
 /// Why a request got no answer.
 pub(crate) enum SendError {
-    /// Not a byte was sent; here it is again.
-    NotSent(Box<Request<ProxyBody>>, Cause),
+    /// Not a byte was sent: the request is where it was.
+    NotSent(Cause),
     /// It was sent, and the endpoint says that it has done nothing with it.
     Refused(Refusal, Cause),
     /// The endpoint may have seen it.
@@ -134,48 +135,58 @@ impl Connection {
     /// Drives it between two requests. That needs the truth: that a task has used up its turn, which looks as if
     /// nothing had happened, does not count here.
     fn settle(&mut self, cx: &mut Context<'_>) -> bool {
-        let driven = pin!(tokio::task::unconstrained(poll_fn(|cx| Poll::Ready(self.drive(cx)))));
+        let driven = pin!(unconstrained(poll_fn(|cx| Poll::Ready(self.drive(cx)))));
         matches!(driven.poll(cx), Poll::Ready(true))
     }
 
-    /// Whether a connection that waited can carry a request; `surely`: the kernel is asked whether the
-    /// endpoint has closed it, for requests that can't be repeated.
-    pub(crate) async fn stands(&mut self, surely: bool) -> bool {
-        self.ask_kernel.store(surely, Ordering::Relaxed);
+    /// Whether a connection that waited can surely carry a request: the kernel is asked whether the endpoint has closed it.
+    /// For requests that can't be repeated; others find out when they are sent.
+    pub(crate) async fn stands(&mut self) -> bool {
+        self.ask_kernel.store(true, Ordering::Relaxed);
         let stands = poll_fn(|cx| Poll::Ready(self.settle(cx))).await;
         self.ask_kernel.store(false, Ordering::Relaxed);
         stands && self.sender.is_ready()
     }
 
-    /// Sends a request and returns the head of the answer. `silence` bounds the time in which neither the
+    /// Sends a request, which is taken, and returns the head of the answer. `silence` bounds the time in which neither the
     /// answer begins nor the request's body moves on.
     pub(crate) async fn send(
         &mut self,
-        request: Request<ProxyBody>,
+        request: &mut Request<ProxyBody>,
         silence: Duration,
     ) -> Result<Response<Incoming>, SendError> {
         let mut progress = request.body().progress().map(|progress| (progress, 0));
         let mut deadline = Instant::now() + silence;
         let timer = &mut self.silence;
         let driver = &mut self.driver;
+        let sent = std::mem::take(request);
         let answer = match &mut self.sender {
-            Sender::Http1(sender) => Either::Left(sender.try_send_request(request)),
+            Sender::Http1(sender) => Either::Left(sender.try_send_request(sent)),
             Sender::Http2(shared) => {
-                let request = http2_form(request, &shared.scheme);
-                Either::Right(shared.sender.try_send_request(request))
+                let sent = http2_form(sent, &shared.scheme);
+                Either::Right(shared.sender.try_send_request(sent))
             }
         };
         let mut answer = pin!(answer);
+        let mut first = true;
         poll_fn(|cx| {
-            if let Some(moved) = driver
-                && Pin::new(moved).poll(cx).is_ready()
-            {
-                *driver = None;
+            if let Some(moved) = driver {
+                // The first time it needs the truth, too: it looks whether the endpoint has closed it, and then writes.
+                let polled = match std::mem::take(&mut first) {
+                    true => pin!(unconstrained(Pin::new(moved))).poll(cx).is_ready(),
+                    false => Pin::new(moved).poll(cx).is_ready(),
+                };
+                if polled {
+                    *driver = None;
+                }
             }
             match answer.as_mut().poll(cx) {
                 Poll::Ready(Ok(response)) => Poll::Ready(Ok(response)),
                 Poll::Ready(Err(mut error)) => Poll::Ready(Err(match error.take_message() {
-                    Some(request) => SendError::NotSent(Box::new(request), Box::new(error.into_error())),
+                    Some(again) => {
+                        *request = again;
+                        SendError::NotSent(Box::new(error.into_error()))
+                    }
                     None => match progress.as_ref().and_then(|(progress, _)| progress.fault()) {
                         Some(fault) => SendError::Client(fault),
                         None => SendError::of(error.into_error()),
@@ -201,8 +212,9 @@ impl Connection {
 
     /// The same, from inside a task.
     pub(crate) fn give_back_now(mut self: Box<Self>, ticket: &Ticket, cx: &mut Context<'_>) {
-        // Once more, so that it gets from the end of the answer to waiting for the next request.
-        if self.settle(cx) && self.sender.is_ready() {
+        // Most have come from the end of the answer to waiting for the next request. Others are driven once more.
+        let waits = self.driver.is_some() && self.sender.is_ready();
+        if waits || (self.settle(cx) && self.sender.is_ready()) {
             self.reused = true;
             self.idle_since = Instant::now();
             ticket.keep(self);

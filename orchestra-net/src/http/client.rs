@@ -65,8 +65,8 @@ impl ServiceClient {
             *request.uri_mut() = path.map_or_else(|| Uri::from_static("/"), Uri::from);
         }
         match &self.hedge {
-            None => forward::forward(&self.upstream, request, Affinity::default(), None).await,
-            Some(hedge) => Box::pin(hedge.forward(&self.upstream, request, Affinity::default())).await,
+            None => forward::forward(&self.upstream, &mut request, Affinity::default(), None).await,
+            Some(hedge) => Box::pin(hedge.forward(&self.upstream, &mut request, Affinity::default())).await,
         }
     }
 

@@ -3,11 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use http::{Request, Response, Version};
 use http_body::Body as _;
-use http_body_util::{BodyExt, Limited};
-use hyper::body::Incoming;
+use http_body_util::BodyExt as _;
 use orchestra_core::balance::Outcome;
 use tower::retry::budget::Budget;
 
@@ -23,11 +21,10 @@ use crate::upstream::{Affinity, AnsweredBy, Ticket, Tries, Upstream};
 /// The largest body that is kept so that an idempotent request can be sent again.
 const REPLAY_LIMIT: u64 = 64 * 1024;
 
-/// What became of one try.
-enum Try {
-    Answered(Box<Response<ProxyBody>>),
-    /// Nothing of the request reached the endpoint; here it is again.
-    NotSent(Box<Request<ProxyBody>>, Cause),
+/// Why a try got no answer.
+enum Failed {
+    /// Nothing of the request reached the endpoint: it is where it was.
+    NotSent(Cause),
     /// The endpoint has done nothing with it, and said so; `moved`: it has only closed a connection that was in use.
     Refused {
         cause: Cause,
@@ -40,29 +37,16 @@ enum Try {
     Client(NetError),
 }
 
-/// Makes a body that arrives one that can be sent, and, where the method allows and it is small, sent twice.
-/// `within`: how long the client may take for a small one; `longest`: how long it may be; `keep`: whether a small one is
-/// kept whatever the method.
-pub(super) async fn take(
-    request: Request<Incoming>,
-    within: Duration,
-    longest: Option<u64>,
-    keep: bool,
-) -> Result<Request<ProxyBody>, NetError> {
-    let (parts, body) = request.into_parts();
-    fits(&body, longest)?;
-    if body.is_end_stream() {
-        return Ok(Request::from_parts(parts, ProxyBody::default()));
+/// Waits for all of a small body, so that it can be sent twice. `within`: how long the client may take.
+pub(super) async fn take(request: &mut Request<ProxyBody>, within: Duration) -> Result<(), NetError> {
+    let body = request.body_mut();
+    if body.size_hint().exact().is_none_or(|size| size > REPLAY_LIMIT) {
+        return Ok(());
     }
-    let small = body.size_hint().exact().is_some_and(|size| size <= REPLAY_LIMIT);
-    if !small || !(keep || parts.method.is_idempotent()) {
-        return Ok(Request::from_parts(parts, ProxyBody::request(body, longest)));
-    }
-    let limit = usize::try_from(REPLAY_LIMIT).unwrap_or(usize::MAX);
-    let read = tokio::time::timeout(within, Limited::new(body, limit).collect()).await;
+    let read = tokio::time::timeout(within, std::mem::take(body).collect()).await;
     let read = read.map_err(|_elapsed| NetError::SlowClient { limit: within })?;
-    let bytes: Bytes = read.map_err(|_e| NetError::BadRequest("its body broke off"))?.to_bytes();
-    Ok(Request::from_parts(parts, ProxyBody::from(bytes)))
+    *body = read.map_err(|_e| NetError::BadRequest("its body broke off"))?.to_bytes().into();
+    Ok(())
 }
 
 /// Refuses a body that says that it is longer than it may be.
@@ -78,10 +62,10 @@ pub(super) fn fits(body: &impl http_body::Body, longest: Option<u64>) -> Result<
 /// Where nothing of the request reached an endpoint it is tried on another one, whatever its method. Where it
 /// may have, only an idempotent request whose body is small is sent again, within the retry budget. An endpoint that speaks
 /// HTTP/2 may say that it has done nothing with a request; then any whose body is small is sent again.
-/// `watched` is told of each endpoint that is tried.
+/// `watched` is told of each endpoint that is tried. Of `request` nothing is left.
 pub(super) async fn forward(
     upstream: &Arc<Upstream>,
-    mut request: Request<ProxyBody>,
+    request: &mut Request<ProxyBody>,
     affinity: Affinity,
     watched: Option<&Watched>,
 ) -> Result<Response<ProxyBody>, NetError> {
@@ -100,24 +84,23 @@ pub(super) async fn forward(
         }
         let id = ticket.id().clone();
         let copy = match &kept {
-            Some(_) => Some(head(&request)),
-            None if idempotent || upstream.options.http2 => copy(&request),
+            Some(_) => Some(head(request)),
+            None if idempotent || upstream.options.http2 => copy(request),
             None => None,
         };
         let repeatable = idempotent && kept.is_none() && copy.is_some();
         match attempt(upstream, ticket, request, repeatable, silence).await {
-            Try::Answered(mut response) => {
+            Ok(mut response) => {
                 if affinity.session.is_some() {
                     response.extensions_mut().insert(AnsweredBy::of(&id));
                 }
-                return Ok(*response);
+                return Ok(response);
             }
-            Try::NotSent(again, cause) => {
+            Err(Failed::NotSent(cause)) => {
                 upstream.meters.redirected.increment(1);
                 tries.failed(id, cause);
-                request = *again;
             }
-            Try::Refused { cause, moved } => {
+            Err(Failed::Refused { cause, moved }) => {
                 let Some(again) = copy.and_then(|copy| whole(copy, kept.as_ref())) else {
                     let service = Arc::clone(upstream.name());
                     return Err(NetError::Upstream { service, endpoint: id, source: cause });
@@ -128,9 +111,9 @@ pub(super) async fn forward(
                 if !moved || moves > upstream.options.attempts {
                     tries.failed(id, cause);
                 }
-                request = again;
+                *request = again;
             }
-            Try::Broken(cause) => {
+            Err(Failed::Broken(cause)) => {
                 sent += 1;
                 match copy {
                     Some(copy)
@@ -138,7 +121,7 @@ pub(super) async fn forward(
                     {
                         upstream.meters.resent.increment(1);
                         tries.failed(id, cause);
-                        request = copy;
+                        *request = copy;
                     }
                     _ => {
                         let service = Arc::clone(upstream.name());
@@ -146,8 +129,8 @@ pub(super) async fn forward(
                     }
                 }
             }
-            Try::Client(error) => return Err(error),
-            Try::TimedOut => {
+            Err(Failed::Client(error)) => return Err(error),
+            Err(Failed::TimedOut) => {
                 let (service, limit) = (Arc::clone(upstream.name()), silence);
                 return Err(NetError::Timeout { service, endpoint: id, limit });
             }
@@ -159,53 +142,64 @@ pub(super) async fn forward(
 pub(super) async fn once(
     upstream: &Upstream,
     ticket: Ticket,
-    request: Request<ProxyBody>,
+    request: &mut Request<ProxyBody>,
     affinity: Affinity,
 ) -> Result<Response<ProxyBody>, NetError> {
     let (service, endpoint) = (Arc::clone(upstream.name()), ticket.id().clone());
     let limit = affinity.response_timeout(upstream);
     match attempt(upstream, ticket, request, true, limit).await {
-        Try::Answered(mut response) => {
+        Ok(mut response) => {
             if affinity.session.is_some() {
                 response.extensions_mut().insert(AnsweredBy::of(&endpoint));
             }
-            Ok(*response)
+            Ok(response)
         }
-        Try::NotSent(_, source) | Try::Refused { cause: source, .. } | Try::Broken(source) => {
+        Err(Failed::NotSent(source) | Failed::Refused { cause: source, .. } | Failed::Broken(source)) => {
             Err(NetError::Upstream { service, endpoint, source })
         }
-        Try::Client(error) => Err(error),
-        Try::TimedOut => Err(NetError::Timeout { service, endpoint, limit }),
+        Err(Failed::Client(error)) => Err(error),
+        Err(Failed::TimedOut) => Err(NetError::Timeout { service, endpoint, limit }),
     }
 }
 
 /// One try at one endpoint. A connection that waited and turns out to be closed before anything was sent costs
-/// nothing but another connection.
+/// nothing but another connection. The request is taken, but where nothing of it was sent.
 async fn attempt(
     upstream: &Upstream,
     mut ticket: Ticket,
-    mut request: Request<ProxyBody>,
+    request: &mut Request<ProxyBody>,
     repeatable: bool,
     silence: Duration,
-) -> Try {
+) -> Result<Response<ProxyBody>, Failed> {
     loop {
-        let mut connection = match ticket.connection(repeatable).await {
+        let mut connection = match ticket.backend().connection(repeatable).await {
             Some(connection) => connection,
-            None => match open(upstream, &ticket).await {
+            // Boxed: connections are few beside requests.
+            None => match Box::pin(open(upstream, &ticket)).await {
                 Ok(connection) => connection,
                 Err(cause) => {
                     ticket.ended(Outcome::Failure);
-                    return Try::NotSent(Box::new(request), cause);
+                    return Err(Failed::NotSent(cause));
                 }
             },
         };
         let reused = connection.reused;
         match connection.send(request, silence).await {
-            Ok(response) => return Try::Answered(Box::new(answer(response, connection, ticket).await)),
-            Err(SendError::NotSent(again, _)) if reused => request = *again,
-            Err(SendError::NotSent(again, cause)) => {
+            Ok(mut response) => {
+                let failed = response.status().is_server_error();
+                ticket.ended(if failed { Outcome::Failure } else { Outcome::Success });
+                hop::strip(response.headers_mut());
+                if response.body().is_end_stream() {
+                    // Nobody will poll such a body.
+                    connection.give_back(&ticket).await;
+                    return Ok(response.map(|_none| ProxyBody::default()));
+                }
+                return Ok(response.map(|body| ProxyBody::answer(body, connection, ticket)));
+            }
+            Err(SendError::NotSent(_)) if reused => {}
+            Err(SendError::NotSent(cause)) => {
                 ticket.ended(Outcome::Failure);
-                return Try::NotSent(again, cause);
+                return Err(Failed::NotSent(cause));
             }
             Err(SendError::Refused(refusal, cause)) => {
                 // A connection may end after some requests: that is no failure of the endpoint.
@@ -213,22 +207,20 @@ async fn attempt(
                 if !moved {
                     ticket.ended(Outcome::Failure);
                 }
-                return Try::Refused { cause, moved };
+                return Err(Failed::Refused { cause, moved });
             }
             Err(SendError::Broken(cause)) => {
                 // A server may close a connection that waited at any moment: that is no failure of it.
                 if !reused {
                     ticket.ended(Outcome::Failure);
                 }
-                return Try::Broken(cause);
+                return Err(Failed::Broken(cause));
             }
             // Which says nothing about the endpoint.
-            Err(SendError::Client(fault)) => {
-                return Try::Client(fault.error(silence));
-            }
+            Err(SendError::Client(fault)) => return Err(Failed::Client(fault.error(silence))),
             Err(SendError::TimedOut) => {
                 ticket.ended(Outcome::Failure);
-                return Try::TimedOut;
+                return Err(Failed::TimedOut);
             }
         }
     }
@@ -246,23 +238,6 @@ async fn open(upstream: &Upstream, ticket: &Ticket) -> Result<Box<Connection>, C
         true => Ok(ticket.backend().share(begin_http2(stream, address, &upstream.tasks).await?)),
         false => Connection::over(stream).await,
     }
-}
-
-async fn answer(
-    response: Response<Incoming>,
-    connection: Box<Connection>,
-    mut ticket: Ticket,
-) -> Response<ProxyBody> {
-    let failed = response.status().is_server_error();
-    ticket.ended(if failed { Outcome::Failure } else { Outcome::Success });
-    let (mut parts, body) = response.into_parts();
-    hop::strip(&mut parts.headers);
-    if body.is_end_stream() {
-        // Nobody will poll such a body.
-        connection.give_back(&ticket).await;
-        return Response::from_parts(parts, ProxyBody::default());
-    }
-    Response::from_parts(parts, ProxyBody::answer(body, connection, ticket))
 }
 
 /// The request with its body from its begin; `None` where that is not known any more.

@@ -71,7 +71,7 @@ fn host<B>(request: &mut Request<B>) -> Result<(), NetError> {
         None => None,
     };
     let unclear = |host: &str| {
-        !host.is_empty()
+        !host.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-'))
             && (host.parse::<Authority>().is_err() || host.contains('@') || !has_clear_port(host))
     };
     if host.is_some_and(unclear) {

@@ -97,14 +97,14 @@ impl Hedge {
     pub(super) async fn forward(
         &self,
         upstream: &Arc<Upstream>,
-        mut request: Request<ProxyBody>,
+        request: &mut Request<ProxyBody>,
         affinity: Affinity,
     ) -> Result<Response<ProxyBody>, NetError> {
         hop::strip(request.headers_mut());
         *request.version_mut() = Version::HTTP_11;
         let in_session = matches!(affinity.session, Some(Session::Of(_)));
-        let copy = (request.method().is_safe() && !in_session).then(|| forward::copy(&request)).flatten();
-        let Some(copy) = copy else { return forward::forward(upstream, request, affinity, None).await };
+        let copy = (request.method().is_safe() && !in_session).then(|| forward::copy(request)).flatten();
+        let Some(mut copy) = copy else { return forward::forward(upstream, request, affinity, None).await };
         let watched = Watched { after: self.delay(), at: Mutex::default() };
         let mut first = pin!(forward::forward(upstream, request, affinity, Some(&watched)));
         if let Ok(answer) = tokio::time::timeout(watched.after, first.as_mut()).await {
@@ -118,7 +118,7 @@ impl Hedge {
             return first.await;
         };
         upstream.meters.hedged.increment(1);
-        let second = pin!(forward::once(upstream, ticket, copy, affinity));
+        let second = pin!(forward::once(upstream, ticket, &mut copy, affinity));
         let (one, other) = match select(first, second).await {
             Either::Left((one, second)) => (one, Either::Right(second)),
             Either::Right((one, first)) => (one, Either::Left(first)),

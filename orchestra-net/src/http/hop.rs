@@ -1,27 +1,21 @@
 //! Headers that are meant for the next hop only.
 
-use http::header::{
-    CONNECTION, FORWARDED, HOST, HeaderMap, HeaderName, HeaderValue, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION,
-    TE, TRANSFER_ENCODING, UPGRADE,
-};
-
-const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
-const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
+use http::header::{CONNECTION, FORWARDED, HOST, HeaderMap, HeaderName, HeaderValue, TE, UPGRADE};
 
 /// What belongs to one connection, whether or not `Connection` names it (RFC 9110, 7.6.1). The framing is among
 /// it: each side has its own.
-const FIXED: [HeaderName; 7] = [
-    CONNECTION,
-    KEEP_ALIVE,
-    PROXY_CONNECTION,
-    PROXY_AUTHENTICATE,
-    PROXY_AUTHORIZATION,
-    TRANSFER_ENCODING,
-    UPGRADE,
+const FIXED: [&str; 7] = [
+    "connection",
+    "keep-alive",
+    "proxy-connection",
+    "proxy-authenticate",
+    "proxy-authorization",
+    "transfer-encoding",
+    "upgrade",
 ];
 
 /// What `Connection` can't take out: without it the request would be another one, or what we say of its client be lost.
-const KEPT: [HeaderName; 7] = [
+static KEPT: [HeaderName; 7] = [
     HOST,
     HeaderName::from_static("x-forwarded-for"),
     HeaderName::from_static("x-forwarded-proto"),
@@ -35,7 +29,7 @@ const KEPT: [HeaderName; 7] = [
 /// is passed on, as we pass them on.
 pub(super) fn strip(headers: &mut HeaderMap) {
     // Most messages have none of these, and comparing a few names is cheaper than looking eight times.
-    if !headers.keys().any(|name| *name == TE || FIXED.contains(name)) {
+    if !headers.keys().any(|name| *name == TE || FIXED.contains(&name.as_str())) {
         return;
     }
     let trailers = has_token(headers, TE, "trailers");
@@ -44,10 +38,8 @@ pub(super) fn strip(headers: &mut HeaderMap) {
             headers.remove(name);
         }
     }
-    for name in &FIXED {
-        if headers.contains_key(name) {
-            headers.remove(name);
-        }
+    for name in FIXED {
+        headers.remove(name);
     }
     if trailers {
         headers.insert(TE, HeaderValue::from_static("trailers"));

@@ -17,6 +17,7 @@ use orchestra_core::engine::Tasks;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::Notify;
 
+use super::HttpProxy;
 use super::server::Served;
 use super::tap::Tapped;
 use super::timer::FreshTimer;
@@ -163,8 +164,7 @@ async fn answer(
     mut stream: Stream,
 ) -> Result<Response<ProxyBody>, Infallible> {
     join_cookies(&mut request);
-    // Boxed, as for HTTP/1.1.
-    let response = Box::pin(served.proxy.handle_incoming(request, &served)).await;
+    let Ok(response) = HttpProxy::handle_incoming(request, served).await;
     if response.body().is_end_stream() {
         stream.answered = true;
         return Ok(response);

@@ -6,7 +6,6 @@ use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
@@ -81,34 +80,26 @@ impl HttpProxy {
         B: Body<Data = Bytes> + Send + 'static,
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
-        let mut request = request;
+        let mut request = request.map(ProxyBody::new);
         let span = span(&request);
-        let routed = span.in_scope(|| self.route(&mut request, &Client::new(client), None));
-        let limit = self.inner.options.max_body;
-        self.answer(routed, request, client, |request, _, _| async move {
-            forward::fits(request.body(), limit)?;
-            Ok(request.map(ProxyBody::new))
-        })
-        .instrument(span)
-        .await
+        self.answer(&mut request, &Client::new(client), None).instrument(span).await
     }
 
     /// The same, for the proxy's own listeners.
-    pub(super) async fn handle_incoming(
-        &self,
-        mut request: Request<Incoming>,
-        served: &Served,
-    ) -> Response<ProxyBody> {
+    pub(super) fn handle_incoming(
+        request: Request<Incoming>,
+        served: Arc<Served>,
+    ) -> Pin<Box<dyn Future<Output = Result<Response<ProxyBody>, Infallible>> + Send>> {
+        let longest = served.proxy.inner.options.max_body;
+        let mut request = request.map(|body| ProxyBody::request(body, longest));
         let span = span(&request);
-        let routed = span.in_scope(|| self.route(&mut request, &served.client, Some(&served.tap)));
-        served.tap.clear();
-        let limit = self.inner.options.max_body;
-        let client = served.client.address;
-        self.answer(routed, request, client, |request, within, keep| {
-            forward::take(request, within, limit, keep)
+        // Boxed: hyper keeps the place for it as long as the connection lives.
+        Box::pin(async move {
+            let answering = served.proxy.answer(&mut request, &served.client, Some(&served.tap));
+            let mut response = answering.instrument(span).await;
+            served.mark(&mut response);
+            Ok(response)
         })
-        .instrument(span)
-        .await
     }
 
     /// Checks a request, tells the endpoint of its client, and finds its service.
@@ -154,32 +145,35 @@ impl HttpProxy {
         Ok(Routed::To { route: Arc::clone(route), upstream, affinity })
     }
 
-    async fn answer<B: Body, F>(
+    /// What becomes of a request. It stays where it is: moving it from one function to the next costs more than they do.
+    async fn answer(
         &self,
-        routed: Result<Routed, NetError>,
-        request: Request<B>,
-        client: SocketAddr,
-        take: impl FnOnce(Request<B>, Duration, bool) -> F,
-    ) -> Response<ProxyBody>
-    where
-        F: Future<Output = Result<Request<ProxyBody>, NetError>>,
-    {
-        let grpc = answers::is_grpc(&request);
+        request: &mut Request<ProxyBody>,
+        client: &Client,
+        tap: Option<&Tap>,
+    ) -> Response<ProxyBody> {
+        let routed = self.route(request, client, tap);
+        if let Some(tap) = tap {
+            tap.clear();
+        }
+        let grpc = answers::is_grpc(request);
         let access = self.inner.options.access_log.then(|| {
             let service = match &routed {
                 Ok(Routed::To { upstream, .. }) => Some(upstream.name()),
                 _ => None,
             };
-            Box::new(Access::begin(&request, client, service))
+            Box::new(Access::begin(request, client.address, service))
         });
         let answered = match routed {
             Ok(Routed::To { route, upstream, affinity }) => {
-                let forwarding = self.forward(&route, &upstream, affinity, request, take);
                 let answered = match route.timeout {
-                    None => forwarding.await,
-                    Some(limit) => tokio::time::timeout(limit, forwarding).await.unwrap_or_else(|_elapsed| {
-                        Err(NetError::Deadline { service: Arc::clone(upstream.name()), limit })
-                    }),
+                    None => self.forward(&route, &upstream, affinity, request).await,
+                    Some(limit) => {
+                        let forwarding = self.forward(&route, &upstream, affinity, request);
+                        Box::pin(tokio::time::timeout(limit, forwarding)).await.unwrap_or_else(|_elapsed| {
+                            Err(NetError::Deadline { service: Arc::clone(upstream.name()), limit })
+                        })
+                    }
                 };
                 answered.map(|mut response| {
                     route.answers.apply(response.headers_mut());
@@ -205,38 +199,37 @@ impl HttpProxy {
         }
     }
 
-    async fn forward<B: Body, F>(
+    /// What few requests need is boxed, so that the others have no room for it.
+    async fn forward(
         &self,
         route: &Route,
         upstream: &Arc<Upstream>,
         affinity: Affinity,
-        request: Request<B>,
-        take: impl FnOnce(Request<B>, Duration, bool) -> F,
-    ) -> Result<Response<ProxyBody>, NetError>
-    where
-        F: Future<Output = Result<Request<ProxyBody>, NetError>>,
-    {
-        if upgrade::is_asked(&request) {
-            return upgrade::forward(upstream, request, affinity, &self.inner.tasks).await;
+        request: &mut Request<ProxyBody>,
+    ) -> Result<Response<ProxyBody>, NetError> {
+        if upgrade::is_asked(request) {
+            return Box::pin(upgrade::forward(upstream, request, affinity, &self.inner.tasks)).await;
         }
-        let request = take(request, affinity.response_timeout(upstream), route.mirrors()).await?;
+        forward::fits(request.body(), self.inner.options.max_body)?;
+        if request.body().is_incoming() && (route.mirrors() || request.method().is_idempotent()) {
+            Box::pin(forward::take(request, affinity.response_timeout(upstream))).await?;
+        }
         if route.mirrors() {
-            self.mirror(route, &request);
+            self.mirror(route, request);
         }
         match &route.hedge {
             None => forward::forward(upstream, request, affinity, None).await,
-            // Boxed: it holds two attempts, which nobody else is to have room for.
             Some(hedge) => Box::pin(hedge.forward(upstream, request, affinity)).await,
         }
     }
 
     /// Sends a copy to the route's mirror. What becomes of it is nobody's concern.
     fn mirror(&self, route: &Route, request: &Request<ProxyBody>) {
-        let Some(copy) = forward::copy(request) else { return };
+        let Some(mut copy) = forward::copy(request) else { return };
         let Some((upstream, place)) = route.mirror_to() else { return };
         self.inner.tasks.spawn("mirror", async move {
             let _place = place;
-            match forward::forward(&upstream, copy, Affinity::default(), None).await {
+            match forward::forward(&upstream, &mut copy, Affinity::default(), None).await {
                 Ok(response) => {
                     let mut body = response.into_body();
                     while let Some(Ok(_)) = body.frame().await {}

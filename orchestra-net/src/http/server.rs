@@ -1,6 +1,5 @@
 //! The proxy's listeners.
 
-use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -8,7 +7,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use http::StatusCode;
 use http::header::{CONNECTION, HeaderValue};
-use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
@@ -47,13 +45,11 @@ impl Served {
         Self { proxy, tap, client, ending: AtomicBool::new(false) }
     }
 
-    /// The answer of HTTP/1.1 to a request.
-    async fn answer(&self, request: http::Request<Incoming>) -> http::Response<ProxyBody> {
-        let mut response = self.proxy.handle_incoming(request, self).await;
+    /// Says in an answer of HTTP/1.1 that it is the last one, where it is. From HTTP/2, which has other ways, hyper takes it out.
+    pub(super) fn mark(&self, response: &mut http::Response<ProxyBody>) {
         if self.ending.load(Ordering::Relaxed) && response.status() != StatusCode::SWITCHING_PROTOCOLS {
             response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         }
-        response
     }
 }
 
@@ -155,11 +151,7 @@ impl HttpProxy {
         // Of this connection alone: what all connections share is not counted up and down by each request.
         let served = Arc::new(Served::new(self, tap.clone(), client));
         let of_requests = Arc::clone(&served);
-        let service = service_fn(move |request: http::Request<Incoming>| {
-            let served = Arc::clone(&of_requests);
-            // Boxed: hyper keeps the place for it as long as the connection lives, and it takes kilobytes.
-            Box::pin(async move { Ok::<_, Infallible>(served.answer(request).await) })
-        });
+        let service = service_fn(move |request| HttpProxy::handle_incoming(request, Arc::clone(&of_requests)));
         let mut connection = http1::Builder::new()
             .timer(ConnectionTimer::default())
             .header_read_timeout(options.header_timeout)

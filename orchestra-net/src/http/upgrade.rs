@@ -31,11 +31,11 @@ pub(super) fn is_asked<B: http_body::Body>(request: &Request<B>) -> bool {
 /// their own until one side ends; where it does not, its answer is passed on, and nothing else.
 pub(super) async fn forward<B>(
     upstream: &Arc<Upstream>,
-    mut request: Request<B>,
+    request: &mut Request<B>,
     affinity: Affinity,
     tasks: &Tasks,
 ) -> Result<Response<ProxyBody>, NetError> {
-    let client = hyper::upgrade::on(&mut request);
+    let client = hyper::upgrade::on(&mut *request);
     let limit = affinity.response_timeout(upstream);
     let mut tries = Tries::new(upstream, affinity);
     loop {
@@ -43,7 +43,7 @@ pub(super) async fn forward<B>(
         let id = ticket.id().clone();
         match upstream.connect(id.address, upstream.options.connect_timeout, false).await {
             Ok(stream) => {
-                let mut response = send(upstream, ticket, stream, &mut request, client, tasks, limit).await?;
+                let mut response = send(upstream, ticket, stream, request, client, tasks, limit).await?;
                 if affinity.session.is_some() {
                     response.extensions_mut().insert(AnsweredBy::of(&id));
                 }

@@ -86,7 +86,7 @@ impl Backend {
     pub(crate) async fn connection(&self, repeatable: bool) -> Option<Box<Connection>> {
         loop {
             let mut connection = self.take(if repeatable { STALE } else { FRESH })?;
-            if connection.stands(!repeatable).await {
+            if repeatable || connection.stands().await {
                 return Some(connection);
             }
         }

@@ -139,7 +139,7 @@ async fn get(
     path: &str,
     timeout: Duration,
 ) -> Result<http::StatusCode, Cause> {
-    let request = Request::get(path)
+    let mut request = Request::get(path)
         .header(http::header::HOST, id.address.to_string())
         .header(http::header::USER_AGENT, "orchestra-health")
         .body(ProxyBody::default())?;
@@ -149,11 +149,9 @@ async fn get(
         true => Connection::into(&begin_http2(stream, id.address, &upstream.tasks).await?),
         false => Connection::over(stream).await?,
     };
-    match connection.send(request, timeout).await {
+    match connection.send(&mut request, timeout).await {
         Ok(response) => Ok(response.status()),
-        Err(SendError::NotSent(_, cause) | SendError::Refused(_, cause) | SendError::Broken(cause)) => {
-            Err(cause)
-        }
+        Err(SendError::NotSent(cause) | SendError::Refused(_, cause) | SendError::Broken(cause)) => Err(cause),
         Err(SendError::TimedOut | SendError::Client(_)) => Err("it is silent".into()),
     }
 }

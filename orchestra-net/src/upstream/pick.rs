@@ -195,7 +195,8 @@ impl<'u> Tries<'u> {
             {
                 return Ok(ticket);
             }
-            if let Some(ticket) = self.wait().await? {
+            // Boxed: few wait.
+            if let Some(ticket) = Box::pin(self.wait()).await? {
                 return Ok(ticket);
             }
         }

@@ -35,10 +35,6 @@ impl Ticket {
         &self.backend.id
     }
 
-    pub(crate) async fn connection(&self, repeatable: bool) -> Option<Box<Connection>> {
-        self.backend.connection(repeatable).await
-    }
-
     pub(crate) fn backend(&self) -> &Backend {
         &self.backend
     }
