@@ -44,6 +44,9 @@ const METRICS_UPKEEP: Duration = Duration::from_secs(5);
 /// How long a client that keeps its connection may take to send one more request at the end: those that send often do so in less.
 const IDLE_GRACE: Duration = Duration::from_secs(2);
 
+/// The bounds of the histograms, in seconds.
+const BUCKETS: [f64; 12] = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0];
+
 /// Spreads requests over backends that come and go.
 #[derive(Parser)]
 #[command(name = "load-balancer", version)]
@@ -101,8 +104,8 @@ fn main() -> anyhow::Result<()> {
 
 async fn run(args: Args) -> anyhow::Result<()> {
     // Before the service, whose meters look for it.
-    let metrics =
-        PrometheusBuilder::new().install_recorder().context("the metrics have a recorder already")?;
+    let metrics = PrometheusBuilder::new().set_buckets(&BUCKETS)?;
+    let metrics = metrics.install_recorder().context("the metrics have a recorder already")?;
     let tasks = Tasks::new();
     let options = UpstreamOptions::default().with_http2(args.http2);
     let upstream = Upstream::new("backends", args.choice.balancer()?, options);

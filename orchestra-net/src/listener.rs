@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
+use futures_util::FutureExt as _;
 use orchestra_core::engine::Tasks;
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::{TcpListener, TcpStream};
@@ -181,11 +182,9 @@ async fn accept<F>(
                     tracing::debug!(%client, %error, "a client went away at once");
                     continue;
                 }
-                let served = serve(stream, client, tasks.clone());
-                tasks.spawn_graceful("connection", async move {
-                    served.await;
-                    drop(place);
-                });
+                // Not awaited in an async block, which would have room for it twice.
+                let served = serve(stream, client, tasks.clone()).map(|()| drop(place));
+                tasks.spawn_graceful("connection", served);
             }
             Err(error) => {
                 tracing::warn!(%error, "could not accept a connection; pauses");

@@ -81,6 +81,22 @@ pub(super) struct SlotLoad {
     pub(super) cost: AtomicU64,
     /// When the cost was last updated, in nanoseconds of the caller's time.
     pub(super) updated: AtomicU64,
+    /// How many requests wait for their answers to begin.
+    pub(super) waiting: AtomicUsize,
+    /// When an answer last began, or a request came where none waited, in the same time.
+    pub(super) heard: AtomicU64,
+}
+
+impl SlotLoad {
+    /// How long it has owed answers, and begun none, in nanoseconds; `None` where it owes none.
+    pub(super) fn silence(&self, now: Duration) -> Option<u64> {
+        let owes = self.waiting.load(Ordering::Relaxed) > 0;
+        owes.then(|| nanos(now).saturating_sub(self.heard.load(Ordering::Relaxed)))
+    }
+}
+
+pub(super) fn nanos(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 
 /// How a balancer learns from a request that has ended.
@@ -94,13 +110,18 @@ pub struct Lease {
     id: EndpointId,
     load: Arc<SlotLoad>,
     started: Duration,
+    /// Whether its answer has not begun.
+    waits: bool,
     feedback: Option<Arc<dyn Feedback>>,
 }
 
 impl Lease {
     pub(super) fn new(slot: &Slot, started: Duration, feedback: Option<Arc<dyn Feedback>>) -> Self {
         slot.load.in_flight.fetch_add(1, Ordering::Relaxed);
-        Self { id: slot.endpoint.id.clone(), load: Arc::clone(&slot.load), started, feedback }
+        if slot.load.waiting.fetch_add(1, Ordering::Relaxed) == 0 {
+            slot.load.heard.store(nanos(started), Ordering::Relaxed);
+        }
+        Self { id: slot.endpoint.id.clone(), load: Arc::clone(&slot.load), started, waits: true, feedback }
     }
 
     /// A lease on an endpoint that no shared state is kept of: for implementations that learn nothing.
@@ -108,7 +129,7 @@ impl Lease {
     pub fn untracked(id: EndpointId, started: Duration) -> Self {
         let load = Arc::<SlotLoad>::default();
         load.in_flight.fetch_add(1, Ordering::Relaxed);
-        Self { id, load, started, feedback: None }
+        Self { id, load, started, waits: false, feedback: None }
     }
 
     /// Which endpoint.
@@ -129,8 +150,17 @@ impl Lease {
         self.started
     }
 
+    /// Says that the answer has begun, at `now`: however long the rest takes, the endpoint is not silent.
+    pub fn answered(&mut self, now: Duration) {
+        if std::mem::take(&mut self.waits) {
+            self.load.heard.store(nanos(now), Ordering::Relaxed);
+            self.load.waiting.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+
     /// Says how the request ended, at `now`.
-    pub fn complete(self, outcome: Outcome, now: Duration) {
+    pub fn complete(mut self, outcome: Outcome, now: Duration) {
+        self.answered(now);
         if let Some(feedback) = &self.feedback {
             feedback.ended(&self.load, self.started, now, outcome);
         }
@@ -140,6 +170,9 @@ impl Lease {
 impl Drop for Lease {
     fn drop(&mut self) {
         self.load.in_flight.fetch_sub(1, Ordering::Relaxed);
+        if self.waits {
+            self.load.waiting.fetch_sub(1, Ordering::Relaxed);
+        }
     }
 }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use super::endpoint::{Feedback, Lease, Outcome, Slot, SlotLoad};
+use super::endpoint::{Feedback, Lease, Outcome, Slot, SlotLoad, nanos};
 use super::members::{Dice, Members};
 use super::{Endpoint, EndpointId, LoadBalancer, RequestKey};
 
@@ -18,8 +18,8 @@ pub struct PeakEwmaOptions {
     pub failure_penalty: Duration,
     /// What a new endpoint is taken to need, before it was asked.
     pub initial: Duration,
-    /// Of so many picks one goes to any endpoint, whatever is known of it, so that one that has recovered is
-    /// found again. 64: 1.6 percent.
+    /// Of so many picks one goes to any endpoint that owes no answer, whatever is known of it, so that one that has
+    /// recovered is found again. 64: 1.6 percent.
     pub probe_every: u64,
     /// Seeds the choices.
     pub seed: u64,
@@ -28,7 +28,9 @@ pub struct PeakEwmaOptions {
 impl Default for PeakEwmaOptions {
     fn default() -> Self {
         Self {
-            decay: Duration::from_secs(10),
+            // One that stalled for a third of a second is found again within about a second; below that, equal endpoints
+            // look unequal by chance.
+            decay: Duration::from_secs(1),
             failure_penalty: Duration::from_secs(1),
             initial: Duration::from_millis(1),
             probe_every: 64,
@@ -72,8 +74,9 @@ impl PeakEwmaOptions {
 /// Picks the better of two random endpoints, by expected latency times requests in flight.
 ///
 /// The latency is a peak-sensitive moving average, as Finagle's and Linkerd's: it jumps up to a slow answer at
-/// once, and comes down slowly. Two things are added: a failure costs a penalty instead of its short latency,
-/// and a small share of picks is random.
+/// once, and comes down slowly. Three things are added: a failure costs a penalty instead of its short latency, a
+/// small share of picks is random, and one that owes answers and has begun none for long is taken to be as slow as that:
+/// it is left alone before the first slow answer has come.
 #[derive(Debug)]
 pub struct PeakEwma {
     pub(super) members: Members,
@@ -105,6 +108,7 @@ impl PeakEwma {
         } else {
             initial
         };
+        let cost = slot.load.silence(now).map_or(cost, |silence| cost.max(silence as f64));
         cost * (slot.load.in_flight.load(Ordering::Relaxed) as f64 + 1.0) / f64::from(slot.endpoint.weight)
     }
 
@@ -141,7 +145,9 @@ impl LoadBalancer for PeakEwma {
     fn pick(&self, request: &RequestKey<'_>) -> Option<Lease> {
         let slots = self.members.load();
         let (one, other) = self.two(&slots, request)?;
-        let probe = self.options.probe_every > 0 && self.dice.roll().is_multiple_of(self.options.probe_every);
+        let probe = self.options.probe_every > 0
+            && self.dice.roll().is_multiple_of(self.options.probe_every)
+            && one.load.silence(request.now).is_none();
         let best = match other {
             Some(other) if !probe && self.load(other, request.now) < self.load(one, request.now) => other,
             _ => one,
@@ -166,10 +172,6 @@ impl LoadBalancer for PeakEwma {
 struct Peak {
     decay: Duration,
     penalty: Duration,
-}
-
-fn nanos(duration: Duration) -> u64 {
-    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 
 #[allow(clippy::cast_precision_loss, reason = "nanoseconds that matter are far below 2^52")]
@@ -228,6 +230,24 @@ mod tests {
         let bad = share_of_bad(|_| (Duration::from_micros(10), Outcome::Failure), 4000);
         assert!(bad < 4000 / 50, "{bad} of 4000 went to the one that fails");
         assert!(bad > 0, "it is still tried now and then");
+    }
+
+    #[test]
+    fn one_that_falls_silent_is_left_alone_before_it_answers_and_a_long_answer_is_no_silence() {
+        let balancer = PeakEwma::new(PeakEwmaOptions::default().with_probe_every(1));
+        let (bad, good) =
+            (Endpoint::new("bad", ([127, 0, 0, 1], 80)), Endpoint::new("good", ([127, 0, 0, 1], 80)));
+        balancer.insert(bad.clone());
+        let request = |now| RequestKey::at(Duration::from_millis(now));
+        let mut silent = balancer.pick(&request(0)).unwrap();
+        balancer.insert(good);
+        let share = |from: u64| {
+            let picks = (from..from + 100).map(|now| balancer.pick(&request(now)).unwrap());
+            picks.filter(|lease| *lease.id() == bad.id).count()
+        };
+        assert_eq!(share(10), 0, "not even to find out how it is");
+        silent.answered(Duration::from_millis(110));
+        assert!(share(111) > 20, "it answers, even if that takes long");
     }
 
     #[test]

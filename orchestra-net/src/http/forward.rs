@@ -6,6 +6,7 @@ use std::time::Duration;
 use http::{Request, Response, Version};
 use http_body::Body as _;
 use http_body_util::BodyExt as _;
+use hyper::body::Incoming;
 use orchestra_core::balance::Outcome;
 use tower::retry::budget::Budget;
 
@@ -82,34 +83,27 @@ pub(super) async fn forward(
         if let Some(watched) = watched {
             watched.enters(&mut ticket);
         }
-        let id = ticket.id().clone();
         let copy = match &kept {
             Some(_) => Some(head(request)),
             None if idempotent || upstream.options.http2 => copy(request),
             None => None,
         };
         let repeatable = idempotent && kept.is_none() && copy.is_some();
-        match attempt(upstream, ticket, request, repeatable, silence).await {
-            Ok(mut response) => {
-                if affinity.session.is_some() {
-                    response.extensions_mut().insert(AnsweredBy::of(&id));
-                }
-                return Ok(response);
-            }
+        match attempt(upstream, &mut ticket, request, repeatable, silence).await {
+            Ok(answer) => return Ok(pass_on(answer, ticket, affinity).await),
             Err(Failed::NotSent(cause)) => {
                 upstream.meters.redirected.increment(1);
-                tries.failed(id, cause);
+                tries.failed(ticket.id().clone(), cause);
             }
             Err(Failed::Refused { cause, moved }) => {
                 let Some(again) = copy.and_then(|copy| whole(copy, kept.as_ref())) else {
-                    let service = Arc::clone(upstream.name());
-                    return Err(NetError::Upstream { service, endpoint: id, source: cause });
+                    return Err(lost(upstream, &ticket, cause));
                 };
                 upstream.meters.redirected.increment(1);
                 moves += usize::from(moved);
                 // Where it only moves, a new connection to it will do.
                 if !moved || moves > upstream.options.attempts {
-                    tries.failed(id, cause);
+                    tries.failed(ticket.id().clone(), cause);
                 }
                 *request = again;
             }
@@ -120,45 +114,59 @@ pub(super) async fn forward(
                         if repeatable && sent < upstream.options.attempts && upstream.budget.withdraw() =>
                     {
                         upstream.meters.resent.increment(1);
-                        tries.failed(id, cause);
+                        tries.failed(ticket.id().clone(), cause);
                         *request = copy;
                     }
-                    _ => {
-                        let service = Arc::clone(upstream.name());
-                        return Err(NetError::Upstream { service, endpoint: id, source: cause });
-                    }
+                    _ => return Err(lost(upstream, &ticket, cause)),
                 }
             }
             Err(Failed::Client(error)) => return Err(error),
-            Err(Failed::TimedOut) => {
-                let (service, limit) = (Arc::clone(upstream.name()), silence);
-                return Err(NetError::Timeout { service, endpoint: id, limit });
-            }
+            Err(Failed::TimedOut) => return Err(timed_out(upstream, &ticket, silence)),
         }
     }
+}
+
+fn lost(upstream: &Upstream, ticket: &Ticket, source: Cause) -> NetError {
+    NetError::Upstream { service: Arc::clone(upstream.name()), endpoint: ticket.id().clone(), source }
+}
+
+fn timed_out(upstream: &Upstream, ticket: &Ticket, limit: Duration) -> NetError {
+    NetError::Timeout { service: Arc::clone(upstream.name()), endpoint: ticket.id().clone(), limit }
+}
+
+/// An endpoint's answer, and the connection that its body comes over.
+type Answer = (Response<Incoming>, Box<Connection>);
+
+/// The answer for whoever asked; its body holds the place at the endpoint.
+async fn pass_on(answer: Answer, ticket: Ticket, affinity: Affinity) -> Response<ProxyBody> {
+    let (mut response, connection) = answer;
+    hop::strip(response.headers_mut());
+    if affinity.session.is_some() {
+        response.extensions_mut().insert(AnsweredBy::of(ticket.id()));
+    }
+    if response.body().is_end_stream() {
+        // Nobody will poll such a body.
+        connection.give_back(&ticket).await;
+        return response.map(|_none| ProxyBody::default());
+    }
+    response.map(|body| ProxyBody::answer(body, connection, ticket))
 }
 
 /// Sends a request that may be sent twice to one endpoint, once.
 pub(super) async fn once(
     upstream: &Upstream,
-    ticket: Ticket,
+    mut ticket: Ticket,
     request: &mut Request<ProxyBody>,
     affinity: Affinity,
 ) -> Result<Response<ProxyBody>, NetError> {
-    let (service, endpoint) = (Arc::clone(upstream.name()), ticket.id().clone());
     let limit = affinity.response_timeout(upstream);
-    match attempt(upstream, ticket, request, true, limit).await {
-        Ok(mut response) => {
-            if affinity.session.is_some() {
-                response.extensions_mut().insert(AnsweredBy::of(&endpoint));
-            }
-            Ok(response)
-        }
-        Err(Failed::NotSent(source) | Failed::Refused { cause: source, .. } | Failed::Broken(source)) => {
-            Err(NetError::Upstream { service, endpoint, source })
+    match attempt(upstream, &mut ticket, request, true, limit).await {
+        Ok(answer) => Ok(pass_on(answer, ticket, affinity).await),
+        Err(Failed::NotSent(cause) | Failed::Refused { cause, .. } | Failed::Broken(cause)) => {
+            Err(lost(upstream, &ticket, cause))
         }
         Err(Failed::Client(error)) => Err(error),
-        Err(Failed::TimedOut) => Err(NetError::Timeout { service, endpoint, limit }),
+        Err(Failed::TimedOut) => Err(timed_out(upstream, &ticket, limit)),
     }
 }
 
@@ -166,16 +174,16 @@ pub(super) async fn once(
 /// nothing but another connection. The request is taken, but where nothing of it was sent.
 async fn attempt(
     upstream: &Upstream,
-    mut ticket: Ticket,
+    ticket: &mut Ticket,
     request: &mut Request<ProxyBody>,
     repeatable: bool,
     silence: Duration,
-) -> Result<Response<ProxyBody>, Failed> {
+) -> Result<Answer, Failed> {
     loop {
         let mut connection = match ticket.backend().connection(repeatable).await {
             Some(connection) => connection,
             // Boxed: connections are few beside requests.
-            None => match Box::pin(open(upstream, &ticket)).await {
+            None => match Box::pin(open(upstream, ticket)).await {
                 Ok(connection) => connection,
                 Err(cause) => {
                     ticket.ended(Outcome::Failure);
@@ -185,16 +193,10 @@ async fn attempt(
         };
         let reused = connection.reused;
         match connection.send(request, silence).await {
-            Ok(mut response) => {
+            Ok(response) => {
                 let failed = response.status().is_server_error();
                 ticket.ended(if failed { Outcome::Failure } else { Outcome::Success });
-                hop::strip(response.headers_mut());
-                if response.body().is_end_stream() {
-                    // Nobody will poll such a body.
-                    connection.give_back(&ticket).await;
-                    return Ok(response.map(|_none| ProxyBody::default()));
-                }
-                return Ok(response.map(|body| ProxyBody::answer(body, connection, ticket)));
+                return Ok((response, connection));
             }
             Err(SendError::NotSent(_)) if reused => {}
             Err(SendError::NotSent(cause)) => {

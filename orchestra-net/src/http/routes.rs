@@ -79,8 +79,9 @@ impl Routes {
 }
 
 fn without_port(host: &str) -> &str {
-    match host.rsplit_once(':') {
-        Some((name, port)) if port.bytes().all(|b| b.is_ascii_digit()) && !name.ends_with(':') => name,
+    let port = host.bytes().rev().take_while(u8::is_ascii_digit).count();
+    match host[..host.len() - port].strip_suffix(':') {
+        Some(name) if !name.ends_with(':') => name,
         _ => host,
     }
 }

@@ -151,7 +151,8 @@ impl HttpProxy {
         // Of this connection alone: what all connections share is not counted up and down by each request.
         let served = Arc::new(Served::new(self, tap.clone(), client));
         let of_requests = Arc::clone(&served);
-        let service = service_fn(move |request| HttpProxy::handle_incoming(request, Arc::clone(&of_requests)));
+        let service =
+            service_fn(move |request| HttpProxy::handle_incoming(request, Arc::clone(&of_requests)));
         let mut connection = http1::Builder::new()
             .timer(ConnectionTimer::default())
             .header_read_timeout(options.header_timeout)

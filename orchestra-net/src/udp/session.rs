@@ -72,6 +72,8 @@ impl Session {
         mut ticket: Ticket,
         idle_timeout: Duration,
     ) {
+        // Whether it is to answer is not known here, so that it does not is no silence.
+        ticket.owes_nothing();
         let mut answered = false;
         let end = tokio::select! {
             biased;

@@ -151,7 +151,9 @@ async fn get(
     };
     match connection.send(&mut request, timeout).await {
         Ok(response) => Ok(response.status()),
-        Err(SendError::NotSent(cause) | SendError::Refused(_, cause) | SendError::Broken(cause)) => Err(cause),
+        Err(SendError::NotSent(cause) | SendError::Refused(_, cause) | SendError::Broken(cause)) => {
+            Err(cause)
+        }
         Err(SendError::TimedOut | SendError::Client(_)) => Err("it is silent".into()),
     }
 }

@@ -50,6 +50,9 @@ impl Ticket {
         let now = self.upstream.now();
         self.outcome = Some((outcome, now));
         let took = now.saturating_sub(self.lease.as_ref().map_or(now, Lease::started));
+        if let Some(lease) = &mut self.lease {
+            lease.answered(now);
+        }
         self.upstream.meters.ended(outcome == Outcome::Success, took);
         let failures = &self.backend.failures;
         match outcome {
@@ -62,6 +65,13 @@ impl Ticket {
                 let failures = failures.fetch_add(1, Ordering::Relaxed) + 1;
                 self.upstream.failed_in_a_row(&self.backend.id, failures);
             }
+        }
+    }
+
+    /// No answer is waited for.
+    pub(crate) fn owes_nothing(&mut self) {
+        if let Some(lease) = &mut self.lease {
+            lease.answered(self.upstream.now());
         }
     }
 
