@@ -21,6 +21,9 @@ mod body;
 mod connection;
 mod discovery;
 mod error;
+#[cfg(fuzzing)]
+#[doc(hidden)]
+pub mod fuzzing;
 mod gather;
 #[cfg(target_os = "linux")]
 mod handover;

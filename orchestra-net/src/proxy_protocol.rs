@@ -100,7 +100,7 @@ async fn read(stream: &mut TcpStream) -> io::Result<Option<SocketAddr>> {
 }
 
 #[derive(Debug, PartialEq, Eq)]
-enum Parsed {
+pub(crate) enum Parsed {
     /// Who it comes from, and the header's length.
     Whole(Option<SocketAddr>, usize),
     /// The begin of one.
@@ -112,7 +112,7 @@ enum Parsed {
 const TEXT: &[u8] = b"PROXY ";
 const LONGEST_TEXT: usize = 107;
 
-fn parse(bytes: &[u8]) -> Parsed {
+pub(crate) fn parse(bytes: &[u8]) -> Parsed {
     let is_text = bytes.starts_with(TEXT) || TEXT.starts_with(bytes);
     if is_text && !bytes.windows(2).any(|end| end == b"\r\n") {
         // The parser of lines takes some that are not whole for none.

@@ -53,6 +53,9 @@ pub use error::NodeError;
 pub use probe::NetworkProber;
 #[cfg(feature = "grpc-probes")]
 pub use probe::check_grpc;
+#[cfg(all(fuzzing, feature = "grpc-probes"))]
+#[doc(hidden)]
+pub use probe::read_answer;
 pub use probe::{ProbeFailure, ProbeRequest, Prober};
 pub use routes::Routes;
 pub use usage::UsageMeter;

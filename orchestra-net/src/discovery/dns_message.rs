@@ -18,7 +18,7 @@ const PLAIN_UDP: u16 = 512;
 const LARGEST_UDP: u16 = 1232;
 
 /// The answer to `query`; `None` where it is not a query at all. `udp`: whether it must fit a datagram.
-pub(super) fn answer(zone: &Zone, query: &[u8], udp: bool) -> Option<Vec<u8>> {
+pub(crate) fn answer(zone: &Zone, query: &[u8], udp: bool) -> Option<Vec<u8>> {
     let Ok(request) = Message::from_vec(query) else { return malformed(query) };
     if request.metadata.message_type != MessageType::Query {
         return None;

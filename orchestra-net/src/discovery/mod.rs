@@ -4,7 +4,7 @@ mod cluster_ips;
 #[cfg(feature = "dns")]
 mod dns;
 #[cfg(feature = "dns")]
-mod dns_message;
+pub(crate) mod dns_message;
 mod zone;
 
 pub use self::cluster_ips::ClusterIps;

@@ -6,6 +6,8 @@ mod answers;
 mod client;
 mod forward;
 mod forwarded;
+#[cfg(fuzzing)]
+pub(crate) mod fuzzing;
 mod gateway;
 mod guard;
 mod hedge;

@@ -103,7 +103,7 @@ impl HttpProxy {
     }
 
     /// Checks a request, tells the endpoint of its client, and finds its service.
-    fn route<B>(
+    pub(super) fn route<B>(
         &self,
         request: &mut Request<B>,
         client: &Client,
@@ -241,7 +241,7 @@ impl HttpProxy {
 }
 
 /// What becomes of a request.
-enum Routed {
+pub(super) enum Routed {
     To { route: Arc<Route>, upstream: Arc<Upstream>, affinity: Affinity },
     Redirected(Response<()>),
 }

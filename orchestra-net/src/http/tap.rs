@@ -46,7 +46,7 @@ impl Tap {
         self.with(Vec::clear);
     }
 
-    fn arrived(&self, bytes: &[u8]) {
+    pub(super) fn arrived(&self, bytes: &[u8]) {
         self.with(|seen| {
             let room = self.limit.saturating_sub(seen.len());
             seen.extend_from_slice(&bytes[..bytes.len().min(room)]);

@@ -65,6 +65,12 @@ where
     answer.await
 }
 
+/// What the fuzz target calls: reads an answer, and what it says for people.
+#[cfg(fuzzing)]
+pub fn read_answer(frame: &[u8]) -> String {
+    wire::answer(frame).map_or_else(|why| why, |status| status.to_string())
+}
+
 fn ask(
     sender: SendRequest<Bytes>,
     scheme: &Scheme,

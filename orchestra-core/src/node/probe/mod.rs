@@ -14,6 +14,8 @@ use async_trait::async_trait;
 
 #[cfg(feature = "grpc-probes")]
 pub use grpc::check_grpc;
+#[cfg(all(fuzzing, feature = "grpc-probes"))]
+pub use grpc::read_answer;
 #[cfg(feature = "http-probes")]
 pub use network::NetworkProber;
 pub(crate) use state::{ProbeState, period};
