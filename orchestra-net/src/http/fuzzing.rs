@@ -11,7 +11,9 @@ use tokio::runtime::Runtime;
 use super::forwarded::Client;
 use super::proxy::Routed;
 use super::tap::Tap;
-use super::{HashPolicy, HttpOptions, HttpProxy, PathChange, Redirect, Route, Routes, StickyCookie, answers, hop};
+use super::{
+    HashPolicy, HttpOptions, HttpProxy, PathChange, Redirect, Route, Routes, StickyCookie, answers, hop,
+};
 use crate::upstream::Upstream;
 
 /// The proxies, with and without clients that are trusted. The runtime is never polled.
