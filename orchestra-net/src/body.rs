@@ -214,8 +214,8 @@ impl Answer {
                     ticket.broke_off();
                 }
             }
-            Poll::Ready(None) => self.end(cx),
-            Poll::Ready(Some(Ok(_))) if self.incoming.is_end_stream() => self.end(cx),
+            Poll::Ready(None) => self.end(),
+            Poll::Ready(Some(Ok(_))) if self.incoming.is_end_stream() => self.end(),
             _ => {}
         }
         frame.map_err(Into::into)
@@ -234,9 +234,9 @@ impl Answer {
         Poll::Ready(Some(Err(ticket.stalled(limit).into())))
     }
 
-    fn end(&mut self, cx: &mut Context<'_>) {
+    fn end(&mut self) {
         if let Some((connection, ticket)) = self.from.take() {
-            connection.give_back_now(&ticket, cx);
+            connection.give_back(&ticket);
         }
     }
 }

@@ -9,7 +9,7 @@ use std::io::{self, IoSlice};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use futures_util::future::Either;
@@ -30,6 +30,7 @@ use crate::progress::{Fault, Progress};
 use crate::stream::Stream;
 use crate::timer::poll_until;
 use crate::upstream::Ticket;
+use crate::wrapped::passes_on_the_rest;
 
 /// The largest head of an answer, and how much of a body is read at once: what hyper takes as its least is
 /// 8 KB; 64 KB keep large bodies cheap.
@@ -199,22 +200,12 @@ impl Connection {
     }
 
     /// The answer has ended well: the endpoint keeps the connection for another request, if it can carry one.
-    pub(crate) async fn give_back(self: Box<Self>, ticket: &Ticket) {
-        let mut connection = Some(self);
-        poll_fn(|cx| {
-            if let Some(connection) = connection.take() {
-                connection.give_back_now(ticket, cx);
-            }
-            Poll::Ready(())
-        })
-        .await;
-    }
-
-    /// The same, from inside a task.
-    pub(crate) fn give_back_now(mut self: Box<Self>, ticket: &Ticket, cx: &mut Context<'_>) {
-        // Most have come from the end of the answer to waiting for the next request. Others are driven once more.
+    pub(crate) fn give_back(mut self: Box<Self>, ticket: &Ticket) {
+        // Most have come from the end of the answer to waiting for the next request. Others are driven once more, for nobody:
+        // what happens to one that waits wakes no task.
         let waits = self.driver.is_some() && self.sender.is_ready();
-        if waits || (self.settle(cx) && self.sender.is_ready()) {
+        let mut nobody = Context::from_waker(Waker::noop());
+        if waits || (self.settle(&mut nobody) && self.sender.is_ready()) {
             self.reused = true;
             self.idle_since = Instant::now();
             ticket.keep(self);
@@ -294,14 +285,6 @@ impl AsyncWrite for Socket {
         Pin::new(&mut self.stream).poll_write(cx, buf)
     }
 
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
-    }
-
     fn poll_write_vectored(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -310,7 +293,5 @@ impl AsyncWrite for Socket {
         gather::poll_write(&mut self.stream, cx, bufs)
     }
 
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
-    }
+    passes_on_the_rest!();
 }

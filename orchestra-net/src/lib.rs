@@ -36,6 +36,7 @@ mod plane;
 mod progress;
 mod proxy_protocol;
 mod pump;
+mod setters;
 mod stream;
 mod tcp;
 mod timer;
@@ -44,6 +45,7 @@ mod tls;
 mod udp;
 mod upstream;
 mod workers;
+mod wrapped;
 
 pub use body::{MAX_BODY, ProxyBody};
 #[cfg(feature = "dns")]

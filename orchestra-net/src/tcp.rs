@@ -16,6 +16,7 @@ use crate::http::hash;
 use crate::listener::{Listening, ended_for, listen, listen_on};
 use crate::proxy_protocol::{ProxyProtocol, who};
 use crate::pump::both_ways;
+use crate::setters::setters;
 use crate::upstream::{Affinity, Ticket, Tries, Upstream};
 use crate::workers::Workers;
 
@@ -54,22 +55,10 @@ impl Default for TcpOptions {
 }
 
 impl TcpOptions {
-    /// Sets [`hash_client_address`](Self::hash_client_address).
-    #[must_use]
-    pub fn with_hash_client_address(self, hash_client_address: bool) -> Self {
-        Self { hash_client_address, ..self }
-    }
-
-    /// Sets [`proxy_protocol`](Self::proxy_protocol).
-    #[must_use]
-    pub fn with_proxy_protocol(self, proxy_protocol: bool) -> Self {
-        Self { proxy_protocol, ..self }
-    }
-
-    /// Sets [`send_proxy`](Self::send_proxy).
-    #[must_use]
-    pub fn with_send_proxy(self, send_proxy: Option<ProxyProtocol>) -> Self {
-        Self { send_proxy, ..self }
+    setters! {
+        with_hash_client_address: hash_client_address: bool;
+        with_proxy_protocol: proxy_protocol: bool;
+        with_send_proxy: send_proxy: Option<ProxyProtocol>;
     }
 }
 

@@ -16,6 +16,7 @@ use self::session::Session;
 use crate::error::NetError;
 use crate::http::hash;
 use crate::listener::{Listening, listening};
+use crate::setters::setters;
 use crate::upstream::Upstream;
 
 /// The largest datagram that there is, in bytes.
@@ -45,22 +46,10 @@ impl Default for UdpOptions {
 }
 
 impl UdpOptions {
-    /// Sets [`idle_timeout`](Self::idle_timeout).
-    #[must_use]
-    pub fn with_idle_timeout(self, idle_timeout: Duration) -> Self {
-        Self { idle_timeout, ..self }
-    }
-
-    /// Sets [`max_sessions`](Self::max_sessions).
-    #[must_use]
-    pub fn with_max_sessions(self, max_sessions: usize) -> Self {
-        Self { max_sessions, ..self }
-    }
-
-    /// Sets [`hash_client_address`](Self::hash_client_address).
-    #[must_use]
-    pub fn with_hash_client_address(self, hash_client_address: bool) -> Self {
-        Self { hash_client_address, ..self }
+    setters! {
+        with_idle_timeout: idle_timeout: Duration;
+        with_max_sessions: max_sessions: usize;
+        with_hash_client_address: hash_client_address: bool;
     }
 }
 

@@ -84,19 +84,19 @@ pub(super) async fn forward(
             watched.enters(&mut ticket);
         }
         let copy = match &kept {
-            Some(_) => Some(head(request)),
-            None if idempotent || upstream.options.http2 => copy(request),
+            Some(_) => Some(Box::new(head(request))),
+            None if idempotent || upstream.options.http2 => copy(request).map(Box::new),
             None => None,
         };
         let repeatable = idempotent && kept.is_none() && copy.is_some();
         match attempt(upstream, &mut ticket, request, repeatable, silence).await {
-            Ok(answer) => return Ok(pass_on(answer, ticket, affinity).await),
+            Ok(answer) => return Ok(pass_on(answer, ticket, affinity)),
             Err(Failed::NotSent(cause)) => {
                 upstream.meters.redirected.increment(1);
                 tries.failed(ticket.id().clone(), cause);
             }
             Err(Failed::Refused { cause, moved }) => {
-                let Some(again) = copy.and_then(|copy| whole(copy, kept.as_ref())) else {
+                let Some(again) = copy.and_then(|copy| whole(*copy, kept.as_ref())) else {
                     return Err(lost(upstream, &ticket, cause));
                 };
                 upstream.meters.redirected.increment(1);
@@ -115,7 +115,7 @@ pub(super) async fn forward(
                     {
                         upstream.meters.resent.increment(1);
                         tries.failed(ticket.id().clone(), cause);
-                        *request = copy;
+                        *request = *copy;
                     }
                     _ => return Err(lost(upstream, &ticket, cause)),
                 }
@@ -138,7 +138,7 @@ fn timed_out(upstream: &Upstream, ticket: &Ticket, limit: Duration) -> NetError 
 type Answer = (Response<Incoming>, Box<Connection>);
 
 /// The answer for whoever asked; its body holds the place at the endpoint.
-async fn pass_on(answer: Answer, ticket: Ticket, affinity: Affinity) -> Response<ProxyBody> {
+fn pass_on(answer: Answer, ticket: Ticket, affinity: Affinity) -> Response<ProxyBody> {
     let (mut response, connection) = answer;
     hop::strip(response.headers_mut());
     if affinity.session.is_some() {
@@ -146,7 +146,7 @@ async fn pass_on(answer: Answer, ticket: Ticket, affinity: Affinity) -> Response
     }
     if response.body().is_end_stream() {
         // Nobody will poll such a body.
-        connection.give_back(&ticket).await;
+        connection.give_back(&ticket);
         return response.map(|_none| ProxyBody::default());
     }
     response.map(|body| ProxyBody::answer(body, connection, ticket))
@@ -161,7 +161,7 @@ pub(super) async fn once(
 ) -> Result<Response<ProxyBody>, NetError> {
     let limit = affinity.response_timeout(upstream);
     match attempt(upstream, &mut ticket, request, true, limit).await {
-        Ok(answer) => Ok(pass_on(answer, ticket, affinity).await),
+        Ok(answer) => Ok(pass_on(answer, ticket, affinity)),
         Err(Failed::NotSent(cause) | Failed::Refused { cause, .. } | Failed::Broken(cause)) => {
             Err(lost(upstream, &ticket, cause))
         }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::RateLimit;
+use crate::setters::setters;
 
 /// The least [`HttpOptions::max_header_bytes`]: what the parser takes as its least.
 const LEAST_HEADER_BYTES: usize = 8 * 1024;
@@ -77,93 +78,26 @@ impl Default for HttpOptions {
 }
 
 impl HttpOptions {
-    /// Sets [`header_timeout`](Self::header_timeout).
-    #[must_use]
-    pub fn with_header_timeout(self, header_timeout: Duration) -> Self {
-        Self { header_timeout, ..self }
-    }
-
-    /// Sets [`write_timeout`](Self::write_timeout).
-    #[must_use]
-    pub fn with_write_timeout(self, write_timeout: Duration) -> Self {
-        Self { write_timeout, ..self }
+    setters! {
+        with_header_timeout: header_timeout: Duration;
+        with_write_timeout: write_timeout: Duration;
+        with_max_body: max_body: Option<u64>;
+        with_proxy_protocol: proxy_protocol: bool;
+        with_rate_limit: rate_limit: Option<RateLimit>;
+        with_request_ids: request_ids: bool;
+        with_trace_context: trace_context: bool;
+        with_access_log: access_log: bool;
+        with_forwarded: forwarded: bool;
+        with_idle_grace: idle_grace: Duration;
+        with_shutdown_grace: shutdown_grace: Duration;
+        with_max_connections: max_connections: usize;
+        with_trust_forwarded: trust_forwarded: bool;
+        with_hash_client_address: hash_client_address: bool;
     }
 
     /// Sets [`max_header_bytes`](Self::max_header_bytes): 8 KB at least.
     #[must_use]
     pub fn with_max_header_bytes(self, max_header_bytes: usize) -> Self {
         Self { max_header_bytes: max_header_bytes.max(LEAST_HEADER_BYTES), ..self }
-    }
-
-    /// Sets [`max_body`](Self::max_body).
-    #[must_use]
-    pub fn with_max_body(self, max_body: Option<u64>) -> Self {
-        Self { max_body, ..self }
-    }
-
-    /// Sets [`proxy_protocol`](Self::proxy_protocol).
-    #[must_use]
-    pub fn with_proxy_protocol(self, proxy_protocol: bool) -> Self {
-        Self { proxy_protocol, ..self }
-    }
-
-    /// Sets [`rate_limit`](Self::rate_limit).
-    #[must_use]
-    pub fn with_rate_limit(self, rate_limit: Option<RateLimit>) -> Self {
-        Self { rate_limit, ..self }
-    }
-
-    /// Sets [`request_ids`](Self::request_ids).
-    #[must_use]
-    pub fn with_request_ids(self, request_ids: bool) -> Self {
-        Self { request_ids, ..self }
-    }
-
-    /// Sets [`trace_context`](Self::trace_context).
-    #[must_use]
-    pub fn with_trace_context(self, trace_context: bool) -> Self {
-        Self { trace_context, ..self }
-    }
-
-    /// Sets [`access_log`](Self::access_log).
-    #[must_use]
-    pub fn with_access_log(self, access_log: bool) -> Self {
-        Self { access_log, ..self }
-    }
-
-    /// Sets [`forwarded`](Self::forwarded).
-    #[must_use]
-    pub fn with_forwarded(self, forwarded: bool) -> Self {
-        Self { forwarded, ..self }
-    }
-
-    /// Sets [`idle_grace`](Self::idle_grace).
-    #[must_use]
-    pub fn with_idle_grace(self, idle_grace: Duration) -> Self {
-        Self { idle_grace, ..self }
-    }
-
-    /// Sets [`shutdown_grace`](Self::shutdown_grace).
-    #[must_use]
-    pub fn with_shutdown_grace(self, shutdown_grace: Duration) -> Self {
-        Self { shutdown_grace, ..self }
-    }
-
-    /// Sets [`max_connections`](Self::max_connections).
-    #[must_use]
-    pub fn with_max_connections(self, max_connections: usize) -> Self {
-        Self { max_connections, ..self }
-    }
-
-    /// Sets [`trust_forwarded`](Self::trust_forwarded).
-    #[must_use]
-    pub fn with_trust_forwarded(self, trust_forwarded: bool) -> Self {
-        Self { trust_forwarded, ..self }
-    }
-
-    /// Sets [`hash_client_address`](Self::hash_client_address).
-    #[must_use]
-    pub fn with_hash_client_address(self, hash_client_address: bool) -> Self {
-        Self { hash_client_address, ..self }
     }
 }

@@ -145,11 +145,10 @@ impl HttpProxy {
     where
         S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
-        let options = self.inner.options;
-        let address = client.address;
-        let tap = Tap::new(options.max_header_bytes);
+        let tap = Tap::new(self.inner.options.max_header_bytes);
         // Of this connection alone: what all connections share is not counted up and down by each request.
         let served = Arc::new(Served::new(self, tap.clone(), client));
+        let options = &served.proxy.inner.options;
         let of_requests = Arc::clone(&served);
         let service =
             service_fn(move |request| HttpProxy::handle_incoming(request, Arc::clone(&of_requests)));
@@ -167,29 +166,33 @@ impl HttpProxy {
             biased;
             Some(()) = told_to_end.next() => {
                 served.ending.store(true, Ordering::Relaxed);
-                match tokio::time::timeout(options.idle_grace, &mut connection).await {
-                    Ok(ended) => Ok(ended),
-                    Err(_elapsed) => {
-                        Pin::new(&mut connection).graceful_shutdown();
-                        tokio::time::timeout(options.shutdown_grace, &mut connection).await
+                // Boxed, as all that few connections come to: the others keep no place for it.
+                Box::pin(async {
+                    match tokio::time::timeout(options.idle_grace, &mut connection).await {
+                        Ok(ended) => Ok(ended),
+                        Err(_elapsed) => {
+                            Pin::new(&mut connection).graceful_shutdown();
+                            tokio::time::timeout(options.shutdown_grace, &mut connection).await
+                        }
                     }
-                }
+                })
+                .await
             }
             ended = &mut connection => Ok(ended),
         };
-        match ended {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => match connection.into_parts() {
-                Some(parts) if parts.read_buf.starts_with(PREFACE) => {
-                    let stream = parts.io.into_inner().again(parts.read_buf);
-                    // Boxed, so that connections of HTTP/1.1 keep no place for it.
-                    Box::pin(http2::serve(stream, served, tasks)).await;
-                }
-                _ => tracing::debug!(client = %address, %error, "a client's connection ended"),
-            },
+        let client = served.client.address;
+        let error = match ended {
+            Ok(Ok(())) => return,
+            Ok(Err(error)) => error,
             Err(_elapsed) => {
-                tracing::warn!(client = %address, "cut a connection off: its request took longer than the shutdown may");
+                tracing::warn!(%client, "cut a connection off: its request took longer than the shutdown may");
+                return;
             }
+        };
+        let parts = connection.into_parts().filter(|parts| parts.read_buf.starts_with(PREFACE));
+        match parts.map(|parts| parts.io.into_inner().again(parts.read_buf)) {
+            Some(stream) => Box::pin(http2::serve(stream, served, tasks)).await,
+            None => tracing::debug!(%client, %error, "a client's connection ended"),
         }
     }
 }

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::setters::setters;
+
 /// How requests to a service are treated.
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[non_exhaustive]
@@ -60,40 +62,13 @@ impl Default for UpstreamOptions {
 }
 
 impl UpstreamOptions {
-    /// Sets [`http2`](Self::http2).
-    #[must_use]
-    pub fn with_http2(self, http2: bool) -> Self {
-        Self { http2, ..self }
-    }
-
-    /// Sets [`connect_timeout`](Self::connect_timeout).
-    #[must_use]
-    pub fn with_connect_timeout(self, connect_timeout: Duration) -> Self {
-        Self { connect_timeout, ..self }
-    }
-
-    /// Sets [`response_timeout`](Self::response_timeout).
-    #[must_use]
-    pub fn with_response_timeout(self, response_timeout: Duration) -> Self {
-        Self { response_timeout, ..self }
-    }
-
-    /// Sets [`body_timeout`](Self::body_timeout).
-    #[must_use]
-    pub fn with_body_timeout(self, body_timeout: Option<Duration>) -> Self {
-        Self { body_timeout, ..self }
-    }
-
-    /// Sets [`endpoint_wait`](Self::endpoint_wait).
-    #[must_use]
-    pub fn with_endpoint_wait(self, endpoint_wait: Duration) -> Self {
-        Self { endpoint_wait, ..self }
-    }
-
-    /// Sets [`max_waiting`](Self::max_waiting).
-    #[must_use]
-    pub fn with_max_waiting(self, max_waiting: usize) -> Self {
-        Self { max_waiting, ..self }
+    setters! {
+        with_http2: http2: bool;
+        with_connect_timeout: connect_timeout: Duration;
+        with_response_timeout: response_timeout: Duration;
+        with_body_timeout: body_timeout: Option<Duration>;
+        with_endpoint_wait: endpoint_wait: Duration;
+        with_max_waiting: max_waiting: usize;
     }
 
     /// Sets [`max_in_flight`](Self::max_in_flight), to 1 at least.
