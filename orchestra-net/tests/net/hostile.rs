@@ -216,3 +216,26 @@ async fn connections_have_a_limit_and_the_next_one_waits() {
     drop(first);
     assert_eq!(soon("its turn", waits).await.1, "a");
 }
+
+#[tokio::test]
+async fn many_that_are_slow_in_every_way_hold_up_nobody() {
+    let a = Backend::start("a").await;
+    let (_upstream, listening) = proxy(&[&a], UpstreamOptions::default()).await;
+    let slow = [
+        ("GET / HTTP/1.1\r\nhost: x\r\nx-more: ", 200),
+        ("POST /echo HTTP/1.1\r\nhost: x\r\ncontent-length: 8192\r\n\r\nhello", 200),
+        ("GET /large HTTP/1.1\r\nhost: x\r\n\r\n", 20),
+    ];
+    let mut clients = Vec::new();
+    for (begun, count) in slow {
+        for _ in 0..count {
+            let mut client = TcpStream::connect(listening.address()).await.unwrap();
+            client.write_all(begun.as_bytes()).await.unwrap();
+            clients.push(client);
+        }
+    }
+    let mut good = Client::new(listening.address());
+    for _ in 0..100 {
+        assert_eq!(soon("an answer", good.get("/")).await.1, "a");
+    }
+}
