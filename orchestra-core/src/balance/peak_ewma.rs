@@ -28,9 +28,9 @@ pub struct PeakEwmaOptions {
 impl Default for PeakEwmaOptions {
     fn default() -> Self {
         Self {
-            // One that stalled for a third of a second is found again within about a second; below that, equal endpoints
-            // look unequal by chance.
-            decay: Duration::from_secs(1),
+            // One that was slow has its share again after some five seconds. Below that, one that stalls again and again is asked
+            // too often, and equal endpoints look unequal by chance.
+            decay: Duration::from_secs(3),
             failure_penalty: Duration::from_secs(1),
             initial: Duration::from_millis(1),
             probe_every: 64,
