@@ -1,12 +1,12 @@
 //! What a whole cluster does: store, watches, scheduler, bindings, and an agent with a simulated runtime on every node.
 
 use std::any::Any;
-use std::time::Instant;
 
 use orchestra::model::{AnyObject, Quantity, Revision};
 use orchestra::prelude::*;
 use orchestra::store::{MemoryStore, Scope, Store};
 use orchestra_testkit::sim_runtime::{SimProgram, SimRuntime};
+use tokio::time::Instant;
 
 const NODES: u64 = 5_000;
 const PODS: usize = 50_000;
