@@ -50,7 +50,7 @@ async fn a_pod_that_is_applied_with_its_config_map_starts_at_once() {
     let secret = Secret::new("keys").entry("token", "s3cret");
     rig.client.transaction().create(pod).create(map).create(secret).commit().await.unwrap();
     rig.ready("web").await;
-    assert!(rig.events("web").await.is_empty());
+    assert_eq!(rig.events("web").await, ["Pulled", "Pulling"], "nothing was in the way");
 }
 
 #[tokio::test(start_paused = true)]
