@@ -18,6 +18,8 @@ const DRAIN: Duration = Duration::from_secs(5);
 pub(super) struct Drains {
     /// Pods that were ever ready.
     ready: BTreeSet<Uid>,
+    /// Those whose program ends by itself.
+    crashing: BTreeSet<Uid>,
     drained: BTreeSet<Uid>,
     /// How many requests are under way.
     open: BTreeMap<Uid, u32>,
@@ -32,6 +34,10 @@ impl Check for Drains {
                 for pod in seen.changes.iter().filter_map(|c| c.object.as_ref()?.as_resource::<Pod>()) {
                     if pod.is_ready() {
                         self.ready.insert(pod.metadata.uid.clone());
+                    }
+                    // Remembered: a request of its may be heard of when the pod is gone.
+                    if crashes(pod) {
+                        self.crashing.insert(pod.metadata.uid.clone());
                     }
                     if pod.is_terminating() {
                         self.deleted.entry(pod.metadata.uid.clone()).or_insert(seen.at);
@@ -53,8 +59,8 @@ impl Check for Drains {
 }
 
 /// Whether it is what a pod's program does: to end by itself.
-fn crashes(pod: &Uid, view: &View<'_>) -> bool {
-    view.objects.pod(pod).is_some_and(|pod| runs_any(&pod.spec, |image| image.ends.is_some()))
+fn crashes(pod: &Pod) -> bool {
+    runs_any(&pod.spec, |image| image.ends.is_some())
 }
 
 impl Drains {
@@ -73,7 +79,9 @@ impl Drains {
                 if let Some(open) = self.open.get_mut(pod) {
                     *open = open.saturating_sub(1);
                 }
-                if let (Request::Failed { began, .. }, true) = (request, view.calm && !crashes(pod, view)) {
+                if let (Request::Failed { began, .. }, true) =
+                    (request, view.calm && !self.crashing.contains(pod))
+                {
                     let how = if *began { "died over a request" } else { "took no request" };
                     found.add("S39", format!("pod {pod} {how}, though nothing went wrong"));
                 }
