@@ -151,14 +151,15 @@ async fn open(upstream: &Arc<Upstream>, hash: Option<u64>) -> Result<(Ticket, Tc
         let mut ticket = tries.next().await?;
         let id = ticket.id().clone();
         upstream.meters.connections.increment(1);
-        match connect(id.address, upstream.options.connect_timeout).await {
+        let connecting = connect(id.address, upstream.options.connect_timeout);
+        match ticket.backend().while_open(connecting).await {
             Ok(stream) => {
                 ticket.ended(Outcome::Success);
                 return Ok((ticket, stream));
             }
             Err(cause) => {
                 ticket.ended(Outcome::Failure);
-                tries.failed(id, cause.into());
+                tries.failed(id, cause);
             }
         }
     }

@@ -10,6 +10,7 @@ use tokio::time::Instant;
 
 use super::pick::tag;
 use crate::connection::Connection;
+use crate::error::Cause;
 use crate::http2::Shared;
 use crate::workers::{shard, shards};
 
@@ -189,6 +190,19 @@ impl Backend {
                 return;
             }
             changed.await;
+        }
+    }
+
+    /// Connects, unless the endpoint leaves before that is done: a try that is under way does not hear of its end, and by the
+    /// time that somebody accepts, its address may be another's.
+    pub(crate) async fn while_open<S, E: Into<Cause>>(
+        &self,
+        connecting: impl Future<Output = Result<S, E>>,
+    ) -> Result<S, Cause> {
+        tokio::select! {
+            biased;
+            () = self.closed() => Err("it left while it was being connected to".into()),
+            connected = connecting => connected.map_err(Into::into),
         }
     }
 

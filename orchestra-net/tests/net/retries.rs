@@ -170,3 +170,48 @@ async fn a_request_never_races_the_end_of_a_kept_connection() {
         until("it is closed", || closed.load(Ordering::SeqCst) == round + 1).await;
     }
 }
+
+/// A listener that takes no connection until it is asked to: its queue is full, and it is silent to whoever comes then.
+fn silent() -> (TcpListener, Vec<std::net::TcpStream>) {
+    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+    socket.bind(&std::net::SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
+    socket.listen(0).unwrap();
+    let address = socket.local_addr().unwrap();
+    let waiting = std::iter::from_fn(|| {
+        let client = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+        client.connect_timeout(&address, Duration::from_millis(100)).ok().map(|()| client.into())
+    });
+    let waiting = waiting.collect();
+    socket.set_nonblocking(true).unwrap();
+    (TcpListener::from_std(socket.into()).unwrap(), waiting)
+}
+
+#[tokio::test]
+async fn nothing_is_sent_to_an_address_that_was_an_endpoints_when_connecting_began() {
+    let tasks = Tasks::new();
+    let (listener, waiting) = silent();
+    let gone = Endpoint::new("gone", listener.local_addr().unwrap());
+    let b = Backend::start("b").await;
+    let (upstream, listening) = proxy(&[], UpstreamOptions::default()).await;
+    upstream_with(&upstream, &[], &[&gone]);
+    let mut client = Client::new(listening.address());
+    let taken_over = async {
+        until("the request is on its way", || upstream.status()[0].in_flight == 1).await;
+        upstream_with(&upstream, &[&b], &[]);
+        // Now somebody else has the address, who would answer.
+        drop(waiting);
+        let _another = tasks.spawn("another", async move {
+            loop {
+                let (mut stream, _) = listener.accept().await.unwrap();
+                let mut head = [0; 1024];
+                if stream.read(&mut head).await.is_ok_and(|n| n > 0) {
+                    let none = b"HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n";
+                    stream.write_all(none).await.unwrap();
+                }
+            }
+        });
+    };
+    let both = async { tokio::join!(client.call(Method::POST, "/", "x"), taken_over) };
+    let (answered, ()) = soon("an answer", both).await;
+    assert_eq!(answered.unwrap(), (StatusCode::OK, "b".to_owned()));
+}
