@@ -20,8 +20,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use orchestra::engine::Tasks;
 use orchestra_core::balance::Endpoint;
 use orchestra_net::{ServiceClient, Upstream};
-use report::{Report, Target, median};
-use rustix::time::{ClockId, clock_gettime};
+use report::{Report, Target, median, thread_cpu};
 use tokio::net::{TcpListener, TcpStream};
 
 const ROUNDS: usize = 41;
@@ -86,8 +85,7 @@ fn main() {
 
 /// The CPU time of this thread, in seconds.
 fn cpu() -> f64 {
-    let time = clock_gettime(ClockId::ThreadCPUTime);
-    time.tv_sec as f64 + time.tv_nsec as f64 / 1e9
+    thread_cpu().as_secs_f64()
 }
 
 /// One connection, which a task of its own moves.

@@ -1,6 +1,7 @@
 //! What a benchmark prints: a table of figures beside their targets, and with `--report FILE` the same as JSON.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
@@ -60,4 +61,10 @@ pub(crate) fn median(values: impl IntoIterator<Item = f64>) -> f64 {
     let mut values: Vec<f64> = values.into_iter().collect();
     values.sort_by(f64::total_cmp);
     values[values.len() / 2]
+}
+
+/// The CPU time that this thread has used. (What `/proc` says of it is as old as the last tick: 4 ms.)
+#[allow(dead_code, reason = "each benchmark has this module, and not each measures a thread")]
+pub(crate) fn thread_cpu() -> Duration {
+    rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime).try_into().unwrap()
 }

@@ -7,8 +7,8 @@ use orchestra::model::Node;
 use orchestra::scheduler::{Pipeline, View, schedule};
 use serde_json::json;
 
-use super::report::{Report, Target, median};
-use super::{RUNS, cpu, different, equal, node, plain, pod, pods, view};
+use super::report::{Report, Target, median, thread_cpu as cpu};
+use super::{RUNS, different, equal, node, plain, pod, pods, view};
 
 /// How many decisions, or changes, a figure is taken over.
 const SAMPLES: usize = 10_000;

@@ -15,11 +15,10 @@ mod end_to_end;
 mod report;
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use orchestra::model::{Node, Pod, Timestamp, Uid};
 use orchestra::scheduler::{Decision, Outcome, Pending, Pipeline, PodQueue, View, schedule};
-use report::{Report, Target, median};
+use report::{Report, Target, median, thread_cpu as cpu};
 use serde_json::{Value, json};
 
 /// Of several runs the median counts.
@@ -72,11 +71,6 @@ fn main() {
         report.row("  and ready", median(ready), "pods/s", Target::None);
     }
     report.finish();
-}
-
-/// The CPU time that this thread has used. (What `/proc` says of it is as old as the last tick: 4 ms.)
-fn cpu() -> Duration {
-    rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime).try_into().unwrap()
 }
 
 fn view(nodes: Vec<Value>) -> View {

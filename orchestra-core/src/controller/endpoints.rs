@@ -52,7 +52,7 @@ impl EndpointsController {
             }
         });
         let (queue, by_node) = (controller.queue(), selected.clone());
-        let pods_on = caches.of::<Pod>().index(|pod| pod.node_name.iter().cloned().collect());
+        let pods_on = caches.pods_on_nodes();
         nodes.on_change(move |change| {
             // The pods of a node that is gone go, too.
             let Some(new) = change.new else { return };

@@ -76,7 +76,6 @@ impl NodeLifecycleController {
         rng: &Rng,
         tasks: &Tasks,
     ) {
-        let pods = caches.of::<Pod>();
         let tokens = f64::from(options.evictions_per_second);
         let state =
             State { renewals: BTreeMap::new(), gone: BTreeMap::new(), tokens, refilled: Instant::now() };
@@ -84,7 +83,7 @@ impl NodeLifecycleController {
             options,
             nodes: caches.of(),
             leases: caches.of(),
-            pods_on: pods.index(|pod| pod.node_name.iter().cloned().collect()),
+            pods_on: caches.pods_on_nodes(),
             recorder,
             state: Mutex::new(state),
         };

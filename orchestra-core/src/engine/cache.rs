@@ -3,12 +3,12 @@
 use std::any::Any;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, RwLockReadGuard};
 
 use super::Tasks;
 use super::progress::Progress;
 use super::queue::Backoff;
-use crate::model::{AnyObject, AnyObjectExt, GroupKind, ObjectKey, Resource, Revision};
+use crate::model::{AnyObject, AnyObjectExt, GroupKind, ObjectKey, Pod, Resource, Revision};
 use crate::store::{Scope, Store, StoreError};
 
 /// A change of one object, as a cache saw it.
@@ -317,6 +317,7 @@ pub struct Caches {
     store: Arc<dyn Store>,
     tasks: Tasks,
     caches: Arc<Mutex<BTreeMap<GroupKind, Entry>>>,
+    pods_on_nodes: Arc<OnceLock<Index<Pod, Arc<str>>>>,
 }
 
 #[derive(Clone)]
@@ -330,7 +331,7 @@ impl Caches {
     /// Caches over `store`, whose watches run in `tasks`.
     #[must_use]
     pub fn new(store: Arc<dyn Store>, tasks: Tasks) -> Self {
-        Self { store, tasks, caches: Arc::default() }
+        Self { store, tasks, caches: Arc::default(), pods_on_nodes: Arc::default() }
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<GroupKind, Entry>> {
@@ -356,6 +357,13 @@ impl Caches {
         let any: Arc<dyn Any + Send + Sync> = Arc::<Cache<T>>::clone(&cache);
         caches.insert(kind, Entry { cache: any, seen });
         cache
+    }
+
+    /// The pods by the node that they are bound to: one index for all who ask. To be called inside a tokio runtime.
+    #[must_use]
+    pub fn pods_on_nodes(&self) -> Index<Pod, Arc<str>> {
+        let index = || self.of::<Pod>().index(|pod| pod.node_name.iter().cloned().collect());
+        self.pods_on_nodes.get_or_init(index).clone()
     }
 
     /// Waits until the cache of `kind`, where there is one, shows everything up to `revision`.

@@ -34,7 +34,7 @@ impl Routes {
     #[must_use]
     pub fn new(caches: &Caches) -> Self {
         let pods = caches.of::<Pod>();
-        let by_node = pods.index(|pod: &Pod| pod.node_name.iter().cloned().collect());
+        let by_node = caches.pods_on_nodes();
         let volumes = caches.of::<PersistentVolume>();
         let inner = Arc::new(Inner { pods, by_node, volumes, table: Mutex::default() });
         // The listeners live as long as the caches; the routes must not be kept alive by them.

@@ -15,7 +15,7 @@ const TTL: u32 = 5;
 const PLAIN_UDP: u16 = 512;
 
 /// The largest answer over UDP at all: what passes every network in one piece.
-const LARGEST_UDP: u16 = 1232;
+pub(crate) const LARGEST_UDP: u16 = 1232;
 
 /// The answer to `query`; `None` where it is not a query at all. `udp`: whether it must fit a datagram.
 pub(crate) fn answer(zone: &Zone, query: &[u8], udp: bool) -> Option<Vec<u8>> {

@@ -1,8 +1,9 @@
 //! The standing of every node for one class of pods, kept while single nodes change.
 
 use std::cmp::Ordering;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 
+use hashbrown::HashMap;
 use smallvec::SmallVec;
 
 use super::domains::Domains;
@@ -98,10 +99,7 @@ impl Index {
         for node in cx.view.nodes() {
             let id = node.id();
             let place: SmallVec<[u32; 4]> = keys.iter().map(|key| cx.view.key(*key).of(id.index())).collect();
-            let cell = match known.get(&place) {
-                Some(cell) => *cell,
-                None => *known.entry(place.clone()).or_insert(index.add_cell(id, &place)),
-            };
+            let cell = *known.entry(place).or_insert_with_key(|place| index.add_cell(id, place));
             index.join(id, cell);
         }
         if keys.is_empty() && index.cells.is_empty() {

@@ -93,15 +93,20 @@ impl PodClass {
         self.requests.iter().find(|(r, _)| *r == resource).map_or(0, |(_, amount)| *amount)
     }
 
-    /// Whether `pod` is of this class, as `like` is, as far as a glance tells.
-    pub(super) fn has_like(&self, like: &Pod, pod: &Pod) -> bool {
-        let (known, meta) = (&like.metadata, &pod.metadata);
-        Arc::ptr_eq(&like.spec, &pod.spec)
-            && known.labels.is_shared_with(&meta.labels)
-            && known.annotations.is_shared_with(&meta.annotations)
+    /// Whether `pod` is of this class, as far as a glance tells: it shares these parts with one that is.
+    fn has_by(&self, spec: &Arc<PodSpec>, labels: &Labels, annotations: &Labels, pod: &Pod) -> bool {
+        let meta = &pod.metadata;
+        Arc::ptr_eq(spec, &pod.spec)
+            && labels.is_shared_with(&meta.labels)
+            && annotations.is_shared_with(&meta.annotations)
             && self.namespace == meta.namespace
             && self.terminating == pod.is_terminating()
             && self.controller.as_ref() == meta.controller().map(|owner| &owner.uid)
+    }
+
+    /// The same beside `like`, which is of this class.
+    pub(super) fn has_like(&self, like: &Pod, pod: &Pod) -> bool {
+        self.has_by(&like.spec, &like.metadata.labels, &like.metadata.annotations, pod)
     }
 
     fn has(&self, pod: &Pod) -> bool {
@@ -153,7 +158,6 @@ struct Seen {
     spec: Arc<PodSpec>,
     labels: Labels,
     annotations: Labels,
-    controller: Option<Uid>,
     class: Arc<PodClass>,
 }
 
@@ -164,23 +168,13 @@ impl Seen {
             spec: Arc::clone(&pod.spec),
             labels: meta.labels.clone(),
             annotations: meta.annotations.clone(),
-            controller: meta.controller().map(|owner| owner.uid.clone()),
             class: Arc::clone(class),
         }
     }
 
     /// Whether `pod` has the same parts, as far as a glance tells.
     fn has(&self, pod: &Pod) -> bool {
-        let meta = &pod.metadata;
-        Arc::ptr_eq(&self.spec, &pod.spec)
-            && self.labels.is_shared_with(&meta.labels)
-            && self.annotations.is_shared_with(&meta.annotations)
-            && self.class.namespace == meta.namespace
-            && self.class.terminating == pod.is_terminating()
-            && match (&self.controller, meta.controller()) {
-                (Some(seen), Some(owner)) => Arc::ptr_eq(&seen.0, &owner.uid.0) || *seen == owner.uid,
-                (seen, owner) => seen.is_none() && owner.is_none(),
-            }
+        self.class.has_by(&self.spec, &self.labels, &self.annotations, pod)
     }
 }
 
