@@ -71,6 +71,18 @@ impl NodeSelector {
     pub fn matches(&self, name: &str, labels: &Labels) -> bool {
         self.node_selector_terms.iter().any(|term| term.matches(name, labels))
     }
+
+    /// The names of which one must be that of a chosen node; `None` where some term asks for no name.
+    pub(crate) fn names(&self) -> Option<Vec<&str>> {
+        let mut names = Vec::new();
+        for term in &self.node_selector_terms {
+            let by_name = |r: &&NodeSelectorRequirement| {
+                r.key == "metadata.name" && r.operator == NodeSelectorOperator::In
+            };
+            names.extend(term.match_fields.iter().find(by_name)?.values.iter().map(String::as_str));
+        }
+        Some(names)
+    }
 }
 
 impl NodeSelectorTerm {

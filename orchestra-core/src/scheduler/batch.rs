@@ -75,11 +75,16 @@ impl<'v> Batch<'v> {
     /// Where the node is not there, has not enough left or one of the host ports taken, or where the batch has a
     /// decision about this pod already. Nothing has changed then. Other constraints are the scheduler's business.
     pub fn assign(&mut self, pod: &PodInfo, node: NodeId) -> Result<(), AssignError> {
+        self.view.read_ahead(pod, node);
+        self.assign_read(pod, node)
+    }
+
+    /// The same for a node whose memory was [read ahead](View::read_ahead).
+    pub(super) fn assign_read(&mut self, pod: &PodInfo, node: NodeId) -> Result<(), AssignError> {
         let name = || format!("{}/{}", pod.namespace(), pod.name());
         if !self.is_waiting(pod) {
             return Err(AssignError::NotWaiting { pod: name() });
         }
-        self.view.read_ahead(pod, node);
         let Some(target) = self.view.node(node) else { return Err(AssignError::UnknownNode { pod: name() }) };
         let lacking = target.lacking(pod).map(|resource| format!("insufficient {resource}"));
         let lacking = lacking.or_else(|| target.port_taken(pod).then(|| "a host port is taken".to_owned()));

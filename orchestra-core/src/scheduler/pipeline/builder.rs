@@ -1,13 +1,14 @@
 //! Putting a pipeline together.
 
+use std::any::TypeId;
+
 use super::set::{DomainOptions, Named, PluginSet};
 use super::{Evaluation, Pipeline};
 use crate::model::{HOSTNAME, ZONE};
 use crate::scheduler::plugin::Closure;
 use crate::scheduler::plugins::{
-    Allocation, BalancedAllocation, BestFit, Fragmentation, HostPorts, ImageLocality, LeastAllocated,
-    NodeAffinityFilter, NodeAffinityScore, ResourceFit, TaintFilter, TaintScore, Unschedulable,
-    VolumeBinding,
+    BalancedAllocation, BestFit, Fragmentation, HostPorts, ImageLocality, LeastAllocated, NodeAffinityFilter,
+    NodeAffinityScore, ResourceFit, TaintFilter, TaintScore, Unschedulable, VolumeBinding,
 };
 use crate::scheduler::{Filter, NodeView, PodInfo, Points, Reads, Score, Verdict};
 
@@ -125,10 +126,10 @@ impl PipelineBuilder {
 
     /// Adds a filter, or replaces the one of this name.
     #[must_use]
-    pub fn with_filter(mut self, name: &str, filter: impl Filter) -> Self {
+    pub fn with_filter<F: Filter>(mut self, name: &str, filter: F) -> Self {
         self.set.filters.retain(|f| &*f.name != name);
         let reads = filter.reads();
-        self.set.filters.push(Named::new(name, Box::new(filter), reads, 0));
+        self.set.filters.push(Named::new(name, Box::new(filter), reads, 0, TypeId::of::<F>()));
         self.last_was_score = false;
         self
     }
@@ -138,9 +139,7 @@ impl PipelineBuilder {
     pub fn with_score<S: Score>(mut self, name: &str, weight: u8, score: S) -> Self {
         self.set.scores.retain(|s| &*s.name != name);
         let reads = score.reads();
-        let mut named = Named::new(name, Box::new(score) as Box<dyn Score>, reads, weight);
-        named.allocation = Allocation::of::<S>();
-        self.set.scores.push(named);
+        self.set.scores.push(Named::new(name, Box::new(score), reads, weight, TypeId::of::<S>()));
         self.last_was_score = true;
         self
     }

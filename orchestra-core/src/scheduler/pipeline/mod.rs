@@ -1,9 +1,11 @@
 //! The default scheduler: filters say where a pod may go, scores say where it goes best.
 
+mod ahead;
 mod builder;
 mod diagnose;
 mod domains;
 mod index;
+mod kernel;
 mod ranking;
 mod scan;
 mod set;
@@ -13,27 +15,30 @@ use std::fmt;
 use std::sync::Arc;
 
 pub use builder::PipelineBuilder;
+use domains::is_concerned;
+use index::by_name;
 use ranking::Ranking;
 use scan::Scan;
 pub use set::MAX_WEIGHT;
-use set::PluginSet;
+use set::{Lasts, PluginSet};
+use tree::Standing;
 
 use super::plugins::Fragmentation;
 use super::preemption::may_preempt;
 use super::unit::{Gang, Unit};
 use super::view::residents::NumberMap;
-use super::{Batch, Change, Explanation, NodeId, NodeReport, PodInfo, Room, Scheduler, View};
+use super::{Batch, Change, Explanation, NodeId, NodeReport, NodeView, PodInfo, Room, Scheduler, View};
 
-/// How many nodes all kept rankings together may speak of: about 60 bytes each, so 120 MB at most. Beyond it the
+/// How many nodes all kept rankings together may speak of: about 16 bytes each, so 100 MB at most. Beyond it the
 /// rankings that were not used for longest are dropped, and made again when they are needed.
-const MAX_RANKED_NODES: usize = 2_000_000;
+const MAX_RANKED_NODES: usize = 6_000_000;
 /// How many rankings are kept at least and at most, whatever the number of nodes.
 const RANKINGS: std::ops::RangeInclusive<usize> = 8..=1024;
 
 /// So many classes have a ranking from their first pod on: a cluster with few kinds of pods needs no columns.
 const FEW_CLASSES: usize = 4;
 /// So many pods of a class are placed by a scan of all nodes before a ranking is kept for it: making one costs as much.
-const SCANS: u32 = 64;
+const SCANS: u32 = 32;
 /// How many nodes are scanned in the time in which one change is followed.
 const NODES_PER_CHANGE: usize = 400;
 /// How many classes are remembered that have no ranking yet.
@@ -70,7 +75,8 @@ pub enum Evaluation {
 ///
 /// **Speed.** For each class of equal pods the pipeline keeps a ranking of the nodes; a change of one node or pod
 /// costs a new look at one node, and the next equal pod is placed by looking at the top. Scores are absolute, so
-/// that no change moves more than it touches. For pods of which few are equal, all nodes are scanned, a column at a time:
+/// that no change moves more than it touches. Where all scores are of this crate, filters are asked about a node once it is
+/// the best, and about all nodes once a pod finds none. For pods of which few are equal, all nodes are scanned, a column at a time:
 /// that takes pods without rules about other pods, and scores that are those of usage here or say which pods are the
 /// [`same`](super::Score::same) to them.
 ///
@@ -141,16 +147,46 @@ impl Pipeline {
         self.scan.placed
     }
 
-    /// The node that `pod` goes to, or why it waits.
+    /// The node that `pod` goes to, [read ahead](View::read_ahead), or why it waits.
     fn choose(&mut self, view: &mut View, pod: &PodInfo) -> Result<NodeId, Explanation> {
         self.meet(view);
-        if self.scans(view, pod)
-            && let Some(node) = self.scan.best(&self.plugins, view, pod)
-        {
+        let mut found = self.best_named(view, pod);
+        if found.is_none() && self.scans(view, pod) {
+            found = self.scan.best(&self.plugins, view, pod);
+        }
+        if let Some(node) = found {
+            view.read_ahead(pod, node);
             return Ok(node);
         }
         let (ranking, plugins) = self.ranking(view, pod);
         ranking.best(plugins, view, pod)
+    }
+
+    /// The best node for a pod that asks for a few nodes by name, as those of daemon sets do: these are looked at one by one.
+    /// `None` where none of them can take it, or where this is not the way to find out.
+    fn best_named(&self, view: &View, pod: &PodInfo) -> Option<NodeId> {
+        let names = &pod.class().node_names;
+        let is_the_way = !names.is_empty()
+            && self.by == Evaluation::Cheapest
+            && self.plugins.minds_affinity()
+            && !is_concerned(&self.plugins.domains, view, pod.class());
+        if !is_the_way {
+            return None;
+        }
+        let every = [Lasts::NodeObject, Lasts::NodeAndPods, Lasts::No];
+        let standing = |node: NodeView<'_>| {
+            if every.iter().any(|lasts| self.plugins.check(*lasts, pod, &node).is_err()) {
+                return None;
+            }
+            let points = every.map(|lasts| self.plugins.score(lasts, pod, &node));
+            let tie = self.plugins.tie(view.slots().hash(node.id()));
+            Some((Standing::new(points.into_iter().fold(0, u32::saturating_add), tie), node.id()))
+        };
+        let nodes = names.iter().filter_map(|name| view.node_named(name));
+        let order = |(a, at): &(Standing, NodeId), (b, or): &(Standing, NodeId)| {
+            a.cmp(b).then_with(|| by_name(view, *or, *at))
+        };
+        nodes.filter_map(standing).max_by(order).map(|(_, id)| id)
     }
 
     /// Whether a scan of all nodes costs less than the ranking of the pod's class.
@@ -206,7 +242,7 @@ impl Pipeline {
     /// Places a pod that is looked at as `seen`.
     fn put(&mut self, batch: &mut Batch<'_>, pod: &PodInfo, seen: &PodInfo) -> Result<(), Explanation> {
         let node = self.choose(batch.view_mut(), seen)?;
-        batch.assign(pod, node).map_err(Explanation::from)
+        batch.assign_read(pod, node).map_err(Explanation::from)
     }
 
     /// Places a pod, and has others leave for it where that helps.
@@ -217,7 +253,7 @@ impl Pipeline {
         seen: &PodInfo,
     ) -> Result<(), Explanation> {
         match self.choose(batch.view_mut(), seen) {
-            Ok(node) => batch.assign(pod, node).map_err(Explanation::from),
+            Ok(node) => batch.assign_read(pod, node).map_err(Explanation::from),
             // Nobody leaves for whom that can't help.
             Err(why) if why.helped_by().intersects(Change::FREED) => {
                 match self.room_for(batch.view_mut(), seen) {

@@ -1,5 +1,7 @@
 //! How the nodes rank for one class of equal pods.
 
+use smallvec::SmallVec;
+
 use super::domains::Domains;
 use super::index::{Context, Index, by_name};
 use super::set::{Lasts, PluginSet};
@@ -86,7 +88,7 @@ impl Ranking {
         if changes.len() > view.len().max(64) && self.domains.is_empty() {
             return false;
         }
-        let mut touched: Vec<(NodeId, bool)> = Vec::new();
+        let mut touched: SmallVec<[(NodeId, bool); 4]> = SmallVec::new();
         for change in changes {
             match change {
                 log::Entry::Namespace => return false,
@@ -132,11 +134,18 @@ impl Ranking {
         true
     }
 
-    fn ensure_index(&mut self, plugins: &PluginSet, view: &View) {
-        if self.index.is_none() {
-            let cx = Context { plugins, view, pod: &self.pod };
-            self.index = Some(Index::new(cx, &self.domains, &mut self.reasons));
-        }
+    /// The index with all nodes checked.
+    fn settled(&mut self, plugins: &PluginSet, view: &View) -> &Index {
+        let cx = Context { plugins, view, pod: &self.pod };
+        let index = self.index.get_or_insert_with(|| Index::new(cx, &self.domains, &mut self.reasons));
+        index.settle(cx, &self.domains, &mut self.reasons);
+        index
+    }
+
+    /// Why the nodes can't take such a pod.
+    fn explain(&mut self, plugins: &PluginSet, view: &View) -> Explanation {
+        let more = self.settled(plugins, view).rejected_cells();
+        self.reasons.explain(view.len(), &more)
     }
 
     /// The best node for `pod`, or why there is none.
@@ -158,12 +167,13 @@ impl Ranking {
         if let Some(no) = &self.no {
             return Err(no.clone());
         }
-        self.ensure_index(plugins, view);
-        let best = self.index.as_ref().and_then(|index| index.best(view));
-        best.ok_or_else(|| {
-            let more = self.index.as_ref().map(Index::rejected_cells).unwrap_or_default();
-            self.no.insert(self.reasons.explain(view.len(), &more)).clone()
-        })
+        let cx = Context { plugins, view, pod: &self.pod };
+        let index = self.index.get_or_insert_with(|| Index::new(cx, &self.domains, &mut self.reasons));
+        if let Some(best) = index.best(cx, &self.domains, &mut self.reasons) {
+            return Ok(best);
+        }
+        let no = self.explain(plugins, view);
+        Err(self.no.insert(no).clone())
     }
 
     fn judge(&mut self, plugins: &PluginSet, view: &View, node: &NodeView<'_>) -> Result<u32, u16> {
@@ -187,10 +197,10 @@ impl Ranking {
         view: &View,
         pod: &PodInfo,
     ) -> Result<NodeId, Explanation> {
-        self.ensure_index(plugins, view);
-        let Some(index) = &self.index else { return Err(Explanation::default()) };
-        let (mut best, mut more): (Option<(Standing, NodeId)>, _) = (None, index.rejected_cells());
-        for (id, standing) in index.feasible() {
+        let index = self.settled(plugins, view);
+        let (mut more, feasible) = (index.rejected_cells(), index.feasible().collect::<Vec<_>>());
+        let mut best: Option<(Standing, NodeId)> = None;
+        for (id, standing) in feasible {
             let Some(node) = view.node(id) else { continue };
             match plugins.check(Lasts::No, pod, &node) {
                 Ok(()) => {
@@ -240,21 +250,18 @@ impl Ranking {
 
     /// All nodes that can take `pod`.
     pub(super) fn feasible(&mut self, plugins: &PluginSet, view: &View, pod: &PodInfo) -> Vec<NodeId> {
-        self.ensure_index(plugins, view);
         let volatile = plugins.any_volatile();
         let accepts = |id: &NodeId| {
             !volatile || view.node(*id).is_some_and(|node| plugins.check(Lasts::No, pod, &node).is_ok())
         };
-        let feasible = self.index.iter().flat_map(Index::feasible).map(|(id, _)| id);
-        feasible.filter(accepts).collect()
+        self.settled(plugins, view).feasible().map(|(id, _)| id).filter(accepts).collect()
     }
 
     /// Why the nodes that can't take `pod` can't.
     pub(super) fn why_not(&mut self, plugins: &PluginSet, view: &View, pod: &PodInfo) -> Explanation {
-        self.ensure_index(plugins, view);
-        let Some(index) = &self.index else { return Explanation::default() };
-        let mut more = index.rejected_cells();
-        for (id, _) in index.feasible() {
+        let index = self.settled(plugins, view);
+        let (mut more, feasible) = (index.rejected_cells(), index.feasible().collect::<Vec<_>>());
+        for (id, _) in feasible {
             if let Some(Err(rejected)) = view.node(id).map(|node| plugins.check(Lasts::No, pod, &node)) {
                 add(&mut more, rejected.intern(plugins, &mut self.reasons));
             }

@@ -1,11 +1,12 @@
 //! The plugins of a pipeline, sorted by what they read.
 
+use std::any::TypeId;
 use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 
 use crate::scheduler::explain::Reasons;
-use crate::scheduler::plugins::Allocation;
+use crate::scheduler::plugins::{Allocation, NodeAffinityFilter, has_no_versions};
 use crate::scheduler::view::slots::scatter;
 use crate::scheduler::{Filter, NodeView, PodInfo, Reads, Score, Verdict, View};
 
@@ -45,15 +46,22 @@ pub(super) struct Named<P: ?Sized> {
     pub(super) weight: u8,
     /// What the score likes, where it is one of usage alone.
     pub(super) allocation: Option<Allocation>,
+    /// Whether the plugin has versions, as far as is known.
+    versioned: bool,
+    /// The plugin's type, unless it was told to read something else than it does.
+    pub(super) kind: Option<TypeId>,
 }
 
 impl<P: ?Sized> Named<P> {
-    pub(super) fn new(name: &str, plugin: Box<P>, reads: Reads, weight: u8) -> Self {
-        Self { name: Arc::from(name), plugin, reads, lasts: Lasts::of(reads), weight, allocation: None }
+    pub(super) fn new(name: &str, plugin: Box<P>, reads: Reads, weight: u8, kind: TypeId) -> Self {
+        let (name, lasts) = (Arc::from(name), Lasts::of(reads));
+        let (allocation, versioned) = (Allocation::of(kind), !has_no_versions(kind));
+        Self { name, plugin, reads, lasts, weight, allocation, versioned, kind: Some(kind) }
     }
 
     pub(super) fn set_reads(&mut self, reads: Reads) {
-        (self.reads, self.lasts, self.allocation) = (reads, Lasts::of(reads), None);
+        (self.reads, self.lasts) = (reads, Lasts::of(reads));
+        (self.allocation, self.kind) = (None, None);
     }
 }
 
@@ -103,9 +111,9 @@ impl PluginSet {
 
     /// A number that changes with the version of any plugin whose answers are kept.
     pub(super) fn versions(&self, pod: &PodInfo, view: &View) -> u64 {
-        let filters = self.filters.iter().filter(|f| f.lasts != Lasts::No);
+        let filters = self.filters.iter().filter(|f| f.versioned && f.lasts != Lasts::No);
         let filters = filters.map(|f| f.plugin.version(pod, view));
-        let scores = self.scores.iter().filter(|s| s.weight > 0 && s.lasts != Lasts::No);
+        let scores = self.scores.iter().filter(|s| s.versioned && s.weight > 0 && s.lasts != Lasts::No);
         let scores = scores.map(|s| s.plugin.version(pod, view));
         filters.chain(scores).enumerate().fold(0, |all, (i, version)| {
             if version == 0 { all } else { scatter(all ^ scatter(version ^ ((i as u64) << 56))) }
@@ -130,6 +138,16 @@ impl PluginSet {
         scores.fold(0, |sum: u32, s| {
             sum.saturating_add(s.plugin.score(pod, node).as_millis().saturating_mul(s.weight.into()))
         })
+    }
+
+    /// The scores of usage, with their weights.
+    pub(super) fn allocations(&self) -> impl Iterator<Item = (Allocation, u8)> {
+        self.scores.iter().filter_map(|score| Some((score.allocation?, score.weight)))
+    }
+
+    /// Whether pods are kept to the nodes that their node affinity asks for.
+    pub(super) fn minds_affinity(&self) -> bool {
+        self.filters.iter().any(|filter| filter.kind == Some(TypeId::of::<NodeAffinityFilter>()))
     }
 
     /// The number by which the node with this name hash wins ties.

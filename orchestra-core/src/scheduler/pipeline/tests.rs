@@ -1,9 +1,10 @@
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::{Pipeline, PipelineBuilder};
 use crate::model::{Pod, Taint, TaintEffect, Toleration};
 use crate::scheduler::testing::{bound, node, pod, run, view};
-use crate::scheduler::{Reads, Scheduler, View};
+use crate::scheduler::{NodeView, PodInfo, Reads, Scheduler, View};
 
 /// Places one pod.
 fn place(scheduler: &mut dyn Scheduler, view: &mut View, pod: Pod) -> String {
@@ -39,6 +40,24 @@ fn the_explanation_counts_each_node_once() {
     tolerant.spec_mut().tolerations.push(Toleration::exists("x"));
     tolerant.spec_mut().node_selector.insert("kubernetes.io/hostname".into(), "n1".into());
     assert_eq!(place(&mut scheduler, &mut view, tolerant), "n1");
+}
+
+#[test]
+fn filters_are_asked_about_the_best_node_and_about_all_once_the_verdict_on_all_counts() {
+    let asked = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&asked);
+    let counted = move |_: &PodInfo, _: &NodeView<'_>| count.fetch_add(1, Ordering::Relaxed) < usize::MAX;
+    let mut view = view((0..1000).map(|i| node(&format!("n{i}"), "a")));
+    let mut scheduler = Pipeline::builder().filter("counted", counted).reads(Reads::NODE).build();
+    let placed = run(&mut scheduler, &mut view, (0..20).map(|i| Arc::new(pod(&format!("p{i}"), "web", "1"))));
+    assert!(placed.iter().all(|(_, at)| at.starts_with('n')), "{placed:?}");
+    assert_eq!(asked.load(Ordering::Relaxed), 20);
+    for i in 0..3 {
+        let why = place(&mut scheduler, &mut view, pod(&format!("big{i}"), "web", "5"));
+        assert_eq!(why, "0/1000 nodes: 1000 insufficient cpu");
+        view.pod_changed(&bound(pod(&format!("more{i}"), "web", "2"), "n7"));
+    }
+    assert_eq!(asked.load(Ordering::Relaxed), 1020);
 }
 
 #[test]

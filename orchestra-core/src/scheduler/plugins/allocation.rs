@@ -23,14 +23,14 @@ pub(crate) enum Allocation {
 }
 
 impl Allocation {
-    /// What the score of type `S` likes, where it is one of these.
-    pub(crate) fn of<S: 'static>() -> Option<Self> {
+    /// What the score of this type likes, where it is one of these.
+    pub(crate) fn of(score: TypeId) -> Option<Self> {
         let known = [
             (TypeId::of::<LeastAllocated>(), Self::Least),
             (TypeId::of::<MostAllocated>(), Self::Most),
             (TypeId::of::<BalancedAllocation>(), Self::Balanced),
         ];
-        known.iter().find(|(id, _)| *id == TypeId::of::<S>()).map(|(_, kind)| *kind)
+        known.iter().find(|(id, _)| *id == score).map(|(_, kind)| *kind)
     }
 
     /// The points for a node of which these parts, 0.0 to 1.0, would be requested: in thousandths, not rounded.

@@ -24,11 +24,17 @@ fn spelled(spec: &PodSpec) -> impl Iterator<Item = &str> {
 }
 
 /// The images of a pod's containers, as nodes call them: with a tag.
-fn images(pod: &PodInfo) -> impl Iterator<Item = Cow<'_, str>> {
-    spelled(pod.spec()).map(|image| {
+fn images(spec: &PodSpec) -> impl Iterator<Item = Cow<'_, str>> {
+    spelled(spec).map(|image| {
         let name = image.rsplit('/').next().unwrap_or_default();
         if name.contains([':', '@']) { Cow::Borrowed(image) } else { format!("{image}:latest").into() }
     })
+}
+
+/// Whether any node has one of the pod's images.
+pub(crate) fn has_images_somewhere(pod: &PodInfo, view: &View) -> bool {
+    let (spec, known) = (pod.spec(), view.images());
+    !known.is_empty() && images(spec).zip(spelled(spec)).any(|(a, b)| known.nodes(&a) + known.nodes(b) > 0)
 }
 
 #[allow(clippy::cast_precision_loss, reason = "a size or a count for a score needs no more digits")]
@@ -47,7 +53,7 @@ impl Score for ImageLocality {
             return Points::ZERO;
         }
         let (spec, mut sum) = (pod.spec(), 0.0);
-        for (image, spelled) in images(pod).zip(spelled(spec)) {
+        for (image, spelled) in images(spec).zip(spelled(spec)) {
             sum += bytes(node, &image, spelled);
         }
         let most = MOST_BYTES * (spec.init_containers.len() + spec.containers.len()).max(1) as f64;
@@ -69,7 +75,7 @@ impl Score for ImageLocality {
         if known.is_empty() {
             return 0;
         }
-        let stamps = images(pod).map(|i| known.stamp(&i));
+        let stamps = images(pod.spec()).map(|i| known.stamp(&i));
         let spelled =
             pod.spec().containers.iter().chain(&pod.spec().init_containers).map(|c| known.stamp(&c.image));
         let all =

@@ -18,6 +18,11 @@ pub(crate) fn chosen(spec: &PodSpec, name: &str, labels: &Labels) -> bool {
             .is_none_or(|required| required.matches(name, labels))
 }
 
+/// Whether a pod would rather be on some nodes.
+pub(crate) fn prefers_nodes(pod: &PodInfo) -> bool {
+    node_affinity(pod).is_some_and(|affinity| !affinity.preferred.is_empty())
+}
+
 fn node_affinity(pod: &PodInfo) -> Option<&NodeAffinity> {
     pod.spec().affinity.as_ref()?.node_affinity.as_ref()
 }

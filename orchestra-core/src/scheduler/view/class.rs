@@ -10,12 +10,17 @@ use smallvec::{SmallVec, smallvec};
 
 use super::columns::{ResourceId, ResourceNames, Weight, amount};
 use super::terms::PodTerms;
-use crate::model::{GPU, GPU_DEVICES, GPU_MILLI, GpuRequest, HostPort, Labels, Pod, PodSpec, Uid, WHOLE_GPU};
+use crate::model::{
+    GPU, GPU_DEVICES, GPU_MILLI, GpuRequest, HostPort, Labels, NodeSelector, Pod, PodSpec, Uid, WHOLE_GPU,
+};
 
 /// What a pod without a request for CPU counts for in scores, in thousandths of a CPU: Kubernetes' figure.
 const LEAST_CPU: i64 = 100;
 /// What a pod without a request for memory counts for in scores, in bytes: Kubernetes' figure.
 const LEAST_MEMORY: i64 = 200 * 1024 * 1024;
+
+/// A pod that names more nodes than this is one that any node might take.
+const MAX_NODE_NAMES: usize = 16;
 
 /// Unused classes are dropped when there are twice as many as were in use at the last look, and this many more.
 const SPARE_CLASSES: usize = 1024;
@@ -43,6 +48,8 @@ pub(crate) struct PodClass {
     /// The claims on volumes that it uses, by name.
     pub(crate) claims: Box<[String]>,
     pub(crate) terms: PodTerms,
+    /// The names of which one must be its node's; empty where it asks for none, or for many.
+    pub(crate) node_names: Box<[Arc<str>]>,
 }
 
 impl PodClass {
@@ -86,6 +93,7 @@ impl PodClass {
             ports: pod.spec.host_ports().collect(),
             claims: pod.spec.claims().collect::<BTreeSet<_>>().into_iter().map(str::to_owned).collect(),
             terms: PodTerms::new(meta, &pod.spec),
+            node_names: node_names(&pod.spec),
         }
     }
 
@@ -118,6 +126,15 @@ impl PodClass {
             && self.terminating == pod.is_terminating()
             && self.controller.as_ref() == meta.controller().map(|owner| &owner.uid)
     }
+}
+
+/// The names of which one must be that of the pod's node, by its required node affinity, where they are few.
+fn node_names(spec: &PodSpec) -> Box<[Arc<str>]> {
+    let required = spec.affinity.as_ref().and_then(|a| a.node_affinity.as_ref()?.required.as_ref());
+    let mut names = required.and_then(NodeSelector::names).unwrap_or_default();
+    names.sort_unstable();
+    names.dedup();
+    if names.len() > MAX_NODE_NAMES { Box::default() } else { names.into_iter().map(Arc::from).collect() }
 }
 
 /// The annotations that tell pods apart: which GPUs a pod was given does not.

@@ -13,7 +13,7 @@ const MAX_RESOURCES: usize = 4096;
 /// that 32,768 of the largest requests fit into a sum.
 const MAX_AMOUNT: i64 = 1 << 48;
 
-/// A resource's number. The order is that of first sight; the first six are fixed.
+/// A resource's number. The order is that of first sight; those of [`FIXED`] have the same everywhere.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct ResourceId(u16);
 
@@ -23,7 +23,7 @@ impl ResourceId {
     /// In bytes.
     pub(crate) const MEMORY: Self = Self(1);
     /// How many pods.
-    pub(crate) const PODS: Self = Self(3);
+    pub(crate) const PODS: Self = Self(2);
     /// Whole GPUs.
     pub(crate) const GPU: Self = Self(4);
     /// Thousandths of GPUs, whole ones included.
@@ -38,7 +38,9 @@ impl ResourceId {
 }
 
 /// The resources with fixed numbers.
-const FIXED: [&str; 6] = ["cpu", "memory", "ephemeral-storage", "pods", GPU, GPU_MILLI];
+const FIXED: [&str; 6] = ["cpu", "memory", "pods", "ephemeral-storage", GPU, GPU_MILLI];
+/// So many of them are asked for by every pod.
+const COMMON: usize = 3;
 
 /// The amount of `quantity` of the resource called `name`: thousandths for `cpu`, whole units for all others.
 pub(crate) fn amount(name: &str, quantity: Quantity) -> i64 {
@@ -108,41 +110,39 @@ pub(crate) struct Weight {
 /// What is true of few nodes and asked of all of them: read from here without touching the node object.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Facts {
+    /// Whether there is a node object.
+    pub(crate) present: bool,
     pub(crate) cordoned: bool,
     pub(crate) tainted: bool,
     pub(crate) images: bool,
 }
 
-/// What is asked of a node for every pod, side by side.
+/// What is asked of a node for every pod, side by side: one line of memory.
 #[derive(Clone, Copy, Debug, Default)]
 #[repr(align(64))]
 struct Row {
-    /// Of the resources with fixed numbers.
-    allocatable: [i64; FIXED.len()],
-    used: [i64; FIXED.len()],
+    /// Of the resources that every pod asks for.
+    allocatable: [i64; COMMON],
+    used: [i64; COMMON],
     weight: Weight,
-    facts: Facts,
 }
 
-const NOTHING: Row = Row {
-    allocatable: [0; FIXED.len()],
-    used: [0; FIXED.len()],
-    weight: Weight { cpu: 0, memory: 0 },
-    facts: Facts { cordoned: false, tainted: false, images: false },
-};
+const NOTHING: Row =
+    Row { allocatable: [0; COMMON], used: [0; COMMON], weight: Weight { cpu: 0, memory: 0 } };
 
 /// A row for each node, and columns for the resources that few have: they exist from the first amount in them that is
 /// not zero.
 #[derive(Debug, Default)]
 pub(crate) struct Columns {
     rows: Vec<Row>,
+    facts: Vec<Facts>,
     allocatable: Vec<Vec<i64>>,
     used: Vec<Vec<i64>>,
 }
 
-/// The cell of a resource without a fixed number.
+/// The cell of a resource that is not in the rows.
 fn cell(columns: &mut Vec<Vec<i64>>, resource: ResourceId, node: usize) -> &mut i64 {
-    let index = resource.index() - FIXED.len();
+    let index = resource.index() - COMMON;
     if columns.len() <= index {
         columns.resize_with(index + 1, Vec::new);
     }
@@ -155,23 +155,23 @@ fn cell(columns: &mut Vec<Vec<i64>>, resource: ResourceId, node: usize) -> &mut 
 }
 
 fn at(columns: &[Vec<i64>], resource: ResourceId, node: usize) -> i64 {
-    columns.get(resource.index() - FIXED.len()).and_then(|c| c.get(node)).copied().unwrap_or(0)
+    columns.get(resource.index() - COMMON).and_then(|c| c.get(node)).copied().unwrap_or(0)
 }
 
 impl Columns {
     #[inline]
     pub(crate) fn allocatable(&self, resource: ResourceId, node: usize) -> i64 {
-        match FIXED.get(resource.index()) {
-            Some(_) => self.row(node).map_or(0, |row| row.allocatable[resource.index()]),
-            None => at(&self.allocatable, resource, node),
+        match resource.index() {
+            common @ 0..COMMON => self.row(node).map_or(0, |row| row.allocatable[common]),
+            _ => at(&self.allocatable, resource, node),
         }
     }
 
     #[inline]
     pub(crate) fn used(&self, resource: ResourceId, node: usize) -> i64 {
-        match FIXED.get(resource.index()) {
-            Some(_) => self.row(node).map_or(0, |row| row.used[resource.index()]),
-            None => at(&self.used, resource, node),
+        match resource.index() {
+            common @ 0..COMMON => self.row(node).map_or(0, |row| row.used[common]),
+            _ => at(&self.used, resource, node),
         }
     }
 
@@ -183,7 +183,7 @@ impl Columns {
     #[inline]
     fn row_mut(&mut self, node: usize) -> &mut Row {
         if self.rows.len() <= node {
-            self.rows.resize((node + 1).next_power_of_two(), Row::default());
+            self.rows.resize((node + 1).next_power_of_two(), NOTHING);
         }
         &mut self.rows[node]
     }
@@ -193,13 +193,27 @@ impl Columns {
         self.row(node).map_or_else(Weight::default, |row| row.weight)
     }
 
+    /// CPU and memory of the nodes, by number: what they have, and how pods there weigh.
+    #[inline]
+    pub(crate) fn amounts(&self) -> impl Iterator<Item = ([i64; 2], Weight)> {
+        self.rows.iter().map(|row| ([row.allocatable[0], row.allocatable[1]], row.weight))
+    }
+
     #[inline]
     pub(crate) fn facts(&self, node: usize) -> Facts {
-        self.row(node).map_or_else(Facts::default, |row| row.facts)
+        self.facts.get(node).copied().unwrap_or_default()
+    }
+
+    /// The nodes that have a node object.
+    pub(crate) fn present(&self) -> impl Iterator<Item = usize> {
+        self.facts.iter().enumerate().filter(|(_, facts)| facts.present).map(|(node, _)| node)
     }
 
     pub(crate) fn set_facts(&mut self, node: usize, facts: Facts) {
-        self.row_mut(node).facts = facts;
+        if self.facts.len() <= node {
+            self.facts.resize((node + 1).next_power_of_two(), Facts::default());
+        }
+        self.facts[node] = facts;
     }
 
     /// Sets what `node` has. Resources that are not in the list become 0.
@@ -224,8 +238,8 @@ impl Columns {
         }
         let gpus = self.allocatable(ResourceId::GPU, node);
         if gpus > 0 {
-            let milli = (gpus * i64::from(WHOLE_GPU)).min(MAX_AMOUNT);
-            self.row_mut(node).allocatable[ResourceId::GPU_MILLI.index()] = milli;
+            *cell(&mut self.allocatable, ResourceId::GPU_MILLI, node) =
+                (gpus * i64::from(WHOLE_GPU)).min(MAX_AMOUNT);
         }
     }
 
@@ -234,7 +248,7 @@ impl Columns {
         let row = self.row_mut(node);
         row.weight.cpu += sign * weight.cpu;
         row.weight.memory += sign * weight.memory;
-        // Sorted: those with fixed numbers are the first.
+        // Sorted: those that every pod asks for are the first.
         let mut rest = requests;
         while let [(resource, amount), more @ ..] = rest
             && let Some(cell) = row.used.get_mut(resource.index())
@@ -247,10 +261,10 @@ impl Columns {
         }
     }
 
-    /// Reads the lines of memory that a node's row takes.
+    /// Reads the line of memory that a node's row takes.
     pub(crate) fn read_ahead(&self, node: usize) -> usize {
         let row = self.row(node).unwrap_or(&NOTHING);
-        usize::from(row.facts.cordoned) ^ usize::from(row.allocatable[0] == 0) ^ usize::from(row.used[0] == 0)
+        usize::from(row.used[0] == 0)
     }
 
     /// The first requested resource of which `node` has too little left.

@@ -25,7 +25,7 @@ use std::sync::Arc;
 
 use budgets::Budgets;
 use class::{Classes, PodClass};
-use columns::{Columns, ResourceId, ResourceNames};
+use columns::{Columns, Facts, ResourceId, ResourceNames, Weight};
 use gpus::Gpus;
 use images::Images;
 use log::ChangeLog;
@@ -194,6 +194,22 @@ impl View {
 
     pub(crate) fn images(&self) -> &Images {
         &self.images
+    }
+
+    #[inline]
+    pub(crate) fn facts(&self, id: NodeId) -> Facts {
+        self.columns.facts(id.index())
+    }
+
+    /// The numbers of all nodes, found without touching them.
+    pub(crate) fn ids(&self) -> impl Iterator<Item = NodeId> {
+        self.columns.present().map(|i| NodeId::from_number(u32::try_from(i).unwrap_or(u32::MAX)))
+    }
+
+    /// CPU and memory of the nodes, by number: what they have, and how pods there weigh in scores.
+    #[inline]
+    pub(crate) fn amounts(&self) -> impl Iterator<Item = ([i64; 2], Weight)> {
+        self.columns.amounts()
     }
 
     pub(crate) fn identity(&self) -> &Arc<()> {

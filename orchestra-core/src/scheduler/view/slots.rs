@@ -4,6 +4,8 @@ use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 
+use smallvec::SmallVec;
+
 use crate::model::{HostPort, Node};
 
 /// A node's number in its [`View`](super::View). It stays the same while the node or one of its pods is there.
@@ -40,17 +42,17 @@ pub(crate) struct Slot {
     /// The node object; `None` where pods are bound to a node that is unknown or gone.
     pub(crate) object: Option<Arc<Node>>,
     /// Numbers of the pods here.
-    pub(crate) pods: Vec<u32>,
+    pub(crate) pods: SmallVec<[u32; 4]>,
     /// Host ports in use, with the number of pods that use each.
     pub(crate) ports: Vec<(HostPort, u32)>,
-    /// Of the name: what ties are broken by.
-    pub(crate) hash: u64,
 }
 
 /// All places.
 #[derive(Debug, Default)]
 pub(crate) struct Slots {
     slots: Vec<Slot>,
+    /// Of the name of each: what ties are broken by.
+    hashes: Vec<u64>,
     free: Vec<u32>,
     names: HashMap<Arc<str>, NodeId>,
     present: usize,
@@ -82,6 +84,12 @@ impl Slots {
         &mut self.slots[id.index()]
     }
 
+    /// Of the node's name: what ties are broken by.
+    #[inline]
+    pub(crate) fn hash(&self, id: NodeId) -> u64 {
+        self.hashes[id.index()]
+    }
+
     pub(crate) fn find(&self, name: &str) -> Option<NodeId> {
         self.names.get(name).copied()
     }
@@ -96,18 +104,14 @@ impl Slots {
             return *id;
         }
         let name: Arc<str> = name.into();
-        let slot = Slot {
-            hash: name_hash(&name),
-            name: Arc::clone(&name),
-            object: None,
-            pods: Vec::new(),
-            ports: Vec::new(),
-        };
+        let slot = Slot { name: Arc::clone(&name), object: None, pods: SmallVec::new(), ports: Vec::new() };
         let id = if let Some(number) = self.free.pop() {
             self.slots[number as usize] = slot;
+            self.hashes[number as usize] = name_hash(&name);
             NodeId(number)
         } else {
             self.slots.push(slot);
+            self.hashes.push(name_hash(&name));
             NodeId(u32::try_from(self.slots.len() - 1).unwrap_or(u32::MAX))
         };
         self.names.insert(name, id);

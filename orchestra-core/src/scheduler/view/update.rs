@@ -166,6 +166,7 @@ impl View {
             }
         }
         let facts = new.map(|node| Facts {
+            present: true,
             cordoned: node.spec.unschedulable,
             tainted: !node.spec.taints.is_empty(),
             images: !node.status.images.is_empty(),

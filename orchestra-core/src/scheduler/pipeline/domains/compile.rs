@@ -14,6 +14,7 @@ use crate::model::{
 use crate::scheduler::explain::Reasons;
 use crate::scheduler::plugins::{chooses, chosen, untolerated};
 use crate::scheduler::view::class::PodClass;
+use crate::scheduler::view::slots::NodeId;
 use crate::scheduler::view::terms::add_label_keys;
 use crate::scheduler::view::topology::{Key, KeyId, NO_DOMAIN};
 use crate::scheduler::{Change, NodeView, View};
@@ -169,28 +170,29 @@ impl Compiler<'_> {
         let keys: Vec<&Key> = all_keys.iter().map(|key| self.view.key(*key)).collect();
         // Most pods choose no nodes and most nodes have no taints: then neither object is looked at.
         let chooses = constraint.honor_affinity && chooses(spec);
-        let counts = |node: &NodeView<'_>| {
-            let taints = [TaintEffect::NoSchedule, TaintEffect::NoExecute];
-            keys.iter().all(|key| key.of(node.id().index()) != NO_DOMAIN)
-                && (!chooses || chosen(spec, node.name(), node.labels()))
-                && (!constraint.honor_taints
-                    || !node.facts().tainted
-                    || untolerated(spec, node.node(), &taints).is_none())
+        let taints = [TaintEffect::NoSchedule, TaintEffect::NoExecute];
+        let counts = |id: NodeId| {
+            let tainted = constraint.honor_taints && self.view.facts(id).tainted;
+            let accepts = |node: NodeView<'_>| {
+                (!chooses || chosen(spec, node.name(), node.labels()))
+                    && (!tainted || untolerated(spec, node.node(), &taints).is_none())
+            };
+            keys.iter().all(|key| key.of(id.index()) != NO_DOMAIN)
+                && (!(chooses || tainted) || self.view.node(id).is_some_and(accepts))
         };
         let mut counted = vec![false; self.view.slots().len()];
-        for node in self.view.nodes() {
-            counted[node.id().index()] = counts(&node);
-        }
         let Some(counter) = self.domains.counters.last_mut() else { return };
         let key = self.view.key(counter.key);
-        let mut open = vec![false; key.domains()];
-        counter.evenness = Some(Evenness::over(counted.clone()));
-        for (node, _) in counted.iter().enumerate().filter(|(_, counts)| **counts) {
-            let domain = key.of(node);
-            if domain != NO_DOMAIN && !std::mem::replace(&mut open[domain as usize], true) {
-                counter.open(domain);
+        let (mut is_open, mut open) = (vec![false; key.domains()], Vec::new());
+        for id in self.view.ids().filter(|id| counts(*id)) {
+            counted[id.index()] = true;
+            let domain = key.of(id.index());
+            if domain != NO_DOMAIN && !std::mem::replace(&mut is_open[domain as usize], true) {
+                open.push(domain);
             }
         }
+        counter.evenness = Some(Evenness::over(counted));
+        open.into_iter().for_each(|domain| counter.open(domain));
     }
 
     /// Counts the pods that are there.

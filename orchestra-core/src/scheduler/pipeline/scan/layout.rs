@@ -2,9 +2,9 @@
 
 use std::ops::Range;
 
-use super::kernel::BLOCK;
 use crate::scheduler::View;
 use crate::scheduler::pipeline::index::by_name;
+use crate::scheduler::pipeline::kernel::BLOCK;
 use crate::scheduler::pipeline::set::PluginSet;
 use crate::scheduler::view::columns::ResourceId;
 use crate::scheduler::view::slots::NodeId;
@@ -50,7 +50,7 @@ impl Layout {
                 }
                 new
             });
-            let tie = plugins.tie(view.slots().slot(node.id()).hash);
+            let tie = plugins.tie(view.slots().hash(node.id()));
             // Those that win ties first.
             sections[section].push((!tie, node.id().number()));
         }
@@ -101,7 +101,7 @@ impl Layout {
 
     /// A node is there, or another one has its number. Answers the place that is empty now, if that is so.
     pub(super) fn welcome(&mut self, plugins: &PluginSet, view: &View, id: NodeId) -> Option<usize> {
-        let tie = plugins.tie(view.slots().slot(id).hash);
+        let tie = plugins.tie(view.slots().hash(id));
         let old = self.place(id);
         if old.is_some_and(|place| self.ties[place] == tie) {
             return None;

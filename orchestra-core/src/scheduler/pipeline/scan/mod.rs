@@ -4,11 +4,10 @@
 //! is arithmetic over columns. Of the best the remaining filters are asked one by one until one passes: most often the
 //! first does.
 
-mod kernel;
 mod layout;
 mod shared;
 
-use kernel::{BLOCK, Column, Columns, OUT, Wish, largest};
+use super::kernel::{self, BLOCK, Column, Columns, OUT, Wish, largest};
 use layout::{Layout, NONE};
 use shared::Shared;
 
@@ -26,7 +25,7 @@ const MAX_SHARED: usize = 32;
 /// After so many nodes that only seemed best the scan gives up: where most nodes are full, looking at all is cheaper.
 const MAX_MISSES: usize = 64;
 /// The sum of all weights up to which ranks are exact in a float: 167 times 100,000 is below 2^24.
-const MAX_WEIGHTS: u32 = 167;
+pub(super) const MAX_WEIGHTS: u32 = 167;
 
 /// All nodes in columns, following the view's log.
 #[derive(Debug, Default)]
@@ -173,11 +172,10 @@ fn usage(node: &NodeView<'_>) -> [(f32, f32); 2] {
 }
 
 #[allow(clippy::cast_precision_loss, reason = "scores need no more digits")]
-fn wish(plugins: &PluginSet, pod: &PodInfo) -> Wish {
+pub(super) fn wish(plugins: &PluginSet, pod: &PodInfo) -> Wish {
     let weight = pod.class().weight;
     let weigh = |like: Allocation| {
-        let alike = plugins.scores.iter().filter(|s| s.allocation == Some(like));
-        alike.map(|s| f32::from(s.weight)).sum()
+        plugins.allocations().filter(|(kind, _)| *kind == like).map(|(_, weight)| f32::from(weight)).sum()
     };
     Wish {
         more: [weight.cpu as f32, weight.memory as f32],

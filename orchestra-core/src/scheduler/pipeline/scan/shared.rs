@@ -1,7 +1,7 @@
 //! What follows from the node objects alone, worked out once for all pods that the plugins call the same.
 
-use super::kernel::{Column, OUT};
 use super::layout::Layout;
+use crate::scheduler::pipeline::kernel::{Column, OUT};
 use crate::scheduler::pipeline::set::{Lasts, Named, PluginSet};
 use crate::scheduler::view::slots::NodeId;
 use crate::scheduler::{Filter, PodInfo, Score, View};

@@ -1,6 +1,9 @@
 use std::sync::Arc;
 
-use crate::model::{Pod, Taint, TaintEffect, Toleration};
+use crate::model::{
+    Affinity, NodeAffinity, NodeSelector, NodeSelectorRequirement, NodeSelectorTerm, Pod, Taint, TaintEffect,
+    Toleration,
+};
 use crate::rng::Rng;
 use crate::scheduler::testing::{node, pod, quantity, view};
 use crate::scheduler::{Evaluation, Outcome, Pipeline, PipelineBuilder, View, schedule};
@@ -41,9 +44,24 @@ fn different(rng: &Rng, number: usize) -> Pod {
     match rng.below(10) {
         0 => pod.spec_mut().tolerations.push(Toleration::exists("t")),
         1 => drop(pod.spec_mut().node_selector.insert("disk".into(), "ssd".into())),
+        2 => by_name(rng, &mut pod),
         _ => {}
     }
     pod
+}
+
+/// Has a pod ask for a few nodes by name, or, rarely, for many.
+fn by_name(rng: &Rng, pod: &mut Pod) {
+    let term = |name: String| {
+        let key = "metadata.name".to_owned();
+        let requirement = NodeSelectorRequirement { key, values: vec![name], ..Default::default() };
+        NodeSelectorTerm { match_fields: vec![requirement], ..Default::default() }
+    };
+    let count = if rng.chance(0.1) { 30 } else { 1 + rng.below(4) };
+    let node_selector_terms = (0..count).map(|_| term(format!("n{}", rng.below(600)))).collect();
+    let required = Some(NodeSelector { node_selector_terms, ..Default::default() });
+    let node_affinity = Some(NodeAffinity { required, ..Default::default() });
+    pod.spec_mut().affinity = Some(Affinity { node_affinity, ..Default::default() });
 }
 
 /// Makes the builder of one kind of pipeline.

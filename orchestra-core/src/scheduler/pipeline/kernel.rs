@@ -171,6 +171,61 @@ impl Columns {
     }
 }
 
+/// CPU and memory of a block of nodes.
+#[derive(Debug)]
+pub(super) struct Amounts {
+    pub(super) allocatable: [Block; 2],
+    /// As scores count.
+    pub(super) used: [Block; 2],
+}
+
+impl Default for Amounts {
+    fn default() -> Self {
+        Self { allocatable: [[0.0; BLOCK]; 2], used: [[0.0; BLOCK]; 2] }
+    }
+}
+
+impl Amounts {
+    /// The ranks of the nodes by how full they would be.
+    pub(super) fn ranks(&self, wish: Wish, ranks: &mut Block) {
+        #[cfg(target_arch = "x86_64")]
+        #[allow(unsafe_code, reason = "the compiler can't know the processor that the program will run on")]
+        {
+            if std::arch::is_x86_feature_detected!("avx512f") {
+                // SAFETY: the processor has what the function was compiled for, as was just asked.
+                return unsafe { self.ranks_avx512(wish, ranks) };
+            }
+            if std::arch::is_x86_feature_detected!("avx2") {
+                // SAFETY: as above.
+                return unsafe { self.ranks_avx2(wish, ranks) };
+            }
+        }
+        self.ranks_of(wish, ranks);
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    #[target_feature(enable = "avx2")]
+    fn ranks_avx2(&self, wish: Wish, ranks: &mut Block) {
+        self.ranks_of(wish, ranks);
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    #[target_feature(enable = "avx512f")]
+    fn ranks_avx512(&self, wish: Wish, ranks: &mut Block) {
+        self.ranks_of(wish, ranks);
+    }
+
+    #[inline(always)]
+    fn ranks_of(&self, wish: Wish, ranks: &mut Block) {
+        let ([cpu, memory], [used_cpu, used_memory]) = (&self.allocatable, &self.used);
+        let fixed = |i: usize| (1.0 / cpu[i], 1.0 / memory[i], 0.0);
+        match wish.weights.map(|weight| weight > 0.0) {
+            [true, false, true] => rank::<true, false, true>([used_cpu, used_memory], fixed, wish, ranks),
+            _ => rank::<true, true, true>([used_cpu, used_memory], fixed, wish, ranks),
+        }
+    }
+}
+
 /// Ranks a block. `fixed` tells for each place the inverses of CPU and memory, and the points by all other scores.
 #[inline(always)]
 fn rank<const LEAST: bool, const MOST: bool, const BALANCED: bool>(
