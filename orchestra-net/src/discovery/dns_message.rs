@@ -25,7 +25,11 @@ pub(crate) fn answer(zone: &Zone, query: &[u8], udp: bool) -> Option<Vec<u8>> {
     }
     let mut response = Message::new(request.metadata.id, MessageType::Response, request.metadata.op_code);
     response.metadata = Metadata::response_from_request(&request.metadata);
-    response.add_queries(request.queries.iter().cloned());
+    // The names of several questions can be longer than a datagram, and no server answers several (RFC 9619): they are not repeated.
+    // So what a truncated answer has left is one name of up to 255 bytes at most, and fits.
+    if let [question] = request.queries.as_slice() {
+        response.add_query(question.clone());
+    }
     let mut limit = PLAIN_UDP;
     if let Some(asked) = &request.edns {
         limit = asked.max_payload().clamp(PLAIN_UDP, LARGEST_UDP);
@@ -123,4 +127,73 @@ fn authority(zone: &Zone) -> Option<Record> {
     let server = Name::from_ascii(format!("ns.dns.{}.", zone.domain())).ok()?;
     let host_master = Name::from_ascii(format!("hostmaster.{}.", zone.domain())).ok()?;
     Some(record(&name, RData::SOA(SOA::new(server, host_master, 1, 7200, 1800, 86_400, TTL))))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{ServiceRecord, Target};
+
+    /// A name of 255 bytes, the most there is; `last` tells it from others.
+    fn longest(last: char) -> Name {
+        let label = |last| format!("{}{last}.", "a".repeat(62));
+        Name::from_ascii(format!("{}{}", label(last).repeat(3), "a".repeat(61))).unwrap()
+    }
+
+    fn query(names: &[Name], op_code: OpCode, payload: Option<u16>) -> Vec<u8> {
+        let mut query = Message::new(7, MessageType::Query, op_code);
+        query.add_queries(names.iter().map(|name| Query::query(name.clone(), RecordType::A)));
+        if let Some(payload) = payload {
+            let mut edns = Edns::new();
+            edns.set_max_payload(payload);
+            query.set_edns(edns);
+        }
+        query.to_vec().unwrap()
+    }
+
+    /// What is answered over UDP, and how long that is.
+    fn over_udp(zone: &Zone, query: &[u8]) -> (Message, usize) {
+        let bytes = answer(zone, query, true).unwrap();
+        (Message::from_vec(&bytes).unwrap(), bytes.len())
+    }
+
+    #[test]
+    fn several_questions_are_refused_without_being_repeated() {
+        let zone = Zone::new("cluster.local");
+        let names: Vec<Name> = ('a'..='k').map(longest).collect();
+        for payload in [None, Some(0), Some(u16::MAX)] {
+            for (op_code, code) in
+                [(OpCode::Query, ResponseCode::FormErr), (OpCode::Update, ResponseCode::NotImp)]
+            {
+                let asked = query(&names, op_code, payload);
+                assert!(asked.len() > usize::from(LARGEST_UDP), "it would not fit");
+                let (answer, length) = over_udp(&zone, &asked);
+                assert!(length <= usize::from(PLAIN_UDP), "{length}");
+                assert_eq!((answer.metadata.id, answer.metadata.response_code), (7, code));
+                assert!(answer.queries.is_empty() && !answer.metadata.truncation);
+            }
+        }
+    }
+
+    #[test]
+    fn answers_that_do_not_fit_say_so_and_fit() {
+        let zone = Zone::new("cluster.local");
+        let target =
+            |last| Target { address: [10, 0, 0, last].into(), hostname: String::new(), ports: Vec::new() };
+        let record = ServiceRecord { targets: (0..=255).map(target).collect(), ..ServiceRecord::default() };
+        zone.set("default", "headless", record);
+        let name = Name::from_ascii("headless.default.svc.cluster.local.").unwrap();
+        for (payload, limit) in [(None, PLAIN_UDP), (Some(0), PLAIN_UDP), (Some(u16::MAX), LARGEST_UDP)] {
+            let asked = query(std::slice::from_ref(&name), OpCode::Query, payload);
+            let (truncated, length) = over_udp(&zone, &asked);
+            assert!(length <= usize::from(limit), "{length}");
+            assert!(truncated.metadata.truncation && truncated.answers.is_empty());
+            assert_eq!(truncated.queries.len(), 1);
+            let whole = Message::from_vec(&answer(&zone, &asked, false).unwrap()).unwrap();
+            assert_eq!((whole.answers.len(), whole.metadata.truncation), (256, false));
+        }
+        let asked = query(&[longest('a')], OpCode::Query, None);
+        let (refused, length) = over_udp(&zone, &asked);
+        assert!(length <= usize::from(PLAIN_UDP) && refused.queries.len() == 1, "{length}");
+    }
 }
