@@ -14,6 +14,7 @@ use tokio::time::{Instant, Sleep};
 
 use crate::connection::Connection;
 use crate::error::{Cause, NetError};
+use crate::http::Tap;
 use crate::kept::{self, Kept, Reader};
 use crate::progress::{Fault, Limit, Progress};
 use crate::upstream::Ticket;
@@ -106,13 +107,13 @@ impl ProxyBody {
         Ok(String::from_utf8_lossy(&self.bytes().await?).into_owned())
     }
 
-    /// What a client sends; `longest`: how much it may, in bytes.
-    pub(crate) fn request(incoming: Incoming, longest: Option<u64>) -> Self {
+    /// What a client sends; `longest`: how much it may, in bytes; `tap` is told of its end.
+    pub(crate) fn request(incoming: Incoming, longest: Option<u64>, tap: &Tap) -> Self {
         if incoming.is_end_stream() {
             return Self::default();
         }
         let limited = longest.map(|longest| Limit { longest, left: longest });
-        Self(Kind::Request(incoming, Progress::default(), limited))
+        Self(Kind::Request(incoming, Progress::new(tap.clone()), limited))
     }
 
     /// The body of an answer that came over `connection`, which goes back to its endpoint at the end.
@@ -242,13 +243,16 @@ impl Answer {
 }
 
 pub(crate) fn poll_request(
-    incoming: Pin<&mut Incoming>,
+    mut incoming: Pin<&mut Incoming>,
     progress: &Progress,
     limit: &mut Option<Limit>,
     cx: &mut Context<'_>,
 ) -> Polled {
-    let frame = incoming.poll_frame(cx);
+    let frame = incoming.as_mut().poll_frame(cx);
     progress.polled(frame.is_ready());
+    if matches!(frame, Poll::Ready(None)) || incoming.is_end_stream() {
+        progress.ended();
+    }
     match (&frame, limit) {
         (Poll::Ready(Some(Err(_))), _) => progress.broken(Fault::Broken),
         (Poll::Ready(Some(Ok(frame))), Some(Limit { longest, left })) => {

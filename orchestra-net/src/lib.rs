@@ -36,6 +36,7 @@ mod plane;
 mod progress;
 mod proxy_protocol;
 mod pump;
+mod seldom;
 mod setters;
 mod stream;
 mod tcp;

@@ -5,6 +5,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use crate::error::NetError;
+use crate::http::Tap;
 
 /// How long a body may be, and how much of that is left, in bytes.
 #[derive(Clone, Copy, Debug)]
@@ -14,11 +15,12 @@ pub(crate) struct Limit {
 }
 
 /// How a request's body gets on, so that a slow client differs from a silent endpoint.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub(crate) struct Progress(Arc<Passed>);
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Passed {
+    tap: Tap,
     frames: AtomicU64,
     starving: AtomicBool,
     fault: OnceLock<Fault>,
@@ -47,6 +49,17 @@ impl Fault {
 }
 
 impl Progress {
+    /// That of a body that has just begun; `tap` is told of its end.
+    pub(crate) fn new(tap: Tap) -> Self {
+        let (frames, starving, fault) = Default::default();
+        Self(Arc::new(Passed { tap, frames, starving, fault }))
+    }
+
+    /// All of it has been read.
+    pub(crate) fn ended(&self) {
+        self.0.tap.body_ended();
+    }
+
     /// How many pieces of it have passed.
     pub(crate) fn frames(&self) -> u64 {
         self.0.frames.load(Ordering::Relaxed)

@@ -36,3 +36,4 @@ pub use self::rate::RateLimit;
 pub use self::rewrite::{HeaderChanges, PathChange, Redirect};
 pub use self::route::Route;
 pub use self::routes::Routes;
+pub(crate) use self::tap::Tap;

@@ -10,12 +10,13 @@ use std::task::{Context, Poll};
 use arc_swap::ArcSwap;
 use bytes::Bytes;
 use http::header::{HOST, HeaderMap};
-use http::{Request, Response};
+use http::{Request, Response, StatusCode};
 use http_body::Body;
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use orchestra_core::engine::Tasks;
 use tracing::Instrument;
+use tracing::level_filters::LevelFilter;
 
 use super::access::Access;
 use super::forwarded::{Client, forwarded};
@@ -91,12 +92,15 @@ impl HttpProxy {
         served: Arc<Served>,
     ) -> Pin<Box<dyn Future<Output = Result<Response<ProxyBody>, Infallible>> + Send>> {
         let longest = served.proxy.inner.options.max_body;
-        let mut request = request.map(|body| ProxyBody::request(body, longest));
+        let mut request = request.map(|body| ProxyBody::request(body, longest, &served.tap));
         let span = span(&request);
         // Boxed: hyper keeps the place for it as long as the connection lives.
         Box::pin(async move {
             let answering = served.proxy.answer(&mut request, &served.client, Some(&served.tap));
             let mut response = answering.instrument(span).await;
+            if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+                served.tap.become_raw();
+            }
             served.mark(&mut response);
             Ok(response)
         })
@@ -154,7 +158,7 @@ impl HttpProxy {
     ) -> Response<ProxyBody> {
         let routed = self.route(request, client, tap);
         if let Some(tap) = tap {
-            tap.clear();
+            tap.clear(request.body().is_incoming());
         }
         let grpc = answers::is_grpc(request);
         let access = self.inner.options.access_log.then(|| {
@@ -192,7 +196,9 @@ impl HttpProxy {
             tracing::debug!(%error, "answered for a service");
             if grpc { answers::grpc_failure(&error) } else { answers::failure(&error) }
         });
-        tracing::Span::current().record("status", response.status().as_u16());
+        if LevelFilter::current() >= LevelFilter::DEBUG {
+            tracing::Span::current().record("status", response.status().as_u16());
+        }
         match access {
             Some(access) => access.answered(response),
             None => response,

@@ -1,10 +1,10 @@
 //! The proxy's listeners.
 
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use http::StatusCode;
 use http::header::{CONNECTION, HeaderValue};
 use hyper::server::conn::http1;
@@ -23,6 +23,7 @@ use crate::error::NetError;
 use crate::listener::{Listening, listen, listen_on};
 use crate::patient::Patient;
 use crate::proxy_protocol::who;
+use crate::seldom::Seldom;
 #[cfg(feature = "tls")]
 use crate::tls::{ServerTls, chose_http2};
 use crate::workers::Workers;
@@ -148,6 +149,10 @@ impl HttpProxy {
         let tap = Tap::new(self.inner.options.max_header_bytes);
         // Of this connection alone: what all connections share is not counted up and down by each request.
         let served = Arc::new(Served::new(self, tap.clone(), client));
+        let stream = match served.client.scheme {
+            "http" => Tapped::new(stream, tap).ending_silently(),
+            _ => Tapped::new(stream, tap),
+        };
         let options = &served.proxy.inner.options;
         let of_requests = Arc::clone(&served);
         let service =
@@ -158,13 +163,14 @@ impl HttpProxy {
             .max_header_size(options.max_header_bytes)
             // It must hold the largest head, and one that is larger.
             .max_buf_size(2 * options.max_header_bytes)
-            .serve_connection(TokioIo::new(Tapped::new(stream, tap)), service)
+            .serve_connection(TokioIo::new(stream), service)
             .with_upgrades();
         // Polled when it has something to say, and not, under a lock that all connections share, whenever a byte comes.
-        let mut told_to_end: FuturesUnordered<_> = [tasks.cancelled()].into_iter().collect();
+        let told_to_end = pin!(tasks.cancelled());
+        let mut told_to_end = Seldom::new(told_to_end);
         let ended = tokio::select! {
             biased;
-            Some(()) = told_to_end.next() => {
+            () = &mut told_to_end => {
                 served.ending.store(true, Ordering::Relaxed);
                 // Boxed, as all that few connections come to: the others keep no place for it.
                 Box::pin(async {
