@@ -150,14 +150,14 @@ impl Connection {
     }
 
     /// Sends a request, which is taken, and returns the head of the answer. `silence` bounds the time in which neither the
-    /// answer begins nor the request's body moves on.
+    /// answer begins nor the request's body moves on; it is over at `deadline` the first time.
     pub(crate) async fn send(
         &mut self,
         request: &mut Request<ProxyBody>,
+        mut deadline: Instant,
         silence: Duration,
     ) -> Result<Response<Incoming>, SendError> {
         let mut progress = request.body().progress().map(|progress| (progress, 0));
-        let mut deadline = Instant::now() + silence;
         let timer = &mut self.silence;
         let driver = &mut self.driver;
         let sent = std::mem::take(request);

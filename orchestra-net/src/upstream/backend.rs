@@ -84,19 +84,19 @@ impl Backend {
 
     /// A waiting connection that stands, the one that was used last. `repeatable`: whether the request that it
     /// is for could be sent again.
-    pub(crate) async fn connection(&self, repeatable: bool) -> Option<Box<Connection>> {
+    pub(crate) async fn connection(&self, repeatable: bool, now: Instant) -> Option<Box<Connection>> {
         loop {
-            let mut connection = self.take(if repeatable { STALE } else { FRESH })?;
+            let mut connection = self.take(if repeatable { STALE } else { FRESH }, now)?;
             if repeatable || connection.stands().await {
                 return Some(connection);
             }
         }
     }
 
-    fn take(&self, oldest: Duration) -> Option<Box<Connection>> {
+    fn take(&self, oldest: Duration, now: Instant) -> Option<Box<Connection>> {
         let mut idle = self.lock();
         // All before the last one waited longer still.
-        if idle.last()?.idle_since.elapsed() > oldest {
+        if now.saturating_duration_since(idle.last()?.idle_since) > oldest {
             return None;
         }
         idle.pop()

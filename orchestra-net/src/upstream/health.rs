@@ -10,7 +10,7 @@ use http::uri::Scheme;
 use orchestra_core::balance::EndpointId;
 use orchestra_core::engine::Tasks;
 use orchestra_core::node::check_grpc;
-use tokio::time::MissedTickBehavior;
+use tokio::time::{Instant, MissedTickBehavior};
 
 use super::Upstream;
 use crate::body::ProxyBody;
@@ -149,7 +149,7 @@ async fn get(
         true => Connection::into(&begin_http2(stream, id.address, &upstream.tasks).await?),
         false => Connection::over(stream).await?,
     };
-    match connection.send(&mut request, timeout).await {
+    match connection.send(&mut request, Instant::now() + timeout, timeout).await {
         Ok(response) => Ok(response.status()),
         Err(SendError::NotSent(cause) | SendError::Refused(_, cause) | SendError::Broken(cause)) => {
             Err(cause)

@@ -55,6 +55,8 @@ pub struct Upstream {
     ejections: Ejections,
     /// Endpoints that a pick avoids: ejected, or unhealthy. Nearly always empty.
     avoided: ArcSwap<Vec<EndpointId>>,
+    /// Whether there are any.
+    avoids: AtomicBool,
     arrived: Notify,
     waiting: AtomicUsize,
     /// A connection began to wait where none did.
@@ -123,6 +125,7 @@ impl Upstream {
             members: Members::default(),
             ejections: Ejections::default(),
             avoided: ArcSwap::default(),
+            avoids: AtomicBool::new(false),
             arrived: Notify::new(),
             waiting: AtomicUsize::new(0),
             kept: Arc::default(),
@@ -259,7 +262,10 @@ impl Upstream {
     }
 
     fn publish_avoided(&self) {
-        self.avoided.store(Arc::new(self.ejections.ids()));
+        let avoided = self.ejections.ids();
+        let avoids = !avoided.is_empty();
+        self.avoided.store(Arc::new(avoided));
+        self.avoids.store(avoids, Ordering::Release);
     }
 
     /// Closes connections that nobody used for long, in a task of `tasks`. May be called again.

@@ -70,7 +70,7 @@ impl Upstream {
         {
             return Some(lease);
         }
-        if self.avoided.load().is_empty() {
+        if !self.avoids.load(Ordering::Acquire) {
             return self.balancer.load().pick(&request.exclude(tried));
         }
         self.readmit();

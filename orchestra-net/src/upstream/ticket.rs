@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use orchestra_core::balance::{EndpointId, Lease, Outcome};
+use tokio::time::Instant;
 
 use super::Upstream;
 use super::backend::Backend;
@@ -33,6 +34,11 @@ impl Ticket {
     #[must_use]
     pub fn id(&self) -> &EndpointId {
         &self.backend.id
+    }
+
+    /// When it was picked.
+    pub(crate) fn picked(&self) -> Instant {
+        self.lease.as_ref().map_or_else(Instant::now, |lease| self.upstream.origin + lease.started())
     }
 
     pub(crate) fn backend(&self) -> &Backend {
