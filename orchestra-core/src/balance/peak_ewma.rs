@@ -1,7 +1,7 @@
 //! The endpoint that will answer soonest, as far as latency tells.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use super::endpoint::{Feedback, Lease, Outcome, Slot, SlotLoad, nanos};
@@ -21,6 +21,9 @@ pub struct PeakEwmaOptions {
     /// Of so many picks one goes to any endpoint that owes no answer, whatever is known of it, so that one that has
     /// recovered is found again. 64: 1.6 percent.
     pub probe_every: u64,
+    /// An endpoint that owes no answer and was not asked for so long is asked, whatever is known of it, so that one that has
+    /// recovered is found again also where few requests come. One in 16 picks at most.
+    pub probe_after: Duration,
     /// Seeds the choices.
     pub seed: u64,
 }
@@ -34,6 +37,8 @@ impl Default for PeakEwmaOptions {
             failure_penalty: Duration::from_secs(1),
             initial: Duration::from_millis(1),
             probe_every: 64,
+            // So that it is found within a second where 32 requests come in one.
+            probe_after: Duration::from_millis(500),
             seed: 0,
         }
     }
@@ -58,7 +63,13 @@ impl PeakEwmaOptions {
         Self { initial, ..self }
     }
 
-    /// Sets [`probe_every`](Self::probe_every); 0 turns probing off.
+    /// Sets [`probe_after`](Self::probe_after).
+    #[must_use]
+    pub fn with_probe_after(self, probe_after: Duration) -> Self {
+        Self { probe_after, ..self }
+    }
+
+    /// Sets [`probe_every`](Self::probe_every); 0 turns probing off, also that of the overdue.
     #[must_use]
     pub fn with_probe_every(self, probe_every: u64) -> Self {
         Self { probe_every, ..self }
@@ -71,16 +82,20 @@ impl PeakEwmaOptions {
     }
 }
 
+/// One in so many picks may go to an endpoint that is overdue for one. As many are looked at then: one for each pick.
+const OVERDUE_EVERY: usize = 16;
+
 /// Picks the better of two random endpoints, by expected latency times requests in flight.
 ///
 /// The latency is a peak-sensitive moving average, as Finagle's and Linkerd's: it jumps up to a slow answer at
-/// once, and comes down slowly. Three things are added: a failure costs a penalty instead of its short latency, a
-/// small share of picks is random, and one that owes answers and has begun none for long is taken to be as slow as that:
-/// it is left alone before the first slow answer has come.
+/// once, and comes down slowly. Three things are added: a failure costs a penalty instead of its short latency; a
+/// small share of picks is random or goes to those that were not asked for long; and one that owes answers and has begun none for
+/// long is taken to be as slow as that: it is left alone before the first slow answer has come.
 #[derive(Debug)]
 pub struct PeakEwma {
     pub(super) members: Members,
     dice: Dice,
+    picks: AtomicUsize,
     options: PeakEwmaOptions,
     feedback: Arc<dyn Feedback>,
 }
@@ -96,7 +111,8 @@ impl PeakEwma {
     #[must_use]
     pub fn new(options: PeakEwmaOptions) -> Self {
         let feedback = Arc::new(Peak { decay: options.decay, penalty: options.failure_penalty });
-        Self { members: Members::default(), dice: Dice::new(options.seed), options, feedback }
+        let dice = Dice::new(options.seed);
+        Self { members: Members::default(), dice, picks: AtomicUsize::new(0), options, feedback }
     }
 
     #[allow(clippy::cast_precision_loss, reason = "nanoseconds and counts that matter are far below 2^52")]
@@ -104,7 +120,7 @@ impl PeakEwma {
         let known = f64::from_bits(slot.load.cost.load(Ordering::Relaxed));
         let initial = self.options.initial.as_nanos() as f64;
         let cost = if known > 0.0 {
-            decayed(known, slot.load.updated.load(Ordering::Relaxed), now, self.options.decay).max(1.0)
+            (known * left(slot.load.updated.load(Ordering::Relaxed), now, self.options.decay)).max(1.0)
         } else {
             initial
         };
@@ -128,6 +144,20 @@ impl PeakEwma {
         Some((allowed[first], second.map(|second| allowed[second])))
     }
 
+    /// The one that was not asked for longest, where that is too long and it owes no answer, among some of those that the request
+    /// allows. `turn` says among which.
+    fn overdue<'s>(&self, slots: &'s [Arc<Slot>], request: &RequestKey<'_>, turn: usize) -> Option<&'s Slot> {
+        let since = nanos(request.now.saturating_sub(self.options.probe_after));
+        let few = slots.len().min(OVERDUE_EVERY);
+        let overdue = (0..few).filter_map(|n| {
+            let slot = &*slots[(turn * few + n) % slots.len()];
+            let heard = slot.load.heard.load(Ordering::Relaxed);
+            let owes = slot.load.waiting.load(Ordering::Relaxed) > 0;
+            (heard < since && !owes && request.allows(&slot.endpoint.id)).then_some((heard, slot))
+        });
+        overdue.min_by_key(|(heard, _)| *heard).map(|(_, slot)| slot)
+    }
+
     /// Two different numbers below `count`, or as many as there are.
     fn draw(&self, count: usize) -> Option<(usize, Option<usize>)> {
         match count {
@@ -145,12 +175,18 @@ impl LoadBalancer for PeakEwma {
     fn pick(&self, request: &RequestKey<'_>) -> Option<Lease> {
         let slots = self.members.load();
         let (one, other) = self.two(&slots, request)?;
-        let probe = self.options.probe_every > 0
+        let probes = self.options.probe_every > 0;
+        let probe = probes
             && self.dice.roll().is_multiple_of(self.options.probe_every)
             && one.load.silence(request.now).is_none();
         let best = match other {
             Some(other) if !probe && self.load(other, request.now) < self.load(one, request.now) => other,
             _ => one,
+        };
+        let picks = self.picks.fetch_add(1, Ordering::Relaxed);
+        let best = match probes && picks.is_multiple_of(OVERDUE_EVERY) {
+            true => self.overdue(&slots, request, picks / OVERDUE_EVERY).unwrap_or(best),
+            false => best,
         };
         Some(Lease::new(best, request.now, Some(Arc::clone(&self.feedback))))
     }
@@ -174,10 +210,11 @@ struct Peak {
     penalty: Duration,
 }
 
+/// What is left of a cost that was `updated` then.
 #[allow(clippy::cast_precision_loss, reason = "nanoseconds that matter are far below 2^52")]
-fn decayed(cost: f64, updated: u64, now: Duration, decay: Duration) -> f64 {
+fn left(updated: u64, now: Duration, decay: Duration) -> f64 {
     let age = nanos(now).saturating_sub(updated) as f64;
-    cost * (-age / nanos(decay).max(1) as f64).exp()
+    (-age / nanos(decay).max(1) as f64).exp()
 }
 
 impl Feedback for Peak {
@@ -191,10 +228,10 @@ impl Feedback for Peak {
         let sample = nanos(sample) as f64;
         let (known, updated) =
             (f64::from_bits(load.cost.load(Ordering::Relaxed)), load.updated.load(Ordering::Relaxed));
-        let old = decayed(known, updated, now, self.decay);
+        let left = left(updated, now, self.decay);
+        let old = known * left;
         // Up at once, down with time. Two that end together may lose one sample: the next one makes up for it.
-        let weight = 1.0 - decayed(1.0, updated, now, self.decay);
-        let cost = if sample > old || known <= 0.0 { sample } else { old + (sample - old) * weight };
+        let cost = if sample > old || known <= 0.0 { sample } else { old + (sample - old) * (1.0 - left) };
         load.cost.store(cost.max(1.0).to_bits(), Ordering::Relaxed);
         load.updated.store(nanos(now), Ordering::Relaxed);
     }
@@ -248,6 +285,28 @@ mod tests {
         assert_eq!(share(10), 0, "not even to find out how it is");
         silent.answered(Duration::from_millis(110));
         assert!(share(111) > 20, "it answers, even if that takes long");
+    }
+
+    #[test]
+    fn one_that_was_not_asked_for_long_is_found_by_few_requests_and_gets_few_of_them() {
+        let balancer = PeakEwma::default();
+        for n in 1..=20 {
+            balancer.insert(Endpoint::new(format!("pod-{n}"), ([127, 0, 0, n], 80)));
+        }
+        // One request every 20 ms; the first pod takes 300 ms until the time `recovers`.
+        let (mut asked, recovers) = (Vec::new(), 30_000);
+        for now in (0..60_000).step_by(20) {
+            let lease = balancer.pick(&RequestKey::at(Duration::from_millis(now))).unwrap();
+            let bad = lease.id().pod.as_str() == "pod-1";
+            let took = Duration::from_millis(if bad && now < recovers { 300 } else { 1 });
+            if bad {
+                asked.push(now);
+            }
+            lease.complete(Outcome::Success, Duration::from_millis(now) + took);
+        }
+        let found = asked.iter().find(|at| **at >= recovers).unwrap() - recovers;
+        assert!(found < 1500, "after {found} ms");
+        assert!(asked.len() < 3000 / 10, "{} of 3000", asked.len());
     }
 
     #[test]

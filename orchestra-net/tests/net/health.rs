@@ -3,13 +3,15 @@
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use http::StatusCode;
+use orchestra_core::balance::PeakEwma;
 use orchestra_core::engine::Tasks;
-use orchestra_net::{EndpointState, HealthCheck, Probe, Upstream, UpstreamOptions};
+use orchestra_net::{EndpointState, HealthCheck, HttpOptions, Probe, Upstream, UpstreamOptions};
 
 use crate::backend::Backend;
 use crate::client::Client;
-use crate::proxy::proxy;
+use crate::proxy::{bind, proxy};
 use crate::until;
 
 fn out(upstream: &Upstream) -> usize {
@@ -100,4 +102,43 @@ async fn a_grpc_health_check_believes_the_health_service() {
     other.check(quick("shop.Unknown"), &tasks);
     until("the service asked for does not serve", || out(&other) == 1).await;
     tasks.shutdown().await;
+}
+
+#[tokio::test]
+async fn one_that_stalled_is_found_again_within_a_second_of_its_recovery() {
+    const MANY: usize = 1 << 20;
+    let all = [Backend::start("a").await, Backend::start("b").await, Backend::start("c").await];
+    let stalling = &all[0];
+    let upstream = Upstream::new("test", Box::<PeakEwma>::default(), UpstreamOptions::default());
+    upstream.apply(all.iter().map(Backend::endpoint));
+    let listening = bind(&upstream, HttpOptions::default()).await;
+    all.iter().for_each(|backend| backend.state.gate.add_permits(MANY));
+    let mut asked = FuturesUnordered::new();
+    let mut next = tokio::time::interval(Duration::from_millis(10));
+    // A request every 10 ms, whatever became of those before, each on a connection of its own.
+    let mut ask = async |requests: usize, done: &dyn Fn() -> bool| {
+        let mut sent = 0;
+        while sent < requests && !done() {
+            tokio::select! {
+                _ = next.tick() => {
+                    let mut client = Client::new(listening.address());
+                    asked.push(async move { client.get("/gated").await.0 });
+                    sent += 1;
+                }
+                Some(status) = asked.next() => assert_eq!(status, StatusCode::OK),
+            }
+        }
+        sent
+    };
+    ask(MANY, &|| stalling.entered() > 10).await;
+    stalling.state.gate.forget_permits(MANY);
+    ask(MANY, &|| stalling.inside() > 0).await;
+    let before = stalling.entered();
+    ask(150, &|| false).await;
+    let during = stalling.entered() - before;
+    assert!(during < 10, "{during} of 150 went to one that does not answer");
+    stalling.state.gate.add_permits(MANY);
+    let (before, recovered) = (stalling.entered(), tokio::time::Instant::now());
+    let sent = ask(MANY, &|| stalling.entered() > before).await;
+    assert!(recovered.elapsed() < Duration::from_secs(1), "{sent} requests, {:?}", recovered.elapsed());
 }
