@@ -1,55 +1,17 @@
 //! Pods that wait for a node: those to be tried, and those that were tried in vain.
 
-use std::cmp::{Ordering, Reverse};
+mod gangs;
+mod order;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::by_uid::{ByUid, OfPod};
-use super::groups::{GroupKey, Groups, Quorum, group_of};
-use super::unit::order;
+use super::groups::{Groups, group_of};
 use super::{Change, Decision, Explanation, Outcome, Pending};
-use crate::model::{Pod, PodGroup, Timestamp, Uid};
-
-/// A pod at its place in the order of scheduling.
-#[derive(Clone, Debug)]
-struct InOrder {
-    /// What most often decides: here, so that pods are compared without being looked at.
-    first: (Reverse<i32>, Timestamp),
-    pod: Arc<Pod>,
-    /// The number of its entry.
-    number: u32,
-    /// Whether it may be of a gang.
-    grouped: bool,
-}
-
-impl InOrder {
-    fn new(pod: &Arc<Pod>, number: u32) -> Self {
-        let (priority, created, ..) = order(pod);
-        let grouped = pod.spec.scheduling_group.is_some();
-        Self { first: (priority, created), pod: Arc::clone(pod), number, grouped }
-    }
-}
-
-impl Ord for InOrder {
-    fn cmp(&self, other: &Self) -> Ordering {
-        let rest = |pod| (order(pod), &pod.metadata.uid);
-        self.first.cmp(&other.first).then_with(|| rest(&self.pod).cmp(&rest(&other.pod)))
-    }
-}
-
-impl PartialOrd for InOrder {
-    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl PartialEq for InOrder {
-    fn eq(&self, other: &Self) -> bool {
-        self.cmp(other).is_eq()
-    }
-}
-
-impl Eq for InOrder {}
+use crate::model::{Pod, Uid};
+use gangs::gang;
+use order::InOrder;
 
 #[derive(Debug)]
 struct Queued {
@@ -86,10 +48,10 @@ enum Place {
 /// [`schedule`](super::schedule) them, [`settle`](Self::settle) the decisions and bind the assigned ones. A bind
 /// that failed is followed by [`View::forget`](super::View::forget) and [`retry`](Self::retry).
 ///
-/// **Gangs.** Pods of a [`PodGroup`] with the policy `gang` are taken together, those that are parked too, once there are
-/// enough of them; what wakes one wakes all. Before that, and while there is no such group, they are held back and
-/// nobody tries them. Tell the queue of the groups, and of pods until they are gone: those that are placed count. All
-/// pods of a group must be in one queue.
+/// **Gangs.** Pods of a [`PodGroup`](crate::model::PodGroup) with the policy `gang` are taken together, those that are
+/// parked too, once there are enough of them; what wakes one wakes all. Before that, and while there is no such group,
+/// they are held back and nobody tries them. Tell the queue of the groups, and of pods until they are gone: those that
+/// are placed count. All pods of a group must be in one queue.
 ///
 /// It holds the pods it is given and is bounded by their number.
 #[derive(Debug, Default)]
@@ -146,49 +108,6 @@ impl PodQueue {
         self.review(queued.and_then(|pod| group_of(&pod)).or(placed));
     }
 
-    /// A group came or changed.
-    pub fn group_changed(&mut self, group: &PodGroup) {
-        let key = (group.metadata.namespace.clone(), group.metadata.name.clone());
-        self.set_group(&key, Some(group));
-    }
-
-    /// A group is gone: those of its pods that wait are held back until it comes again.
-    pub fn group_removed(&mut self, namespace: &str, name: &str) {
-        self.set_group(&(namespace.to_owned(), name.to_owned()), None);
-    }
-
-    fn set_group(&mut self, key: &GroupKey, group: Option<&PodGroup>) {
-        let members = self.groups.set(key, group);
-        self.ask_again(&members);
-        self.review(Some(key.clone()));
-    }
-
-    /// Has parked pods be tried again, for whom it is another question now.
-    fn ask_again(&mut self, members: &[Uid]) {
-        for uid in members {
-            if let Some(Queued { pod, place: Place::Parked(_) }) = self.queued(uid) {
-                let pod = Arc::clone(pod);
-                self.put(&pod, Place::Waiting);
-            }
-        }
-    }
-
-    /// Lets those of a group wait that were held back for it, or holds them back.
-    fn review(&mut self, group: Option<GroupKey>) {
-        let Some(key) = group else { return };
-        let complete = self.groups.quorum(&key).is_ok();
-        for uid in self.groups.members(&key) {
-            let Some(Queued { pod, place }) = self.queued(&uid) else { continue };
-            let place = match place {
-                Place::HeldBack if complete => Place::Waiting,
-                Place::Waiting | Place::Parked(_) if !complete => Place::HeldBack,
-                _ => continue,
-            };
-            let pod = Arc::clone(pod);
-            self.put(&pod, place);
-        }
-    }
-
     /// Takes up to `most` pods off the queue, in order, those of a gang together even where they are more. They are out of
     /// the queue's hands until they are parked, retried or [`pod_changed`](Self::pod_changed) tells that they are bound.
     pub fn take(&mut self, most: usize) -> Vec<Pending> {
@@ -210,61 +129,6 @@ impl PodQueue {
             taken.push(unit);
         }
         taken
-    }
-
-    /// A waiting pod with all that must be placed together with it. Nothing, where that is not now: then it waits no more.
-    fn unit(&mut self, pod: &Arc<Pod>) -> Option<Pending> {
-        let Some(key) = group_of(pod) else { return Some(Arc::clone(pod).into()) };
-        let Ok(quorum) = self.groups.quorum(&key) else {
-            self.put(pod, Place::HeldBack);
-            return None;
-        };
-        let Some(quorum) = quorum else { return Some(Arc::clone(pod).into()) };
-        let members: Vec<&Queued> = quorum.queued.iter().filter_map(|uid| self.queued(uid)).collect();
-        if members.iter().any(|member| matches!(member.place, Place::Taken)) {
-            // The others wait for pods to leave, or are being decided about.
-            let why = Explanation::note("waits for the others of its group");
-            self.put(pod, Place::Parked(why));
-            return None;
-        }
-        let pods = members.into_iter().map(|member| Arc::clone(&member.pod)).collect();
-        Some(gang(&key, quorum, pods))
-    }
-
-    /// Pods that were taken, as they were taken: gangs together.
-    #[must_use]
-    pub fn taken_together(&self, pods: &[Uid]) -> Vec<Pending> {
-        let mut units = Vec::new();
-        let mut gangs: BTreeMap<GroupKey, Vec<Arc<Pod>>> = BTreeMap::new();
-        for pod in pods.iter().filter_map(|uid| self.taken(uid)) {
-            match group_of(pod) {
-                Some(key) => gangs.entry(key).or_default().push(Arc::clone(pod)),
-                None => units.push(Arc::clone(pod).into()),
-            }
-        }
-        for (key, pods) in gangs {
-            match self.groups.quorum(&key) {
-                Ok(Some(quorum)) => units.push(gang(&key, quorum, pods)),
-                _ => units.extend(pods.into_iter().map(Pending::from)),
-            }
-        }
-        units
-    }
-
-    /// Why a pod is held back for its group, where it is.
-    #[must_use]
-    pub fn held_back(&self, uid: &Uid) -> Option<Explanation> {
-        let Queued { pod, place: Place::HeldBack } = self.queued(uid)? else { return None };
-        let key = group_of(pod).filter(|_| pod.spec.scheduling_gates.is_empty())?;
-        self.groups.quorum(&key).err().map(Explanation::note)
-    }
-
-    /// The pods that are held back for a group, and why.
-    #[must_use]
-    pub fn held_back_for(&self, namespace: &str, name: &str) -> Vec<(Arc<Pod>, Explanation)> {
-        let members = self.groups.members(&(namespace.to_owned(), name.to_owned()));
-        let why = |uid: &Uid| Some((Arc::clone(&self.queued(uid)?.pod), self.held_back(uid)?));
-        members.iter().filter_map(why).collect()
     }
 
     /// The newest form of a pod that was taken.
@@ -414,16 +278,6 @@ impl PodQueue {
             }
             Place::Taken | Place::HeldBack => {}
         }
-    }
-}
-
-/// The gang of a group.
-fn gang(key: &GroupKey, quorum: Quorum, pods: Vec<Arc<Pod>>) -> Pending {
-    let Quorum { least, within, beside, .. } = quorum;
-    let gang = Pending::gang(format!("{}/{}", key.0, key.1), pods, least).beside(beside);
-    match within {
-        Some(key) => gang.within(key),
-        None => gang,
     }
 }
 

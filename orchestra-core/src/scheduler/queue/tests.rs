@@ -1,5 +1,5 @@
 use super::*;
-use crate::model::{ObjectMeta, PodPhase, PodSchedulingGate, Timestamp};
+use crate::model::{ObjectMeta, PodGroup, PodPhase, PodSchedulingGate, Timestamp};
 
 fn pod(name: &str, priority: i32, created: i64) -> Arc<Pod> {
     let mut pod = Pod { metadata: ObjectMeta::named(name), ..Pod::default() };
