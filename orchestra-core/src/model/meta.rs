@@ -95,7 +95,7 @@ impl fmt::Debug for Uid {
 /// Manifest fields that Orchestra does not act on: kept, given back unchanged, and reported as warnings.
 ///
 /// Every struct of the model ends with one, flattened.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Hash, Deserialize)]
 #[serde(transparent)]
 pub struct Extra(pub BTreeMap<String, Value>);
 

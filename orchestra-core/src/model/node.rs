@@ -87,7 +87,7 @@ pub struct NodeStatus {
 }
 
 /// Where a node can be reached.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct NodeAddress {
     /// What kind of address.
@@ -117,7 +117,7 @@ pub enum NodeAddressType {
 }
 
 /// An image on a node.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct ContainerImage {
     /// What it is called.
@@ -132,7 +132,7 @@ pub struct ContainerImage {
 }
 
 /// What a node runs.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct NodeSystemInfo {
     /// Tells this machine from all others.

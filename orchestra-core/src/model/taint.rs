@@ -8,7 +8,7 @@ use super::absent::is_default;
 use super::{Extra, Timestamp};
 
 /// Keeps pods that don't tolerate it away from a node.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Taint {
     /// The key.

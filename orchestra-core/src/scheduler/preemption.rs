@@ -1,18 +1,23 @@
 //! Making room: which pods of lower priority would have to leave so that a pod can be placed.
 
 mod clearings;
+mod cost;
+mod equals;
+mod order;
 
-use std::cmp::{Ordering, Reverse};
 use std::sync::Arc;
 
 use smallvec::{SmallVec, smallvec};
 
 pub(super) use clearings::Clearings;
+use cost::{Cost, Loss};
+use equals::Equals;
 
+use super::view::class::PodClass;
 use super::view::columns::ResourceId;
-use super::view::pods::Record;
+use super::view::preempted::Occupant;
 use super::{NodeId, NodeView, PodInfo, View};
-use crate::model::{Pod, PreemptionPolicy, Timestamp};
+use crate::model::{Pod, PreemptionPolicy};
 
 /// A node, and the pods that must leave it.
 #[derive(Clone, Debug)]
@@ -24,36 +29,32 @@ pub struct Room {
     pub victims: Vec<Arc<Pod>>,
 }
 
-/// Those that are missed least come first: those that go anyway, then by priority, then the youngest.
-fn importance(a: &Record, b: &Record) -> Ordering {
-    let first = |record: &Record| (!record.goes(), record.priority(), Reverse(record.started));
-    first(a).cmp(&first(b)).then_with(|| a.pod.metadata.uid.cmp(&b.pod.metadata.uid))
-}
-
-/// What it costs to clear a node, compared part by part: whether anybody has to go who doesn't anyway, the highest
-/// priority among those, the sum of their priorities, their number, and how long the most important of them runs (the
-/// longer, the worse). Kubernetes' order.
-type Cost = (bool, i32, i64, usize, Reverse<Timestamp>);
-
-fn cost<'v>(victims: impl Iterator<Item = &'v Record> + Clone) -> Cost {
-    let new = victims.filter(|victim| !victim.goes());
-    let highest = new.clone().map(Record::priority).max().unwrap_or(i32::MIN);
-    // Counted from the lowest priority there is, so that each victim costs something.
-    let sum = new.clone().map(|victim| i64::from(victim.priority()) - i64::from(i32::MIN)).sum();
-    let of_highest = new.clone().filter(|victim| victim.priority() == highest);
-    let oldest = of_highest.map(|victim| victim.started).min().unwrap_or_default();
-    let count = new.count();
-    (count > 0, highest, sum, count, Reverse(oldest))
-}
-
 /// Whether each of some victims has to leave.
 type Leaves = SmallVec<[bool; 8]>;
 
+/// What is missing of resources.
+type Missing = SmallVec<[(ResourceId, i64); 4]>;
+
 /// Who could leave a node, and the least that must for resources alone.
 struct Candidate<'v> {
-    victims: SmallVec<[&'v Record; 8]>,
+    victims: SmallVec<[Occupant<'v>; 8]>,
     leaves: Leaves,
     cost: Cost,
+}
+
+/// A pod that could leave, held beside a view that changes.
+struct Victim {
+    pod: Arc<Pod>,
+    class: Arc<PodClass>,
+    loss: Loss,
+}
+
+impl Victim {
+    fn new(view: &View, occupant: &Occupant<'_>) -> Self {
+        let record = view.record(occupant.number);
+        let (pod, class) = (Arc::clone(&record.pod), Arc::clone(&record.class));
+        Self { pod, class, loss: Loss::of(occupant) }
+    }
 }
 
 /// Whether `pod` may have others leave for it, and there are any whose priority is lower.
@@ -62,28 +63,47 @@ pub(super) fn may_preempt(view: &View, pod: &PodInfo) -> bool {
         && view.lowest_priority().is_some_and(|lowest| lowest < pod.priority())
 }
 
-fn candidate<'v>(view: &'v View, pod: &PodInfo, node: &NodeView<'_>) -> Option<Candidate<'v>> {
-    let priority = pod.priority();
-    let mut victims: SmallVec<[&Record; 8]> =
-        view.records_of(node.id()).filter(|record| record.priority() < priority).collect();
-    victims.sort_unstable_by(|a, b| importance(a, b));
-    let mut purse = view.budgets().purse(view);
-    victims.retain(|victim| victim.goes() || purse.spend(&victim.pod));
-    if victims.is_empty() {
-        return None;
-    }
+/// What `node` has too little of for `pod`; less than nothing of what it has more of.
+fn missing(pod: &PodInfo, node: &NodeView<'_>) -> Missing {
     let missing = |(resource, amount): &(ResourceId, i64)| {
         (*resource, amount - (node.allocatable_of(*resource) - node.used_of(*resource)))
     };
-    let leaves = least(pod.class().requests.iter().map(missing).collect(), &victims)?;
-    let leaving = victims.iter().zip(&leaves).filter(|(_, leaves)| **leaves).map(|(victim, _)| *victim);
-    let cost = cost(leaving);
+    pod.class().requests.iter().map(missing).collect()
+}
+
+/// What clearing a node for `pod` costs at least; `None` where it can't be cleared.
+fn least_cost(view: &View, pod: &PodInfo, node: &NodeView<'_>) -> Option<Cost> {
+    if view.budgets().is_empty()
+        && let Some(equals) = Equals::who_could_leave(view, pod, node)
+    {
+        return equals.cost(&missing(pod, node));
+    }
+    candidate(view, pod, node).map(|found| found.cost)
+}
+
+fn candidate<'v>(view: &'v View, pod: &PodInfo, node: &NodeView<'_>) -> Option<Candidate<'v>> {
+    let priority = pod.priority();
+    let lower = view.occupants(node.id()).filter(|occupant| occupant.class.priority < priority);
+    let mut victims: SmallVec<[Occupant<'_>; 8]> = lower.collect();
+    let pod_of = |victim: &Occupant<'_>| &view.record(victim.number).pod;
+    victims.sort_unstable_by(|a, b| {
+        let by_loss = Loss::of(a).importance().cmp(&Loss::of(b).importance());
+        by_loss.then_with(|| pod_of(a).metadata.uid.cmp(&pod_of(b).metadata.uid))
+    });
+    let mut purse = view.budgets().purse(view);
+    victims.retain(|victim| victim.goes || purse.spend(pod_of(victim)));
+    if victims.is_empty() {
+        return None;
+    }
+    let leaves = least(missing(pod, node), &victims)?;
+    let leaving = victims.iter().zip(&leaves).filter(|(_, leaves)| **leaves);
+    let cost = Cost::of(leaving.map(|(victim, _)| Loss::of(victim)));
     Some(Candidate { victims, leaves, cost })
 }
 
 /// Which of `victims` have to leave so that nothing is missing any more; `None` where even all are not enough.
-fn least(mut missing: SmallVec<[(ResourceId, i64); 4]>, victims: &[&Record]) -> Option<Leaves> {
-    let change = |missing: &mut [(ResourceId, i64)], victim: &Record, sign: i64| {
+fn least(mut missing: Missing, victims: &[Occupant<'_>]) -> Option<Leaves> {
+    let change = |missing: &mut [(ResourceId, i64)], victim: &Occupant<'_>, sign: i64| {
         for (resource, amount) in missing {
             *amount += sign * victim.class.request(*resource);
         }
@@ -114,7 +134,7 @@ fn least(mut missing: SmallVec<[(ResourceId, i64); 4]>, victims: &[&Record]) -> 
 fn clear(
     view: &mut View,
     node: NodeId,
-    victims: &[Record],
+    victims: &[Victim],
     mut leaves: Leaves,
     accepts: &mut impl FnMut(&mut View, NodeId) -> bool,
 ) -> Option<(Cost, Room)> {
@@ -131,7 +151,7 @@ fn clear(
         });
         helped?;
         for i in (0..victims.len()).rev().filter(|i| leaves[*i]).collect::<Vec<_>>() {
-            let Record { pod, class, .. } = &victims[i];
+            let Victim { pod, class, .. } = &victims[i];
             view.put_back(pod, class, node);
             leaves[i] = !accepts(view, node);
             if leaves[i] {
@@ -141,7 +161,7 @@ fn clear(
     }
     let leaving = victims.iter().zip(&leaves).filter(|(_, leaves)| **leaves).map(|(victim, _)| victim);
     let room = Room { node, victims: leaving.clone().map(|victim| Arc::clone(&victim.pod)).collect() };
-    Some((cost(leaving), room))
+    Some((Cost::of(leaving.map(|victim| victim.loss)), room))
 }
 
 #[cfg(test)]

@@ -1,30 +1,25 @@
 //! What it would cost to clear each node for one class of pods, kept while single nodes change.
 
-use std::cmp::Reverse;
-use std::collections::BinaryHeap;
-use std::sync::Arc;
+use std::cmp::Ordering;
+use std::ops::Range;
 
-use super::{Candidate, Cost, Room, candidate, clear};
+use super::cost::Cost;
+use super::order::Order;
+use super::{Candidate, Room, Victim, candidate, clear, least_cost};
 use crate::scheduler::view::log::Entry;
-use crate::scheduler::view::pods::Record;
 use crate::scheduler::{NodeId, NodeView, PodInfo, View};
 
-/// The pods of so many nodes are read before the first of them are weighed: a few near caches have them all.
-const READ_AHEAD: usize = 64;
+/// The lists of pods of so many nodes are read before the first of them are weighed: a few near caches have them all.
+const READ_AHEAD: u32 = 64;
 
-/// A node at its place in the order in which nodes are cleared. The cost is that for resources alone: the least that
-/// clearing it can cost.
-type Clearing = (Cost, Arc<str>, NodeId);
-
-/// The nodes that could be cleared for the pods of one class, in order of cost and name.
+/// The nodes that could be cleared for the pods of one class, in order of cost and name. The cost is that for resources
+/// alone: the least that clearing can cost.
 ///
 /// Follows the view's log: what a node costs depends on the node, on its pods, and on disruption budgets. A change of
 /// what a budget can bear makes all of it new.
 #[derive(Debug, Default)]
 pub(in crate::scheduler) struct Clearings {
-    order: BinaryHeap<Reverse<Clearing>>,
-    /// What each node costs. What the order says of it beside that is out of date.
-    costs: Vec<Option<Cost>>,
+    order: Order,
     /// How far the log was followed, and the version of the budgets; `None` before the first time.
     seen: Option<(u64, u64)>,
 }
@@ -43,46 +38,47 @@ impl Clearings {
         mut accepts: impl FnMut(&mut View, NodeId) -> bool,
     ) -> Option<Room> {
         self.catch_up(view, pod, &may_help);
-        let mut best: Option<(Cost, Arc<str>, Room)> = None;
-        let mut seen: Vec<Clearing> = Vec::new();
-        while let Some(Reverse(next)) = self.order.pop() {
-            let (least, name, node) = &next;
-            if !self.is_current(view, &next) || seen.last() == Some(&next) {
-                continue;
-            }
-            if best.as_ref().is_some_and(|(cost, ..)| cost <= least) {
-                seen.push(next);
+        let mut best: Option<(Cost, Room)> = None;
+        let mut tried: Vec<(usize, Cost)> = Vec::new();
+        while let Some((number, least)) = self.order.first() {
+            if best.as_ref().is_some_and(|(cost, _)| *cost <= least) {
                 break;
             }
-            let found = view.node(*node).and_then(|node| candidate(view, pod, &node));
-            let found = found.map(|c| (c.victims.into_iter().cloned().collect::<Vec<Record>>(), c.leaves));
-            let cleared = found.and_then(|(victims, leaves)| {
-                view.what_if(|view| clear(view, *node, &victims, leaves, &mut accepts))
+            let node = numbered(number);
+            let found = view.node(node).and_then(|node| candidate(view, pod, &node));
+            let victims = |Candidate { victims, leaves, .. }: Candidate<'_>| {
+                (victims.iter().map(|victim| Victim::new(view, victim)).collect::<Vec<_>>(), leaves)
+            };
+            let cleared = found.map(victims).and_then(|(victims, leaves)| {
+                view.what_if(|view| clear(view, node, &victims, leaves, &mut accepts))
             });
-            if let Some((cost, room)) = cleared
-                && best.as_ref().is_none_or(|(least, first, _)| (&cost, name) < (least, first))
-            {
-                best = Some((cost, Arc::clone(name), room));
+            if let Some((cost, room)) = cleared {
+                let is_better = |(least, other): &(Cost, Room)| {
+                    cost.cmp(least).then_with(|| by_name(view, node, other.node)).is_lt()
+                };
+                if best.as_ref().is_none_or(is_better) {
+                    best = Some((cost, room));
+                }
+                // Nobody who follows costs less than this one does at least.
+                if best.as_ref().is_some_and(|(cost, _)| *cost <= least) {
+                    break;
+                }
             }
-            seen.push(next);
+            tried.push((number, least));
+            self.order.set(number, None, &names(view));
         }
-        self.order.extend(seen.into_iter().map(Reverse));
-        best.map(|(_, _, room)| room)
-    }
-
-    fn is_current(&self, view: &View, (cost, name, node): &Clearing) -> bool {
-        let known = self.costs.get(node.index()).copied().flatten();
-        // The number may be another node's by now.
-        known.as_ref() == Some(cost) && view.slots().slot(*node).name == *name
+        for (number, least) in tried {
+            self.order.set(number, Some(least), &names(view));
+        }
+        best.map(|(_, room)| room)
     }
 
     fn catch_up(&mut self, view: &View, pod: &PodInfo, may_help: &impl Fn(&NodeView<'_>) -> bool) {
         let now = (view.version(), view.budgets_version());
         let position = self.seen.filter(|(_, budgets)| *budgets == now.1).map(|(position, _)| position);
         let changes = position.and_then(|position| view.log().since(position));
-        // Not too much that is out of date is kept.
-        let few = self.order.len() <= 2 * view.len() + 64;
-        if let Some(changes) = changes.filter(|changes| few && changes.len() <= view.len().max(64)) {
+        let cost = |id: NodeId| view.node(id).filter(may_help).and_then(|node| least_cost(view, pod, &node));
+        if let Some(changes) = changes.filter(|changes| changes.len() <= view.len().max(64)) {
             let touched = changes.filter_map(|change| match change {
                 Entry::Node(node, _) | Entry::Pod(node, ..) | Entry::Room(node) => Some(*node),
                 Entry::Namespace => None,
@@ -91,39 +87,32 @@ impl Clearings {
             touched.sort_unstable();
             touched.dedup();
             for node in touched {
-                self.update(view, pod, node, may_help);
+                self.order.set(node.index(), cost(node), &names(view));
             }
         } else {
-            let costs = |node: NodeView<'_>| {
-                let Candidate { cost, .. } = may_help(&node).then(|| candidate(view, pod, &node))??;
-                Some((cost, Arc::clone(&view.slots().slot(node.id()).name), node.id()))
-            };
-            let nodes: Vec<NodeView<'_>> = view.nodes().collect();
-            let mut all: Vec<Reverse<Clearing>> = Vec::with_capacity(nodes.len());
-            for some in nodes.chunks(READ_AHEAD) {
-                view.read_ahead_pods(some);
-                all.extend(some.iter().copied().filter_map(costs).map(Reverse));
+            let mut costs: Vec<Option<Cost>> = Vec::with_capacity(view.slots().len().next_power_of_two());
+            let end = u32::try_from(view.slots().len()).unwrap_or(u32::MAX);
+            let ids = |numbers: Range<u32>| numbers.map(NodeId::from_number);
+            for start in (0..end).step_by(READ_AHEAD as usize) {
+                let some = start..end.min(start.saturating_add(READ_AHEAD));
+                view.read_ahead_pods(ids(some.clone()));
+                costs.extend(ids(some).map(cost));
             }
-            self.costs.clear();
-            self.costs.resize(view.slots().len(), None);
-            for Reverse((cost, _, node)) in &all {
-                self.costs[node.index()] = Some(*cost);
-            }
-            self.order = all.into();
+            self.order = Order::new(costs, &names(view));
         }
         self.seen = Some(now);
     }
+}
 
-    /// Looks at one node again.
-    fn update(&mut self, view: &View, pod: &PodInfo, id: NodeId, may_help: &impl Fn(&NodeView<'_>) -> bool) {
-        if self.costs.len() <= id.index() {
-            self.costs.resize(id.index() + 1, None);
-        }
-        let node = view.node(id).filter(may_help);
-        let new = node.and_then(|node| candidate(view, pod, &node)).map(|found| found.cost);
-        let old = std::mem::replace(&mut self.costs[id.index()], new);
-        if let Some(cost) = new.filter(|new| Some(*new) != old) {
-            self.order.push(Reverse((cost, Arc::clone(&view.slots().slot(id).name), id)));
-        }
-    }
+fn numbered(number: usize) -> NodeId {
+    NodeId::from_number(u32::try_from(number).unwrap_or(u32::MAX))
+}
+
+fn by_name(view: &View, a: NodeId, b: NodeId) -> Ordering {
+    view.slots().slot(a).name.cmp(&view.slots().slot(b).name)
+}
+
+/// Orders nodes by name.
+fn names(view: &View) -> impl Fn(usize, usize) -> Ordering {
+    move |a, b| by_name(view, numbered(a), numbered(b))
 }

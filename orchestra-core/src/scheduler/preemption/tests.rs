@@ -1,5 +1,6 @@
 use std::sync::Arc;
 
+use super::{Cost, Equals, candidate, least_cost, missing};
 use crate::model::{
     Condition, HostPort, LabelSelector, Labels, Pod, PodDisruptionBudget, PreemptionPolicy, Timestamp, Uid,
 };
@@ -282,4 +283,38 @@ fn what_is_kept_of_the_costs_decides_as_what_is_worked_out_anew() {
         }
     }
     assert!(preempting > 100, "{preempting} preempted");
+}
+
+#[test]
+fn equals_cost_what_a_look_at_each_of_them_says() {
+    let (rng, mut dear) = (Rng::seeded(3), 0);
+    let any = |of: &[&'static str]| of[usize::try_from(rng.below(of.len() as u64)).unwrap()];
+    for round in 0..1500 {
+        let mut view = cluster(&["a", "b"], []);
+        let (priority, cpu) = (i32::try_from(rng.below(12)).unwrap(), any(&["0", "500m", "900m", "1"]));
+        for i in 0..rng.below(12) {
+            let second = i64::try_from(rng.below(5)).unwrap();
+            // Some are not like the others.
+            let cpu = if rng.chance(0.05) { "2" } else { cpu };
+            let mut pod = of(&format!("p{i}"), priority, cpu, second);
+            pod.metadata.labels = Labels::new();
+            if rng.chance(0.05) {
+                pod.metadata.deletion_timestamp = Some(Timestamp::EPOCH);
+            }
+            let uid = pod.metadata.uid.clone();
+            view.pod_changed(&bound(pod, any(&["a", "b"])));
+            view.set_preempted(&uid, rng.chance(0.05));
+        }
+        let pod = view.pod_info(&Arc::new(of("new", 9, any(&["1", "2500m", "4", "5"]), 0)));
+        for node in view.nodes() {
+            let expected = candidate(&view, &pod, &node).map(|found| found.cost);
+            assert_eq!(least_cost(&view, &pod, &node), expected, "round {round}, {node:?}");
+            let equals = Equals::who_could_leave(&view, &pod, &node);
+            if let Some(cost) = equals.map(|equals| equals.cost(&missing(&pod, &node))) {
+                assert_eq!(cost, expected, "round {round}, {node:?}");
+                dear += u32::from(cost > Some(Cost::of(std::iter::empty())));
+            }
+        }
+    }
+    assert!(dear > 200, "{dear} nodes of equals that would have to leave");
 }

@@ -33,6 +33,11 @@ impl Budgets {
         Purse { budgets: self, view, left: BTreeMap::new() }
     }
 
+    /// Whether there are none.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// Whether any budget covers the pod.
     pub(super) fn cover(&self, pod: &Pod) -> bool {
         self.covering(pod).next().is_some()

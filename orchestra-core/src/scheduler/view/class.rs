@@ -40,6 +40,7 @@ pub(crate) struct PodClass {
     pub(crate) spec: Arc<PodSpec>,
     pub(crate) controller: Option<Uid>,
     pub(crate) terminating: bool,
+    pub(crate) priority: i32,
     /// What is set aside on the node, the place for one pod included; nothing that is zero.
     pub(crate) requests: Requests,
     pub(crate) weight: Weight,
@@ -85,6 +86,7 @@ impl PodClass {
             spec: Arc::clone(&pod.spec),
             controller: meta.controller().map(|owner| owner.uid.clone()),
             terminating: pod.is_terminating(),
+            priority: pod.spec.importance(),
             weight: Weight {
                 cpu: request(ResourceId::CPU).unwrap_or(LEAST_CPU),
                 memory: request(ResourceId::MEMORY).unwrap_or(LEAST_MEMORY),

@@ -8,7 +8,8 @@ mod images;
 pub(crate) mod log;
 mod node_view;
 pub(crate) mod pods;
-mod preempted;
+pub(crate) mod preempted;
+mod prints;
 pub(crate) mod residents;
 pub(crate) mod slots;
 pub(crate) mod storage;
@@ -32,6 +33,7 @@ use log::ChangeLog;
 pub use node_view::NodeView;
 pub(crate) use node_view::{fullness, inverse};
 use pods::Pods;
+use prints::Prints;
 use residents::Residents;
 pub use slots::NodeId;
 use slots::Slots;
@@ -62,6 +64,7 @@ use crate::model::{Labels, Pod, PodSpec, Uid};
 #[derive(Default)]
 pub struct View {
     slots: Slots,
+    prints: Prints,
     pods: Pods,
     columns: Columns,
     resources: ResourceNames,
@@ -147,7 +150,7 @@ impl View {
     /// Whether a pod was given to a node by a decision that is not confirmed yet.
     #[must_use]
     pub fn is_assumed(&self, uid: &Uid) -> bool {
-        self.pods.find(uid).is_some_and(|number| self.pods.get(number).assumed)
+        self.pods.find(uid).is_some_and(|number| self.pods.get(number).seat.is_assumed())
     }
 
     /// The name of the node that `pod` is on, or was given to.

@@ -99,7 +99,7 @@ impl<'v> NodeView<'v> {
     /// The pods here, in no particular but a repeatable order.
     pub fn pods(&self) -> impl ExactSizeIterator<Item = &'v Arc<Pod>> + use<'v> {
         let view = self.view;
-        self.slot.pods.iter().map(move |number| &view.pods.get(*number).pod)
+        self.slot.pods.iter().map(move |resident| &view.pods.get(resident.number).pod)
     }
 
     /// Whether what `pod` requests is left: every resource, the number of pods, host ports. No other

@@ -7,30 +7,42 @@ use super::slots::NodeId;
 use crate::model::{Pod, Timestamp, Uid};
 use crate::scheduler::by_uid::{ByUid, OfPod};
 
-/// One pod on a node.
+/// One pod on a node. What its node's list says of it is not said again here.
 #[derive(Clone, Debug)]
 pub(crate) struct Record {
     pub(crate) pod: Arc<Pod>,
     pub(crate) class: Arc<PodClass>,
     pub(crate) node: NodeId,
-    /// Where the pod's number is in its node's list.
-    pub(crate) place: u32,
-    /// Whether the pod was given to the node by a decision that nobody has confirmed yet.
-    pub(crate) assumed: bool,
-    /// Whether a decision has it leave: a copy of what the view's set says.
-    pub(crate) preempted: bool,
-    /// Since when it runs, as far as is known: in here, so that victims are chosen without a look at each pod.
-    pub(crate) started: Timestamp,
+    pub(crate) seat: Seat,
 }
 
-impl Record {
-    /// Whether it goes anyway.
-    pub(crate) fn goes(&self) -> bool {
-        self.class.terminating || self.preempted
+/// Where a pod is in its node's list, and whether it was given to the node by a decision that nobody has confirmed yet.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Seat(u32);
+
+impl Seat {
+    const ASSUMED: u32 = 1 << 31;
+
+    /// A seat at the head of the list.
+    pub(super) const fn new(assumed: bool) -> Self {
+        Self(if assumed { Self::ASSUMED } else { 0 })
     }
 
-    pub(crate) fn priority(&self) -> i32 {
-        self.class.spec.importance()
+    pub(super) const fn place(self) -> usize {
+        (self.0 & !Self::ASSUMED) as usize
+    }
+
+    pub(super) fn at(self, place: usize) -> Self {
+        let place = u32::try_from(place).unwrap_or(u32::MAX) & !Self::ASSUMED;
+        Self(self.0 & Self::ASSUMED | place)
+    }
+
+    pub(super) const fn is_assumed(self) -> bool {
+        self.0 & Self::ASSUMED != 0
+    }
+
+    pub(super) fn assume(&mut self, assumed: bool) {
+        *self = Self::new(assumed).at(self.place());
     }
 }
 

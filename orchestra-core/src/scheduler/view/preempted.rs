@@ -11,9 +11,20 @@ use super::slots::NodeId;
 use super::undo::Undo;
 use super::update::Known;
 use super::{PodInfo, View};
-use crate::model::{GpuRequest, Pod, PodDisruptionBudget, Uid};
+use crate::model::{GpuRequest, Pod, PodDisruptionBudget, Timestamp, Uid};
 use crate::scheduler::Change;
 use crate::scheduler::view::budgets::Budgets;
+
+/// A pod on a node, as far as it matters who could leave.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Occupant<'v> {
+    pub(crate) number: u32,
+    pub(crate) class: &'v PodClass,
+    /// Whether it goes anyway.
+    pub(crate) goes: bool,
+    /// Since when it runs, as far as is known.
+    pub(crate) started: Timestamp,
+}
 
 impl View {
     /// Whether a decision has this pod leave its node. It keeps its share of the node until it is gone.
@@ -58,8 +69,9 @@ impl View {
             self.room_version += 1;
             if let Some(number) = self.pods.find(uid) {
                 self.budgets_may_differ(number);
-                self.pods.get_mut(number).preempted = preempted;
-                self.log.push(Entry::Room(self.pods.get(number).node));
+                let Record { node, seat, .. } = *self.pods.get(number);
+                self.slots.slot_mut(node).pods[seat.place()].set_preempted(preempted);
+                self.log.push(Entry::Room(node));
             }
             if self.trail.is_on() {
                 self.trail.push(Undo::Preempted(uid.clone(), was));
@@ -97,11 +109,23 @@ impl View {
     }
 
     pub(crate) fn residents_of(&self, node: NodeId) -> impl Iterator<Item = (&Arc<Pod>, &Arc<PodClass>)> {
-        self.records_of(node).map(|record| (&record.pod, &record.class))
+        let records = self.slots.slot(node).pods.iter().map(|resident| self.pods.get(resident.number));
+        records.map(|record| (&record.pod, &record.class))
     }
 
-    pub(crate) fn records_of(&self, node: NodeId) -> impl Iterator<Item = &Record> {
-        self.slots.slot(node).pods.iter().map(|number| self.pods.get(*number))
+    /// The pods of a node as far as it matters who could leave.
+    #[inline]
+    pub(crate) fn occupants(&self, node: NodeId) -> impl ExactSizeIterator<Item = Occupant<'_>> + Clone {
+        self.slots.slot(node).pods.iter().map(|resident| {
+            let class = &**self.residents.class(resident.class());
+            let goes = class.terminating || resident.is_preempted();
+            Occupant { number: resident.number, class, goes, started: resident.started }
+        })
+    }
+
+    /// An occupant's pod and class.
+    pub(crate) fn record(&self, number: u32) -> &Record {
+        self.pods.get(number)
     }
 
     /// Tries out that a pod is not there.

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use smallvec::SmallVec;
 
+use super::residents::Resident;
 use crate::model::{HostPort, Node};
 
 /// A node's number in its [`View`](super::View). It stays the same while the node or one of its pods is there.
@@ -41,8 +42,8 @@ pub(crate) struct Slot {
     pub(crate) name: Arc<str>,
     /// The node object; `None` where pods are bound to a node that is unknown or gone.
     pub(crate) object: Option<Arc<Node>>,
-    /// Numbers of the pods here.
-    pub(crate) pods: SmallVec<[u32; 4]>,
+    /// The pods here.
+    pub(crate) pods: SmallVec<[Resident; 1]>,
     /// Host ports in use, with the number of pods that use each.
     pub(crate) ports: Vec<(HostPort, u32)>,
 }

@@ -8,13 +8,13 @@ use super::class::PodClass;
 use super::columns::{Facts, ResourceId};
 use super::gpus::Devices;
 use super::log::{Entry, NodeDiff};
-use super::pods::{Record, started};
+use super::pods::{Record, Seat, started};
+use super::prints::allocatable;
+use super::residents::Resident;
 use super::slots::{NodeId, Slot};
 use super::undo::{Before, Undo};
-use super::{NodeView, PodInfo, View, labels};
-use crate::model::{
-    ConditionStatus, GPU_DEVICES, GpuRequest, Labels, Namespace, Node, Pod, ResourceList, Uid,
-};
+use super::{PodInfo, View, labels};
+use crate::model::{GPU_DEVICES, GpuRequest, Labels, Namespace, Node, Pod, Uid};
 use crate::scheduler::Change;
 use crate::scheduler::by_uid::UidHash;
 
@@ -54,7 +54,7 @@ impl View {
                 let (pod, node) = (Arc::clone(pod), self.slots.ensure(name));
                 self.set_hashed(hash, uid, Some(Known { pod, class, node, assumed: false }))
             }
-            None if record.is_some_and(|record| record.assumed) => Change::NONE,
+            None if record.is_some_and(|record| record.seat.is_assumed()) => Change::NONE,
             None => self.set_hashed(hash, uid, None),
         }
     }
@@ -101,7 +101,7 @@ impl View {
     pub(crate) fn read_ahead(&self, pod: &PodInfo, node: NodeId) {
         let Some(slot) = self.slots.get(node) else { return };
         let seen = usize::from(slot.object.is_some())
-            ^ slot.pods.last().map_or(0, |number| *number as usize)
+            ^ slot.pods.last().map_or(0, |resident| resident.number as usize)
             ^ usize::from(slot.name.as_bytes().first().copied().unwrap_or_default())
             ^ self.columns.read_ahead(node.index())
             ^ usize::from(self.residents.is_on(pod.class(), node));
@@ -109,15 +109,14 @@ impl View {
     }
 
     /// The same for what the pods of some nodes are weighed by.
-    pub(crate) fn read_ahead_pods(&self, nodes: &[NodeView<'_>]) {
-        let slots = || nodes.iter().map(|node| self.slots.slot(node.id()));
-        let lists = |slot: &Slot| {
-            slot.pods.first().map_or(0, |number| *number as usize)
-                ^ usize::from(slot.name.as_bytes().first().copied().unwrap_or_default())
+    pub(crate) fn read_ahead_pods(&self, nodes: impl Iterator<Item = NodeId>) {
+        let numbers = |slot: &Slot| match &slot.pods[..] {
+            [first, .., last] => first.number ^ last.number,
+            [one] => one.number,
+            [] => 0,
         };
-        black_box(slots().map(lists).fold(0, BitXor::bitxor));
-        let records = slots().flat_map(|slot| &slot.pods).map(|number| self.pods.get(*number));
-        black_box(records.map(|record| record.place).fold(0, BitXor::bitxor));
+        let slots = nodes.filter_map(|node| self.slots.get(node));
+        black_box(slots.map(numbers).fold(0, BitXor::bitxor));
     }
 
     /// Puts a pod on a node by a decision. Returns the node's name.
@@ -134,7 +133,7 @@ impl View {
         }
         let id = self.slots.ensure(name);
         let old = self.slots.set_object(id, node.cloned());
-        let diff = difference(old.as_deref(), node.map(|n| &**n));
+        let diff = self.prints.set(id.index(), node.map(|n| &**n));
         if diff != NodeDiff::NONE {
             self.node_differs(id, old.as_deref(), node.map(|n| &**n), diff);
         }
@@ -191,10 +190,11 @@ impl View {
             {
                 self.save(uid, Some(number));
                 let record = self.pods.get_mut(number);
-                record.pod = Arc::clone(&next.pod);
-                record.assumed = next.assumed;
+                let old = std::mem::replace(&mut record.pod, Arc::clone(&next.pod));
+                record.seat.assume(next.assumed);
                 let since = started(&next.pod);
-                if std::mem::replace(&mut record.started, since) != since {
+                if started(&old) != since {
+                    self.slots.slot_mut(next.node).pods[record.seat.place()].started = since;
                     self.log.push(Entry::Room(next.node));
                 }
                 return change;
@@ -218,9 +218,8 @@ impl View {
             self.set_preempted(uid, false);
         }
         if let Some(Known { pod, class, node, assumed }) = next {
-            let (started, preempted) =
-                (started(&pod), !self.preempted.is_empty() && self.preempted.contains(uid));
-            self.place(hash, Record { pod, class, node, place: 0, assumed, preempted, started });
+            let preempted = !self.preempted.is_empty() && self.preempted.contains(uid);
+            self.place(hash, Record { pod, class, node, seat: Seat::new(assumed) }, preempted);
             change |= Change::PLACED;
         }
         self.learn_if_due();
@@ -236,17 +235,17 @@ impl View {
                 pod: Arc::clone(&r.pod),
                 class: Arc::clone(&r.class),
                 node: Arc::clone(&self.slots.slot(r.node).name),
-                assumed: r.assumed,
+                assumed: r.seat.is_assumed(),
             });
             self.trail.push(Undo::Pod(uid.clone(), before));
         }
     }
 
-    fn place(&mut self, hash: UidHash, mut record: Record) {
+    fn place(&mut self, hash: UidHash, mut record: Record, preempted: bool) {
         let (id, class) = (record.node, &record.class);
         self.columns.charge(id.index(), &class.requests, class.weight, 1);
-        self.residents.add(class, id);
-        *self.priorities.entry(class.spec.importance()).or_insert(0) += 1;
+        let number_of_class = self.residents.add(class, id);
+        *self.priorities.entry(class.priority).or_insert(0) += 1;
         self.log.push(Entry::Pod(id, Arc::clone(class), 1));
         self.count_users(&class.namespace, &class.claims, true);
         let slot = self.slots.slot_mut(id);
@@ -256,9 +255,11 @@ impl View {
                 None => slot.ports.push((*port, 1)),
             }
         }
-        record.place = u32::try_from(slot.pods.len()).unwrap_or(u32::MAX);
         let gpus = (class.gpus != GpuRequest::None).then(|| (Arc::clone(&record.pod), Arc::clone(class)));
-        slot.pods.push(self.pods.insert(hash, record));
+        record.seat = record.seat.at(slot.pods.len());
+        let since = started(&record.pod);
+        let number = self.pods.insert(hash, record);
+        slot.pods.push(Resident::new(number, number_of_class, since, preempted));
         if let Some((pod, class)) = gpus {
             self.charge_gpus(id, &pod, &class, Devices::add);
         }
@@ -266,14 +267,12 @@ impl View {
 
     /// Takes a pod off its node, whose place must be released when nothing else comes there. Answers which it is.
     fn displace(&mut self, number: u32) -> NodeId {
-        let Record { pod, class, node: id, place, .. } = self.pods.remove(number);
+        let Record { pod, class, node: id, seat } = self.pods.remove(number);
         self.columns.charge(id.index(), &class.requests, class.weight, -1);
-        self.residents.remove(&class, id);
-        let priority = class.spec.importance();
-        if let Some(count) = self.priorities.get_mut(&priority) {
+        if let Some(count) = self.priorities.get_mut(&class.priority) {
             *count -= 1;
             if *count == 0 {
-                self.priorities.remove(&priority);
+                self.priorities.remove(&class.priority);
             }
         }
         self.count_users(&class.namespace, &class.claims, false);
@@ -284,10 +283,12 @@ impl View {
             }
         }
         slot.ports.retain(|(_, count)| *count > 0);
-        slot.pods.swap_remove(place as usize);
-        if let Some(moved) = slot.pods.get(place as usize) {
-            self.pods.get_mut(*moved).place = place;
+        let resident = slot.pods.swap_remove(seat.place());
+        if let Some(moved) = slot.pods.get(seat.place()) {
+            let moved = &mut self.pods.get_mut(moved.number).seat;
+            *moved = moved.at(seat.place());
         }
+        self.residents.remove(resident.class(), id);
         if class.gpus != GpuRequest::None {
             self.charge_gpus(id, &pod, &class, Devices::take_off);
         }
@@ -300,45 +301,4 @@ impl View {
 fn has_same_devices(a: &Pod, b: &Pod, class: &PodClass) -> bool {
     let devices = |pod: &Pod| pod.metadata.annotations.value(GPU_DEVICES).map(str::to_owned);
     class.gpus == GpuRequest::None || devices(a) == devices(b)
-}
-
-/// What pods can have of a node: what it says is allocatable, or all it has.
-fn allocatable(node: &Node) -> &ResourceList {
-    let status = &node.status;
-    if status.allocatable.is_empty() { &status.capacity } else { &status.allocatable }
-}
-
-fn difference(old: Option<&Node>, new: Option<&Node>) -> NodeDiff {
-    let mut diff = NodeDiff::NONE;
-    match (old, new) {
-        (None, None) => {}
-        (Some(old), Some(new)) => {
-            diff.add(NodeDiff::LABELS, old.metadata.labels != new.metadata.labels);
-            let cordoned = old.spec.unschedulable != new.spec.unschedulable;
-            diff.add(NodeDiff::TAINTS, cordoned || old.spec.taints != new.spec.taints);
-            diff.add(NodeDiff::RESOURCES, allocatable(old) != allocatable(new));
-            diff.add(NodeDiff::IMAGES, old.status.images != new.status.images);
-            diff.add(
-                NodeDiff::REST,
-                old.metadata.annotations != new.metadata.annotations || rest_differs(old, new),
-            );
-        }
-        (old, new) => {
-            let images = |node: Option<&Node>| node.is_some_and(|n| !n.status.images.is_empty());
-            diff.add(NodeDiff::PRESENCE, true);
-            diff.add(NodeDiff::RESOURCES, true);
-            diff.add(NodeDiff::IMAGES, images(old) || images(new));
-        }
-    }
-    diff
-}
-
-/// Whether a plugin could see another difference. Times of heartbeats are none.
-fn rest_differs(old: &Node, new: &Node) -> bool {
-    fn conditions(node: &Node) -> impl Iterator<Item = (&str, ConditionStatus)> {
-        node.status.conditions.iter().map(|condition| (&*condition.type_, condition.status))
-    }
-    old.status.capacity != new.status.capacity
-        || old.status.node_info != new.status.node_info
-        || !conditions(old).eq(conditions(new))
 }
