@@ -1,7 +1,7 @@
 //! The first process of every sandbox: it holds the pod's namespaces, reaps what is left to it, and ends when asked.
 //!
-//! `pause kill <pid> <container>` kills the process group of an exec, if it still belongs to that container: run in a
-//! helper container that sees the host's processes. `pause route add|del <a> <b>` makes the host answer for the network
+//! `pause kill <pid> <container>` kills the process group of an exec, if it still belongs to that container, and `pause end
+//! <container>` all that is left of a container: run in a helper container that sees the host's processes. `pause route add|del <a> <b>` makes the host answer for the network
 //! a.b.0.0/16, or ends that: run in one that has the host's network. Without libc, so that its image is this one file.
 #![no_std]
 #![no_main]
@@ -15,17 +15,21 @@ mod route;
 mod number {
     pub const READ: usize = 0;
     pub const WRITE: usize = 1;
+    pub const CLOSE: usize = 3;
     pub const RT_SIGACTION: usize = 13;
     pub const RT_SIGPROCMASK: usize = 14;
     pub const SOCKET: usize = 41;
     pub const KILL: usize = 62;
     pub const RT_SIGTIMEDWAIT: usize = 128;
+    pub const GETDENTS64: usize = 217;
     pub const EXIT_GROUP: usize = 231;
     pub const OPENAT: usize = 257;
 }
 
 #[cfg(target_arch = "aarch64")]
 mod number {
+    pub const CLOSE: usize = 57;
+    pub const GETDENTS64: usize = 61;
     pub const READ: usize = 63;
     pub const WRITE: usize = 64;
     pub const RT_SIGACTION: usize = 134;
@@ -144,56 +148,131 @@ unsafe fn octet(text: *const u8) -> u8 {
     value as u8
 }
 
+/// A process's file below `/proc`, as far as there is room for it.
+struct ProcFile {
+    text: [u8; 4096],
+    filled: usize,
+}
+
+impl ProcFile {
+    const fn new() -> Self {
+        Self { text: [0; 4096], filled: 0 }
+    }
+
+    /// Reads the file `/proc/PID` and `name`, of at most sixteen bytes, and says which number `pid` is; a file that can't be read
+    /// is empty.
+    ///
+    /// # Safety
+    /// `pid` is a string that ends with zero.
+    unsafe fn read(&mut self, pid: *const u8, name: &[u8]) -> usize {
+        let mut path = [0_u8; 64];
+        let (mut length, mut value, mut index) = (0, 0_usize, 0);
+        self.filled = 0;
+        for part in b"/proc/" {
+            path[length] = *part;
+            length += 1;
+        }
+        // SAFETY: stops at the end of the string.
+        while let digit @ b'0'..=b'9' = unsafe { byte(pid, index) } {
+            if index >= 10 {
+                exit(2);
+            }
+            value = value * 10 + usize::from(digit - b'0');
+            path[length] = digit;
+            length += 1;
+            index += 1;
+        }
+        for part in name {
+            path[length] = *part;
+            length += 1;
+        }
+        // SAFETY: the path ends with zero, the buffer has its length, and the kernel's answer says how much it filled.
+        unsafe {
+            let opened = syscall(number::OPENAT, -100_isize as usize, path.as_ptr() as usize, 0, 0);
+            if opened < 0 {
+                return value;
+            }
+            while self.filled < self.text.len() {
+                let (rest, room) = (self.text.as_mut_ptr().add(self.filled), self.text.len() - self.filled);
+                let read = syscall(number::READ, opened as usize, rest as usize, room, 0);
+                if read <= 0 {
+                    break;
+                }
+                self.filled += read as usize;
+            }
+            syscall(number::CLOSE, opened as usize, 0, 0, 0);
+        }
+        value
+    }
+
+    /// # Safety
+    /// `word` ends with zero.
+    unsafe fn contains(&self, word: *const u8) -> bool {
+        // SAFETY: no more than the whole text was filled.
+        unsafe { contains(self.text.as_ptr(), self.filled, word) }
+    }
+}
+
 /// Kills the process group `pid` if its leader is in the cgroup of `container`.
 ///
 /// # Safety
 /// Both are strings that end with zero.
 unsafe fn kill(pid: *const u8, container: *const u8) -> ! {
-    let (mut path, mut text) = ([0_u8; 64], [0_u8; 4096]);
-    let (mut length, mut value, mut index) = (0, 0_usize, 0);
-    for part in b"/proc/" {
-        path[length] = *part;
-        length += 1;
-    }
-    // SAFETY: stops at the end of the string.
-    while let digit @ b'0'..=b'9' = unsafe { byte(pid, index) } {
-        if index >= 10 {
+    let mut cgroup = ProcFile::new();
+    // SAFETY: both end with zero.
+    unsafe {
+        let pid = cgroup.read(pid, b"/cgroup");
+        if pid <= 1 {
             exit(2);
         }
-        value = value * 10 + usize::from(digit - b'0');
-        path[length] = digit;
-        length += 1;
-        index += 1;
-    }
-    for part in b"/cgroup" {
-        path[length] = *part;
-        length += 1;
-    }
-    if value <= 1 {
-        exit(2);
-    }
-    // SAFETY: the path ends with zero, the buffer has its length, and the kernel's answer says how much it filled.
-    unsafe {
-        let file = syscall(number::OPENAT, -100_isize as usize, path.as_ptr() as usize, 0, 0);
-        if file < 0 {
+        if cgroup.filled == 0 {
             exit(0);
         }
-        let mut filled = 0;
-        while filled < text.len() {
-            let rest = text.as_mut_ptr().add(filled) as usize;
-            let read = syscall(number::READ, file as usize, rest, text.len() - filled, 0);
-            if read <= 0 {
-                break;
-            }
-            filled += read as usize;
-        }
-        if !contains(text.as_ptr(), filled, container) {
+        if !cgroup.contains(container) {
             exit(3);
         }
-        syscall(number::KILL, value.wrapping_neg(), SIGKILL, 0, 0);
-        syscall(number::KILL, value, SIGKILL, 0, 0);
+        syscall(number::KILL, pid.wrapping_neg(), SIGKILL, 0, 0);
+        syscall(number::KILL, pid, SIGKILL, 0, 0);
     }
     exit(0)
+}
+
+/// Kills the processes in the cgroup of `container`, and its shim: then containerd removes what else there is of it.
+///
+/// # Safety
+/// It is a string that ends with zero.
+unsafe fn end(container: *const u8) -> ! {
+    const NAME: usize = 19;
+    let (mut entries, mut cgroup, mut command) = ([0_u8; 4096], ProcFile::new(), ProcFile::new());
+    // SAFETY: the strings end with zero; of the buffer only what the kernel filled is read, entry by entry, each of which says
+    // how long it is and has a name that ends with zero.
+    unsafe {
+        let proc = syscall(number::OPENAT, -100_isize as usize, b"/proc\0".as_ptr() as usize, 0, 0);
+        if proc < 0 {
+            exit(2);
+        }
+        loop {
+            let (to, room) = (entries.as_mut_ptr(), entries.len());
+            let filled = syscall(number::GETDENTS64, proc as usize, to as usize, room, 0);
+            if filled <= 0 {
+                exit(usize::from(filled < 0));
+            }
+            let mut at = 0;
+            while at < filled as usize {
+                let entry = to.add(at);
+                at += usize::from(byte(entry, 16)) | usize::from(byte(entry, 17)) << 8;
+                if !byte(entry, NAME).is_ascii_digit() {
+                    continue;
+                }
+                let pid = cgroup.read(entry.add(NAME), b"/cgroup");
+                command.read(entry.add(NAME), b"/cmdline");
+                let is_shim = command.contains(b"containerd-shim\0".as_ptr()) && command.contains(container);
+                if pid > 1 && (is_shim || cgroup.contains(container)) {
+                    syscall(number::KILL, pid, SIGKILL, 0, 0);
+                }
+            }
+        }
+    }
 }
 
 /// What the compiler calls to fill an array, and libc would have.
@@ -219,6 +298,7 @@ unsafe extern "C" fn pause_main(stack: *const usize) -> ! {
     unsafe {
         let word = |index: usize| *stack.add(index + 1) as *const u8;
         match *stack {
+            3 => end(word(2)),
             4 => kill(word(2), word(3)),
             // `add` or `del`.
             5 => route::route(byte(word(2), 0) == b'a', [octet(word(3)), octet(word(4))]),

@@ -178,6 +178,7 @@ impl DockerRuntimeBuilder {
             tasks: TaskTracker::new(),
             locks: Locks::default(),
             created: Unstarted::default(),
+            helpers: Mutex::default(),
             addresses: Mutex::default(),
         };
         helper::remove_left(&core).await?;

@@ -157,6 +157,9 @@ async fn wait(core: &Core, docker_id: &str, grace: Duration) -> Result<(), Error
 
 pub(crate) async fn remove(core: &Core, id: &str) -> Result<(), RuntimeError> {
     let Some(found) = core.find(id, ROLE_CONTAINER).await? else { return Ok(()) };
+    if core.created.take(id).is_none() && found.is_forgotten() {
+        core.end_forgotten(&found.docker_id, id).await?;
+    }
     core.remove(&found.docker_id, id, false).await?;
     if let Some(dir) = &core.state_dir {
         message::remove(dir, id);

@@ -1,6 +1,6 @@
 //! What all parts of the runtime share: the connection, the cluster, and how containers are looked up.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -19,7 +19,7 @@ use orchestra_core::runtime::RuntimeError;
 use tokio_util::task::TaskTracker;
 
 use crate::collect::Collector;
-use crate::{error, labels};
+use crate::{error, helper, labels};
 
 /// Calls in flight where many containers are looked at: more than eight gain nothing on a small host.
 pub(crate) const IN_FLIGHT: usize = 8;
@@ -47,6 +47,8 @@ pub(crate) struct Core {
     pub(crate) tasks: TaskTracker,
     pub(crate) locks: Locks,
     pub(crate) created: Unstarted,
+    /// The engine's ids of the helpers that somebody waits for.
+    pub(crate) helpers: Mutex<BTreeSet<String>>,
     /// The addresses of sandboxes that ran when they were last looked at: each probe asks for one.
     pub(crate) addresses: Mutex<BTreeMap<Arc<str>, IpAddr>>,
 }
@@ -123,6 +125,13 @@ impl Found {
         self.phase() == ContainerStateStatusEnum::REMOVING
     }
 
+    /// Whether the engine may have begun to start it and forgotten that: it was killed meanwhile, and takes it for one that nobody
+    /// started. Where it could not run the program it says so by these exit codes, and has cleaned up.
+    pub(crate) fn is_forgotten(&self) -> bool {
+        let code = self.details.state.as_ref().and_then(|state| state.exit_code);
+        self.phase() == ContainerStateStatusEnum::CREATED && !matches!(code, Some(126 | 127))
+    }
+
     pub(crate) fn has_role(&self, role: &str) -> bool {
         self.labels.get(labels::ROLE).is_some_and(|of| of == role)
     }
@@ -178,14 +187,32 @@ impl Core {
         let mut wanted = vec![format!("{}={}", labels::CLUSTER, self.cluster)];
         wanted.extend(with.iter().map(|(key, value)| format!("{key}={value}")));
         let filters = HashMap::from([("label".to_owned(), wanted)]);
-        let options = ListContainersOptionsBuilder::default().all(all).filters(&filters).build();
+        self.listed(&filters, all).await
+    }
+
+    async fn listed(
+        &self,
+        filters: &HashMap<String, Vec<String>>,
+        all: bool,
+    ) -> Result<Vec<ContainerSummary>, RuntimeError> {
+        let options = ListContainersOptionsBuilder::default().all(all).filters(filters).build();
         let listed = self.docker.list_containers(Some(options)).await;
         listed.map_err(|error| error::read("the engine", "list containers", error))
     }
 
+    /// The containers of a sandbox, its own among them. The engine looks through all that it has for each label that is asked for, so
+    /// it is asked for one, which no other cluster's containers have.
+    pub(crate) async fn of_sandbox(&self, id: &str) -> Result<Vec<ContainerSummary>, RuntimeError> {
+        let filters = HashMap::from([("label".to_owned(), vec![format!("{}={id}", labels::SANDBOX)])]);
+        let mut listed = self.listed(&filters, true).await?;
+        let cluster = |summary: &ContainerSummary| summary.labels.as_ref()?.get(labels::CLUSTER).cloned();
+        listed.retain(|summary| cluster(summary).as_ref() == Some(&self.cluster));
+        Ok(listed)
+    }
+
     /// Those containers in full, without those that went away in between.
-    pub(crate) async fn details(&self, with: &[(&str, &str)]) -> Result<Vec<Found>, RuntimeError> {
-        let ids = self.summaries(with, true).await?.into_iter().filter_map(|summary| summary.id);
+    pub(crate) async fn details(&self, of: Vec<ContainerSummary>) -> Result<Vec<Found>, RuntimeError> {
+        let ids = of.into_iter().filter_map(|summary| summary.id);
         let found = stream::iter(ids.map(|id| async move { self.inspect(&id).await }));
         let found: Vec<_> = found.buffer_unordered(IN_FLIGHT).try_collect().await?;
         Ok(found.into_iter().flatten().filter_map(|details| self.ours(details)).collect())
@@ -240,6 +267,19 @@ impl Core {
     fn taken(&self, name: &str) -> RuntimeError {
         let what = format!("its name, by a container that is not of the cluster {},", self.cluster);
         RuntimeError::InUse { subject: name.to_owned(), what }
+    }
+
+    /// Ends what an engine that was killed during a start has left of it: a process that waits to become the program, and its
+    /// shim. The engine would remove the container and leave them for good.
+    pub(crate) async fn end_forgotten(&self, docker_id: &str, subject: &str) -> Result<(), RuntimeError> {
+        let words = vec!["end".to_owned(), docker_id.to_owned()];
+        match helper::run(self, subject, words, helper::may_kill()).await? {
+            0 => Ok(()),
+            code => {
+                let why = format!("the helper ended with code {code}");
+                Err(error::refused(subject, "end what a lost start has left", &why))
+            }
+        }
     }
 
     /// Removes a container, killing it where `force` says so, and returns when it is gone.

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bollard::container::LogOutput;
 use bollard::exec::{StartExecOptions, StartExecResults};
-use bollard::models::{ExecConfig, HostConfig};
+use bollard::models::ExecConfig;
 use bollard::query_parameters::ResizeExecOptionsBuilder;
 use bytes::Bytes;
 use futures_util::StreamExt;
@@ -207,12 +207,7 @@ impl Running {
         };
         let (Some(true), Some(pid @ 2..)) = (exec.running, exec.pid) else { return };
         let words = ["kill".to_owned(), pid.to_string(), self.docker_id.clone()];
-        let sees_the_host = HostConfig {
-            pid_mode: Some("host".to_owned()),
-            cap_add: Some(vec!["KILL".to_owned()]),
-            ..HostConfig::default()
-        };
-        if let Err(error) = helper::run(&self.core, &self.container, words.into(), sees_the_host).await {
+        if let Err(error) = helper::run(&self.core, &self.container, words.into(), helper::may_kill()).await {
             tracing::warn!(container = self.container, pid, %error, "a program whose session was dropped runs on");
         }
     }

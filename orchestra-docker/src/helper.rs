@@ -1,12 +1,14 @@
 //! Containers that do one thing on the engine's host, which its API can't, and go.
 
+use std::sync::PoisonError;
+
 use bollard::errors::Error;
 use bollard::models::{ContainerCreateBody, HostConfig};
 use bollard::query_parameters::{CreateContainerOptions, StartContainerOptions, WaitContainerOptions};
 use futures_util::StreamExt;
 use orchestra_core::runtime::RuntimeError;
 
-use crate::core::Core;
+use crate::core::{Core, Found};
 use crate::{error, labels};
 
 /// Runs the sandboxes' program with these words, and what `host` adds to the rights of a container that has none; says
@@ -33,6 +35,7 @@ pub(crate) async fn run(
     };
     let failed = |error| error::effect(subject, "run a helper for it", error);
     let id = core.docker.create_container(None::<CreateContainerOptions>, body).await.map_err(failed)?.id;
+    core.helpers.lock().unwrap_or_else(PoisonError::into_inner).insert(id.clone());
     let ran = async {
         core.docker.start_container(&id, None::<StartContainerOptions>).await.map_err(failed)?;
         let mut ends = std::pin::pin!(core.docker.wait_container(&id, None::<WaitContainerOptions>));
@@ -46,8 +49,19 @@ pub(crate) async fn run(
         }
     };
     let ran = ran.await;
-    core.remove(&id, subject, true).await?;
+    let removed = core.remove(&id, subject, true).await;
+    core.helpers.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);
+    removed?;
     ran
+}
+
+/// The rights of a helper that sees the host's processes, and may kill them.
+pub(crate) fn may_kill() -> HostConfig {
+    HostConfig {
+        pid_mode: Some("host".to_owned()),
+        cap_add: Some(vec!["KILL".to_owned()]),
+        ..HostConfig::default()
+    }
 }
 
 /// Removes the helpers that an earlier process left.
@@ -58,4 +72,17 @@ pub(crate) async fn remove_left(core: &Core) -> Result<(), RuntimeError> {
         }
     }
     Ok(())
+}
+
+/// Removes those helpers among these containers that nobody waits for: their engine was away, and the call that made them is over.
+pub(crate) async fn remove_lost(core: &Core, found: &[Found]) {
+    let lost = |found: &&Found| {
+        let used = core.helpers.lock().unwrap_or_else(PoisonError::into_inner);
+        found.has_role(labels::ROLE_HELPER) && !used.contains(&found.docker_id)
+    };
+    for helper in found.iter().filter(lost) {
+        if let Err(error) = core.remove(&helper.docker_id, "a helper", true).await {
+            tracing::warn!(helper = helper.docker_id, %error, "a helper is left until the next list");
+        }
+    }
 }

@@ -4,14 +4,14 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::{Arc, PoisonError};
 
-use bollard::models::ContainerStateStatusEnum;
+use bollard::models::{ContainerStateStatusEnum, ContainerSummary, ContainerSummaryStateEnum};
 use bollard::query_parameters::{KillContainerOptionsBuilder, StartContainerOptions};
 use futures_util::future::try_join_all;
 use orchestra_core::runtime::{ContainerLimits, RuntimeError, SandboxId, SandboxSpec, SandboxStatus};
 
 use crate::core::{Core, Created, Found};
 use crate::labels::{self, PodRef, ROLE_CONTAINER, ROLE_SANDBOX};
-use crate::{error, message, spec, status};
+use crate::{error, helper, message, spec, status};
 
 pub(crate) async fn run(core: &Core, spec: &SandboxSpec) -> Result<SandboxStatus, RuntimeError> {
     let name = labels::sandbox_name(&core.cluster, spec);
@@ -37,6 +37,9 @@ pub(crate) async fn run(core: &Core, spec: &SandboxSpec) -> Result<SandboxStatus
                 return Err(failed);
             }
             // What failed leaves nothing.
+            if !is_new {
+                core.end_forgotten(docker_id, &name).await?;
+            }
             core.remove(docker_id, &name, true).await?;
             let taken = ["port is already allocated", "address already in use"];
             if taken.iter().any(|word| why.contains(word)) {
@@ -57,13 +60,14 @@ pub(crate) async fn run(core: &Core, spec: &SandboxSpec) -> Result<SandboxStatus
 }
 
 pub(crate) async fn get(core: &Core, id: &str) -> Result<Option<SandboxStatus>, RuntimeError> {
-    let found = core.details(&[(labels::SANDBOX, id)]).await?;
+    let found = core.details(core.of_sandbox(id).await?).await?;
     Ok(group(core, &found).pop())
 }
 
 pub(crate) async fn list(core: &Core) -> Result<Vec<SandboxStatus>, RuntimeError> {
-    let found = core.details(&[]).await?;
+    let found = core.details(core.summaries(&[], true).await?).await?;
     core.addresses.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    helper::remove_lost(core, &found).await;
     Ok(group(core, &found))
 }
 
@@ -115,13 +119,14 @@ pub(crate) async fn kill(core: &Core, docker_id: &str, subject: &str) -> Result<
 /// Kills what runs. The sandbox goes first: with the first process of the pod all others die, and nothing new joins.
 pub(crate) async fn stop(core: &Core, id: &str) -> Result<(), RuntimeError> {
     core.note_address(&id.into(), None);
-    let (mut found, mut sandbox) = (core.details(&[(labels::SANDBOX, id)]).await?, None);
+    let (mut found, mut sandbox) = (core.details(core.of_sandbox(id).await?).await?, None);
     if let Some(index) = found.iter().position(|found| found.has_role(ROLE_SANDBOX)) {
         sandbox = Some(found.swap_remove(index));
     }
     if let Some(sandbox) = &sandbox {
         if sandbox.phase() == ContainerStateStatusEnum::CREATED {
             // It was never started, and shall not be.
+            core.end_forgotten(&sandbox.docker_id, id).await?;
             core.remove(&sandbox.docker_id, id, true).await?;
         } else {
             kill(core, &sandbox.docker_id, id).await?;
@@ -132,14 +137,27 @@ pub(crate) async fn stop(core: &Core, id: &str) -> Result<(), RuntimeError> {
     Ok(())
 }
 
+/// Removes a container of the pod, whatever it does.
+async fn remove_one(core: &Core, summary: &ContainerSummary, id: &str) -> Result<(), RuntimeError> {
+    let Some(docker_id) = &summary.id else { return Ok(()) };
+    let mut names = summary.names.iter().flatten().map(|name| name.trim_start_matches('/'));
+    // Whether what was created was to be started, the engine does not know: those that were not are known here.
+    if summary.state == Some(ContainerSummaryStateEnum::CREATED)
+        && !names.any(|name| core.created.take(name).is_some())
+        && core.by_docker_id(docker_id).await?.is_some_and(|found| found.is_forgotten())
+    {
+        core.end_forgotten(docker_id, id).await?;
+    }
+    core.remove(docker_id, id, true).await
+}
+
 pub(crate) async fn remove(core: &Core, id: &str) -> Result<(), RuntimeError> {
     core.note_address(&id.into(), None);
     // Nothing is created in it meanwhile.
     let _lock = core.locks.of(id).write_owned().await;
-    let of_pod = core.summaries(&[(labels::SANDBOX, id)], true).await?;
+    let of_pod = core.of_sandbox(id).await?;
     // Side by side: without its sandbox, a container is still found by its labels.
-    let ids = of_pod.into_iter().filter_map(|summary| summary.id);
-    try_join_all(ids.map(|docker_id| async move { core.remove(&docker_id, id, true).await })).await?;
+    try_join_all(of_pod.iter().map(|summary| remove_one(core, summary, id))).await?;
     if let Some(dir) = &core.state_dir {
         message::remove_all(dir, |container| message::is_of(container, id));
     }

@@ -2,7 +2,7 @@
 //!
 //! Five minutes of it:
 //!
-//!     ORCHESTRA_CHAOS_SECONDS=300 cargo test --features docker --test docker chaos -- --ignored --nocapture
+//!     ORCHESTRA_CHAOS_SECONDS=300 cargo test --features docker --test docker chaos -- --nocapture
 //!
 //! A failure says the seed; `ORCHESTRA_CHAOS_SEED` begins with it again.
 
@@ -14,13 +14,16 @@ use orchestra::prelude::*;
 use orchestra::rng::Rng;
 
 use crate::daemon::{Daemon, two_pods};
-use crate::host::{Host, eventually, eventually_within, pods, settled_within};
+use crate::host::{Host, LIMIT, eventually, eventually_within, pods, settled_within};
 
 /// How many pods there are.
 const REPLICAS: u32 = 4;
 
 /// How long it goes on where nobody says.
 const SECONDS: u64 = 12;
+
+/// One roll of each kind of harm: each is done once before chance takes over, also on a machine that is slow.
+const KINDS: [u64; 7] = [0, 4, 6, 8, 10, 14, 15];
 
 /// What died often waits: up to five minutes after the tenth time.
 const CONVERGES: Duration = Duration::from_secs(420);
@@ -32,8 +35,8 @@ fn number(variable: &str, otherwise: u64) -> u64 {
     }
 }
 
-/// One thing that goes wrong. Says what.
-async fn harm(host: &Host, cluster: &Cluster, daemon: &mut Daemon, rng: &Rng) -> &'static str {
+/// One thing that goes wrong, by a roll of 0 to 15. Says what.
+async fn harm(host: &Host, cluster: &Cluster, daemon: &mut Daemon, rng: &Rng, roll: u64) -> &'static str {
     let names: Vec<String> = host.try_running().into_iter().flatten().collect();
     let pick = |part: &dyn Fn(&String) -> bool| {
         let of = names.iter().filter(|name| part(name)).collect::<Vec<_>>();
@@ -46,7 +49,7 @@ async fn harm(host: &Host, cluster: &Cluster, daemon: &mut Daemon, rng: &Rng) ->
             let _gone = host.try_docker(&[words, &[&name]].concat());
         }
     };
-    match rng.below(16) {
+    match roll {
         0..=3 => {
             on(pick(&is_container), &["kill"]);
             "a container is killed"
@@ -79,23 +82,40 @@ async fn harm(host: &Host, cluster: &Cluster, daemon: &mut Daemon, rng: &Rng) ->
     }
 }
 
-/// The control groups of the containers with these ids that still have processes. An engine that is killed while it starts
-/// or ends a container leaves an empty one for good, which nobody can ask it to remove.
-fn cgroups(ids: &BTreeSet<String>) -> Vec<String> {
-    let mut left = Vec::new();
+/// The processes in the control groups of the containers with these ids: by number, and what is known of each. An engine that
+/// is killed while it starts or ends a container leaves an empty group for good, which nobody can ask it to remove.
+pub(crate) fn in_cgroups(ids: &BTreeSet<String>) -> BTreeMap<String, String> {
+    let mut left = BTreeMap::new();
     let roots = std::fs::read_dir("/sys/fs/cgroup").into_iter().flatten().flatten();
     for root in roots.map(|entry| entry.path()).chain([Path::new("/sys/fs/cgroup").to_owned()]) {
         for id in ids {
-            let processes = root.join("docker").join(id).join("cgroup.procs");
-            let some = std::fs::read_to_string(&processes).is_ok_and(|pids| !pids.is_empty());
-            left.extend(some.then(|| processes.display().to_string()));
+            let dir = root.join("docker").join(id);
+            let pids = std::fs::read_to_string(dir.join("cgroup.procs")).unwrap_or_default();
+            left.extend(pids.lines().map(|pid| (pid.to_owned(), format!("{id}: {}", about(pid)))));
         }
     }
     left
 }
 
+/// What a process is, for whoever looks for the reason why it is there.
+fn about(pid: &str) -> String {
+    let read = |pid: &str, file: &str| {
+        std::fs::read_to_string(format!("/proc/{pid}/{file}")).unwrap_or_default().replace('\0', " ")
+    };
+    let status = read(pid, "status");
+    let line = |key: &str| status.lines().find_map(|line| line.strip_prefix(key)).unwrap_or_default().trim();
+    let parent = line("PPid:");
+    format!(
+        "{pid} {:?} {}, waits in {}, cgroups {:?}, child of {parent} {:?}",
+        read(pid, "cmdline"),
+        line("State:"),
+        read(pid, "wchan"),
+        read(pid, "cgroup"),
+        read(parent, "cmdline")
+    )
+}
+
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "takes minutes, and in some rounds something is left: see the Known part of the changelog"]
 async fn after_chaos_all_converges_and_nothing_is_left() {
     let Some((host, cluster, mut daemon)) = two_pods("chaos", 3, false).await else { return };
     let seed = number("ORCHESTRA_CHAOS_SEED", u64::from(std::process::id()));
@@ -106,9 +126,14 @@ async fn after_chaos_all_converges_and_nothing_is_left() {
     settled_within(&cluster, REPLICAS, CONVERGES).await;
 
     let (mut harms, mut ids) = (BTreeMap::new(), BTreeSet::new());
+    let mut due = KINDS.to_vec();
     let end = tokio::time::Instant::now() + span;
-    while tokio::time::Instant::now() < end {
-        *harms.entry(harm(&host, &cluster, &mut daemon, &rng).await).or_insert(0_u32) += 1;
+    while !due.is_empty() || tokio::time::Instant::now() < end {
+        let roll = match due.len() as u64 {
+            0 => rng.below(16),
+            kinds => due.swap_remove(usize::try_from(rng.below(kinds)).unwrap()),
+        };
+        *harms.entry(harm(&host, &cluster, &mut daemon, &rng, roll).await).or_insert(0_u32) += 1;
         ids.extend(host.ids());
         // The time between two harms is part of what is tried.
         tokio::time::sleep(Duration::from_millis(rng.below(800))).await;
@@ -131,15 +156,23 @@ async fn after_chaos_all_converges_and_nothing_is_left() {
         let of_pod: Vec<_> = host.running().into_iter().filter(|name| name.contains(&uid)).collect();
         assert_eq!(of_pod.len(), 2, "{}: {of_pod:?}", pod.metadata.name);
     }
-    for name in host.containers() {
-        let owner = pods.iter().find(|pod| name.contains(&format!(".{}.", pod.metadata.uid)));
-        assert!(owner.is_some(), "{name} belongs to no pod");
-    }
+    // A helper, which does something for a pod that ends, may still be at it.
+    eventually("all containers belong to pods", || {
+        let of_pod = |name: &String| pods.iter().any(|pod| name.contains(&format!(".{}.", pod.metadata.uid)));
+        host.containers().iter().all(of_pod).then_some(())
+    })
+    .await;
     ids.extend(host.ids());
 
     cluster.delete::<Deployment>("web", &DeleteOptions::default()).await.unwrap();
     eventually("no container is left", || host.containers().is_empty().then_some(())).await;
-    eventually("no process is left in a control group", || cgroups(&ids).is_empty().then_some(())).await;
+    let begin = tokio::time::Instant::now();
+    while let Some(about) = in_cgroups(&ids).into_values().next() {
+        assert!(begin.elapsed() < LIMIT, "a process is left: {about}\n{}", daemon.told(&about[..64]));
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    // Also of containers that came and went between two looks at the ids.
+    eventually("no shim is left", || (daemon.shims() == 0).then_some(())).await;
     for what in ["network", "volume"] {
         let left = host.docker(&[what, "ls", "--quiet", "--filter", "label=dev.orchestra.cluster"]);
         assert_eq!(left, "", "{what}s");

@@ -1,11 +1,15 @@
 //! The engine's daemon ends and comes back: one of the test's own, never the machine's.
 
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use orchestra::prelude::*;
 
 use crate::host::{Host, LIMIT, eventually, first_of, pods, settled, skip};
+
+/// The file in a daemon's directory with the script that runs its containers, where a test has one.
+const RUNTIME: &str = "runtime.sh";
 
 /// A daemon with directories, a socket and a bridge of its own; all of it is gone when this is dropped.
 pub(crate) struct Daemon {
@@ -57,6 +61,10 @@ impl Daemon {
         command.args(["--data-root", &self.path("data"), "--exec-root", &self.path("exec")]);
         command.args(["--pidfile", &self.path("docker.pid"), "--host", &self.socket()]);
         command.args(["--bridge", &self.bridge, "--iptables=false", "--ip-masq=false"]);
+        if Path::new(&self.path(RUNTIME)).exists() {
+            let runtime = format!("tested={}", self.path(RUNTIME));
+            command.args(["--add-runtime", &runtime, "--default-runtime", "tested"]);
+        }
         if self.live_restore {
             command.arg("--live-restore");
         }
@@ -82,6 +90,25 @@ impl Daemon {
         }
     }
 
+    /// Has containers run by this script, in place of runc, from the next start of the daemon on.
+    pub(crate) fn set_runtime(&self, script: &str) {
+        let path = self.path(RUNTIME);
+        std::fs::write(&path, script).unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+    }
+
+    /// The shims of its containers.
+    pub(crate) fn shims(&self) -> usize {
+        let line = |pid: &String| std::fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        processes(&self.dir).iter().filter(|pid| line(pid).contains("containerd-shim")).count()
+    }
+
+    /// What the daemon has logged that has this text.
+    pub(crate) fn told(&self, text: &str) -> String {
+        let log = std::fs::read_to_string(self.path("log")).unwrap_or_default();
+        log.lines().filter(|line| line.contains(text)).collect::<Vec<_>>().join("\n")
+    }
+
     /// Ends the daemon with this signal, and waits for it.
     pub(crate) fn end(&mut self, signal: &str) {
         if let Some(mut child) = self.child.take() {
@@ -103,11 +130,23 @@ pub(crate) fn processes(of: &Path) -> Vec<String> {
     pids.filter(mine).collect()
 }
 
+/// The processes whose root is an image below this directory.
+fn rooted(of: &Path) -> Vec<String> {
+    let of = of.display().to_string();
+    let mine = |pid: &String| {
+        let mounts = std::fs::read_to_string(format!("/proc/{pid}/mountinfo")).unwrap_or_default();
+        let mut roots = mounts.lines().filter(|line| line.split(' ').nth(4) == Some("/"));
+        roots.any(|line| line.contains(&of))
+    };
+    let pids = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+    pids.filter_map(|entry| entry.file_name().into_string().ok()).filter(mine).collect()
+}
+
 impl Drop for Daemon {
     fn drop(&mut self) {
         self.end("-TERM");
         // Its containerd and what that has started, where the daemon was killed.
-        for pid in processes(&self.dir) {
+        for pid in processes(&self.dir).into_iter().chain(rooted(&self.dir)) {
             let _killed = run("kill", &["-9", &pid]);
         }
         let mounts = std::fs::read_to_string("/proc/self/mounts").unwrap_or_default();
@@ -143,14 +182,14 @@ pub(crate) async fn two_pods(test: &str, subnet: u8, live_restore: bool) -> Opti
 }
 
 /// Waits until two pods run, each of a sandbox and a container, and each once.
-async fn converged(host: &Host, cluster: &Cluster) {
+pub(crate) async fn converged(host: &Host, cluster: &Cluster) {
     eventually("both pods run", || (host.running().len() == 4).then_some(())).await;
     settled(cluster, 2).await;
     assert_eq!(host.running().len(), 4, "{:?}", host.running());
     assert_eq!(pods(cluster).await.len(), 2);
 }
 
-async fn end(host: &Host, cluster: Cluster) {
+pub(crate) async fn end(host: &Host, cluster: Cluster) {
     cluster.delete::<Deployment>("web", &DeleteOptions::default()).await.unwrap();
     eventually("nothing is left", || host.containers().is_empty().then_some(())).await;
     cluster.stop().await;

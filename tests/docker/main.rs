@@ -17,6 +17,7 @@ mod host;
 mod hosts;
 mod humans;
 mod lost_answers;
+mod lost_starts;
 mod registry;
 mod rollouts;
 mod trouble;
