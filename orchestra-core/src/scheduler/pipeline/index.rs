@@ -4,7 +4,6 @@
 //! is on top: most nodes never are. Once somebody asks for the verdict on every node, or the filters are against many nodes
 //! in a row, all nodes are checked, and from then on with every change.
 
-use std::cmp::Ordering;
 use std::collections::BTreeMap;
 
 use hashbrown::HashMap;
@@ -73,14 +72,9 @@ impl Cell {
 
     /// The best node.
     fn winner(&self, view: &View) -> Option<NodeId> {
-        let names = |a: usize, b: usize| by_name(view, self.member(a), self.member(b));
+        let names = |a: usize, b: usize| view.slots().by_name(self.member(a), self.member(b));
         self.tree.winner(&names).map(|place| self.member(place))
     }
-}
-
-/// Orders nodes by name.
-pub(super) fn by_name(view: &View, a: NodeId, b: NodeId) -> Ordering {
-    view.slots().slot(a).name.cmp(&view.slots().slot(b).name)
 }
 
 /// Where a node is: its cell, and its place there.
@@ -422,7 +416,7 @@ impl Index {
     fn winner(&self, view: &View) -> Option<NodeId> {
         let winner = |cell: usize| self.cells[cell].winner(view);
         let names = |a: usize, b: usize| match (winner(a), winner(b)) {
-            (Some(a), Some(b)) => by_name(view, a, b),
+            (Some(a), Some(b)) => view.slots().by_name(a, b),
             (a, b) => b.is_some().cmp(&a.is_some()),
         };
         winner(self.top.winner(&names)?)

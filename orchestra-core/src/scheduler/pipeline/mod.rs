@@ -16,7 +16,6 @@ use std::sync::Arc;
 
 pub use builder::PipelineBuilder;
 use domains::is_concerned;
-use index::by_name;
 use ranking::Ranking;
 use scan::Scan;
 pub use set::MAX_WEIGHT;
@@ -184,7 +183,7 @@ impl Pipeline {
         };
         let nodes = names.iter().filter_map(|name| view.node_named(name));
         let order = |(a, at): &(Standing, NodeId), (b, or): &(Standing, NodeId)| {
-            a.cmp(b).then_with(|| by_name(view, *or, *at))
+            a.cmp(b).then_with(|| view.slots().by_name(*or, *at))
         };
         nodes.filter_map(standing).max_by(order).map(|(_, id)| id)
     }

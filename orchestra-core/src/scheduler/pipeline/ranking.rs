@@ -3,7 +3,7 @@
 use smallvec::SmallVec;
 
 use super::domains::Domains;
-use super::index::{Context, Index, by_name};
+use super::index::{Context, Index};
 use super::set::{Lasts, PluginSet};
 use super::tree::Standing;
 use crate::scheduler::explain::Reasons;
@@ -207,7 +207,7 @@ impl Ranking {
                     let points = plugins.score(Lasts::No, pod, &node);
                     let standing = standing.plus(points);
                     let wins = |(best, at): (Standing, NodeId)| {
-                        standing.cmp(&best).then_with(|| by_name(view, at, id)).is_gt()
+                        standing.cmp(&best).then_with(|| view.slots().by_name(at, id)).is_gt()
                     };
                     if best.is_none_or(wins) {
                         best = Some((standing, id));

@@ -54,7 +54,7 @@ impl Clearings {
             });
             if let Some((cost, room)) = cleared {
                 let is_better = |(least, other): &(Cost, Room)| {
-                    cost.cmp(least).then_with(|| by_name(view, node, other.node)).is_lt()
+                    cost.cmp(least).then_with(|| view.slots().by_name(node, other.node)).is_lt()
                 };
                 if best.as_ref().is_none_or(is_better) {
                     best = Some((cost, room));
@@ -108,11 +108,7 @@ fn numbered(number: usize) -> NodeId {
     NodeId::from_number(u32::try_from(number).unwrap_or(u32::MAX))
 }
 
-fn by_name(view: &View, a: NodeId, b: NodeId) -> Ordering {
-    view.slots().slot(a).name.cmp(&view.slots().slot(b).name)
-}
-
 /// Orders nodes by name.
 fn names(view: &View) -> impl Fn(usize, usize) -> Ordering {
-    move |a, b| by_name(view, numbered(a), numbered(b))
+    move |a, b| view.slots().by_name(numbered(a), numbered(b))
 }

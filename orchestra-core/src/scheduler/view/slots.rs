@@ -1,5 +1,6 @@
 //! Nodes by number and by name.
 
+use std::cmp::Ordering;
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
@@ -89,6 +90,11 @@ impl Slots {
     #[inline]
     pub(crate) fn hash(&self, id: NodeId) -> u64 {
         self.hashes[id.index()]
+    }
+
+    /// Orders nodes by name.
+    pub(crate) fn by_name(&self, a: NodeId, b: NodeId) -> Ordering {
+        self.slot(a).name.cmp(&self.slot(b).name)
     }
 
     pub(crate) fn find(&self, name: &str) -> Option<NodeId> {

@@ -3,7 +3,6 @@
 use std::ops::Range;
 
 use crate::scheduler::View;
-use crate::scheduler::pipeline::index::by_name;
 use crate::scheduler::pipeline::kernel::BLOCK;
 use crate::scheduler::pipeline::set::PluginSet;
 use crate::scheduler::view::columns::ResourceId;
@@ -59,7 +58,7 @@ impl Layout {
             section.sort_unstable();
             for equal in section.chunk_by_mut(|a, b| a.0 == b.0) {
                 let id = |of: &(u32, u32)| NodeId::from_number(of.1);
-                equal.sort_unstable_by(|a, b| by_name(view, id(a), id(b)));
+                equal.sort_unstable_by(|a, b| view.slots().by_name(id(a), id(b)));
             }
             let first = layout.blocks();
             for (tie, node) in section {
@@ -122,6 +121,6 @@ impl Layout {
     /// Whether the node at place `a` wins ties against that at `b`.
     pub(super) fn wins(&self, view: &View, a: usize, b: usize) -> bool {
         let id = |place: usize| NodeId::from_number(self.nodes[place]);
-        self.ties[a].cmp(&self.ties[b]).then_with(|| by_name(view, id(b), id(a))).is_gt()
+        self.ties[a].cmp(&self.ties[b]).then_with(|| view.slots().by_name(id(b), id(a))).is_gt()
     }
 }
