@@ -4,15 +4,17 @@ use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use bollard::Docker;
 use orchestra_core::runtime::RuntimeError;
-use tokio_util::task::TaskTracker;
+use tokio::sync::OnceCell;
 
 use crate::collect::{Collector, ImageCollection};
 use crate::core::{Core, Locks, Unstarted};
 use crate::runtime::DockerRuntime;
-use crate::{error, helper, message, pause, services};
+use crate::tasks::Tasks;
+use crate::{error, helper, message, pause, pull, services, volumes};
 
 /// How long the engine may take to begin an answer, in seconds: the client's own default.
 #[cfg(any(feature = "tls", feature = "ssh"))]
@@ -31,6 +33,7 @@ pub struct DockerRuntimeBuilder {
     docker_config: Option<PathBuf>,
     seccomp_profiles: Option<PathBuf>,
     collection: Option<ImageCollection>,
+    pull_stall: Duration,
     #[cfg(feature = "tls")]
     tls: Option<PathBuf>,
     #[cfg(feature = "ssh")]
@@ -49,6 +52,7 @@ impl DockerRuntimeBuilder {
             docker_config: None,
             seccomp_profiles: None,
             collection: None,
+            pull_stall: pull::STALL,
             #[cfg(feature = "tls")]
             tls: None,
             #[cfg(feature = "ssh")]
@@ -132,6 +136,12 @@ impl DockerRuntimeBuilder {
         self
     }
 
+    /// How long nothing may come of an image that is pulled, before the pull is ended and tried again later: a minute otherwise.
+    pub fn pull_stall(mut self, limit: Duration) -> Self {
+        self.pull_stall = limit;
+        self
+    }
+
     /// Connects, settles on an API version, and makes the sandboxes' image where it is not there.
     ///
     /// # Errors
@@ -150,6 +160,9 @@ impl DockerRuntimeBuilder {
         let docker = docker.map_err(|error| error::read(SUBJECT, "settle on an API version", error))?;
         let state_dir = self.state_dir.map(|dir| message::prepare(&dir, &self.cluster)).transpose()?;
         let pause_image = pause::ensure(&docker).await?;
+        let version =
+            docker.version().await.map_err(|error| error::read(SUBJECT, "ask what it is", error))?;
+        let is_podman = version.components.iter().flatten().any(|part| part.name.starts_with("Podman"));
         let collector = match self.collection {
             Some(_) if remote => {
                 let why = "the disk of an engine on another host can't be measured from here".to_owned();
@@ -174,14 +187,18 @@ impl DockerRuntimeBuilder {
             docker_config: self.docker_config,
             seccomp_profiles: self.seccomp_profiles,
             collector,
+            pull_stall: self.pull_stall,
+            is_podman,
             pause_image,
-            tasks: TaskTracker::new(),
+            no_pod_limits: OnceCell::new(),
+            tasks: Tasks::default(),
             locks: Locks::default(),
             created: Unstarted::default(),
             helpers: Mutex::default(),
             addresses: Mutex::default(),
         };
         helper::remove_left(&core).await?;
+        volumes::remove_left(&core).await?;
         if let Some(dir) = &core.state_dir {
             // Those of containers that somebody removed while nobody looked.
             let names =

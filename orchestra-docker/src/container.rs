@@ -7,11 +7,11 @@ use bollard::errors::Error;
 use bollard::models::ContainerStateStatusEnum;
 use bollard::query_parameters::{KillContainerOptionsBuilder, StartContainerOptions, WaitContainerOptions};
 use futures_util::StreamExt;
-use orchestra_core::runtime::{ContainerId, ContainerSpec, RuntimeError};
+use orchestra_core::runtime::{ContainerId, ContainerSpec, MountSource, RuntimeError};
 
 use crate::core::{Core, Created, Found};
 use crate::labels::{self, ROLE_CONTAINER};
-use crate::{error, message, sandbox, seccomp, spec, status};
+use crate::{error, message, pod_limits, sandbox, seccomp, spec, status, volumes};
 
 /// A container that exists.
 pub(crate) async fn existing(core: &Core, id: &str) -> Result<Found, RuntimeError> {
@@ -47,7 +47,21 @@ async fn create_in(core: &Core, sandbox: &str, spec: &ContainerSpec) -> Result<C
     let pod = labels::pod(&of.labels).ok_or_else(|| error::not_found("the pod of sandbox", sandbox))?;
     let seccomp = seccomp::profile(core.seccomp_profiles.as_deref(), spec).await?;
     let message = core.state_dir.as_deref().map(|dir| message::create(dir, &name)).transpose()?;
-    let shared = spec::Sandbox { docker_id: &of.docker_id, pod_name: &pod.name, ip: status::ip(core, &of) };
+    let uid = pod.uid.to_string();
+    let held = volumes::of_sandbox(core, &of.details);
+    let volumes = spec.mounts.iter().filter_map(|mount| match &mount.source {
+        MountSource::Memory { volume } => {
+            Some((volume.clone(), labels::volume_name(&core.cluster, &uid, volume)))
+        }
+        _ => None,
+    });
+    let shared = spec::Sandbox {
+        docker_id: &of.docker_id,
+        pod_name: &pod.name,
+        ip: status::ip(core, &of),
+        cgroup_parent: pod_limits::parent(&of),
+        volumes: volumes.filter(|(_, name)| held.contains(name)).collect(),
+    };
     let body =
         spec::container(spec, &shared, message.as_deref(), seccomp, labels::of_container(&of.labels, spec))?;
     let created = core.create_or_find(&name, ROLE_CONTAINER, body).await;
@@ -106,13 +120,18 @@ async fn start_once(core: &Core, id: &str) -> Result<(), RuntimeError> {
     Err(error::effect(id, "start it", error))
 }
 
-/// Whether the engine could not run the program: it answers with 400 then, as with nothing else at a start.
+/// Whether the engine could not run the program: Docker answers with 400 then, as with nothing else at a start.
 fn is_about_the_program(error: &Error) -> bool {
     let why = error::message(error);
     error::status(error) == Some(400)
-        || ["executable file not found", "exec format error", "permission denied"]
-            .iter()
-            .any(|w| why.contains(w))
+        || [
+            "executable file not found",
+            "exec format error",
+            "permission denied",
+            "command that was not found",
+        ]
+        .iter()
+        .any(|w| why.contains(w))
 }
 
 pub(crate) async fn stop(core: &Core, id: &str, grace: Duration) -> Result<(), RuntimeError> {
@@ -122,7 +141,7 @@ pub(crate) async fn stop(core: &Core, id: &str, grace: Duration) -> Result<(), R
     let options = KillContainerOptionsBuilder::default().signal(&signal).build();
     match core.docker.kill_container(&found.docker_id, Some(options)).await {
         Ok(()) => {}
-        Err(error) if matches!(error::status(&error), Some(404 | 409)) => return Ok(()),
+        Err(error) if error::is_over(&error) => return Ok(()),
         Err(error) => return Err(error::effect(id, "stop it", error)),
     }
     let ended = tokio::time::timeout(grace, ended(core, &found.docker_id, grace));

@@ -16,9 +16,10 @@ use bollard::query_parameters::{
 };
 use futures_util::{StreamExt, TryStreamExt, stream};
 use orchestra_core::runtime::RuntimeError;
-use tokio_util::task::TaskTracker;
+use tokio::sync::OnceCell;
 
 use crate::collect::Collector;
+use crate::tasks::Tasks;
 use crate::{error, helper, labels};
 
 /// Calls in flight where many containers are looked at: more than eight gain nothing on a small host.
@@ -43,8 +44,13 @@ pub(crate) struct Core {
     pub(crate) docker_config: Option<PathBuf>,
     pub(crate) seccomp_profiles: Option<PathBuf>,
     pub(crate) collector: Option<Collector>,
+    pub(crate) pull_stall: Duration,
+    /// Whether the engine is Podman, which has no volumes in memory and puts control groups elsewhere.
+    pub(crate) is_podman: bool,
     pub(crate) pause_image: String,
-    pub(crate) tasks: TaskTracker,
+    /// Why the engine has no limits for a whole pod, where it has none; asked for when a pod wants some.
+    pub(crate) no_pod_limits: OnceCell<Option<String>>,
+    pub(crate) tasks: Tasks,
     pub(crate) locks: Locks,
     pub(crate) created: Unstarted,
     /// The engine's ids of the helpers that somebody waits for.
@@ -153,10 +159,15 @@ impl Core {
     }
 
     async fn inspect(&self, id: &str) -> Result<Option<ContainerInspectResponse>, RuntimeError> {
-        match self.docker.inspect_container(id, None::<InspectContainerOptions>).await {
-            Ok(details) => Ok(Some(details)),
-            Err(error) if error::status(&error) == Some(404) => Ok(None),
-            Err(error) => Err(error::read(id, "inspect it", error)),
+        let deadline = tokio::time::Instant::now() + SETTLE_LIMIT;
+        loop {
+            match self.docker.inspect_container(id, None::<InspectContainerOptions>).await {
+                Ok(details) => return Ok(Some(details)),
+                Err(error) if error::status(&error) == Some(404) => return Ok(None),
+                Err(error) if error::is_settling(&error) && tokio::time::Instant::now() < deadline => {}
+                Err(error) => return Err(error::read(id, "inspect it", error)),
+            }
+            tokio::time::sleep(SETTLE_PERIOD).await;
         }
     }
 
@@ -232,7 +243,7 @@ impl Core {
             let options = CreateContainerOptionsBuilder::default().name(name).build();
             match self.docker.create_container(Some(options), body.clone()).await {
                 Ok(created) => return Ok(Created::New(created.id)),
-                Err(error) if error::status(&error) == Some(409) => {}
+                Err(error) if error::is_taken(&error) => {}
                 Err(error) if error::message(&error).to_lowercase().contains("no such image") => {
                     let why = "it is not present: pull or import it first".to_owned();
                     return Err(RuntimeError::ImageNotFound { image, why });
@@ -297,8 +308,12 @@ impl Core {
                 Err(error) if error::status(&error) == Some(404) => return Ok(()),
                 Err(error) => error,
             };
-            let leaving = error::message(&last).contains("already in progress");
-            if error::status(&last) == Some(409) && !leaving {
+            // Podman wants the containers of a sandbox to go first, which they do meanwhile.
+            let waits = ["already in progress", "has dependent containers"];
+            let leaving = waits.iter().any(|words| error::message(&last).contains(words));
+            let runs =
+                error::status(&last) == Some(409) || error::message(&last).contains("as it is running");
+            if runs && !leaving {
                 return Err(RuntimeError::InUse {
                     subject: subject.to_owned(),
                     what: "the container".to_owned(),

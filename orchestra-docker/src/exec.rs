@@ -40,6 +40,48 @@ struct Running {
     exec: String,
     container: String,
     docker_id: String,
+    program: String,
+}
+
+/// How an engine's words begin, in place of a program's, where it can't run that, and what else is in them: Docker's and
+/// Podman's.
+const NOT_RUN: [(&str, &str); 2] = [("OCI runtime exec failed", "exec failed"), ("Error: ", "OCI ")];
+
+/// The exit codes that an engine gives a program that it can't run.
+const NOT_RUN_CODES: [i32; 2] = [126, 127];
+
+/// How many bytes such words have at most.
+const NOT_RUN_LIMIT: usize = 4096;
+
+/// What is held back of an output, as long as it may be an engine's.
+#[derive(Default)]
+struct Held {
+    pieces: Vec<LogChunk>,
+    bytes: usize,
+    /// Nothing is held back any more.
+    over: bool,
+}
+
+impl Held {
+    /// Takes a piece of output; gives what may be passed on.
+    fn take(&mut self, piece: LogChunk) -> Vec<LogChunk> {
+        if self.pieces.is_empty() {
+            let text = String::from_utf8_lossy(&piece.bytes);
+            self.over |= !NOT_RUN.iter().any(|(begin, more)| text.starts_with(begin) && text.contains(more));
+        }
+        self.bytes += piece.bytes.len();
+        self.over |= self.bytes > NOT_RUN_LIMIT;
+        self.pieces.push(piece);
+        if self.over { std::mem::take(&mut self.pieces) } else { Vec::new() }
+    }
+
+    /// The engine's words, where they are, of a program that has ended so and had this process number.
+    fn words(&self, code: i32, pid: Option<i64>) -> Option<String> {
+        let pieces = self.pieces.iter().map(|piece| String::from_utf8_lossy(&piece.bytes));
+        let words = pieces.collect::<String>().trim().to_owned();
+        let ran = pid.is_some_and(|pid| pid > 0) || !NOT_RUN_CODES.contains(&code);
+        (!ran && !words.is_empty()).then_some(words)
+    }
 }
 
 pub(crate) async fn start(
@@ -70,8 +112,14 @@ pub(crate) async fn start(
     let StartExecResults::Attached { output, input } = started else {
         return Err(error::refused(&id.0, "run a program in it", "the engine did not attach to it"));
     };
-    let running =
-        Running { core: Arc::clone(core), exec, container: id.to_string(), docker_id: found.docker_id };
+    let program = options.command[0].clone();
+    let running = Running {
+        core: Arc::clone(core),
+        exec,
+        container: id.to_string(),
+        docker_id: found.docker_id,
+        program,
+    };
     Ok(session(running, output.boxed(), input, options))
 }
 
@@ -82,7 +130,7 @@ fn session(
     input: Pin<Box<dyn AsyncWrite + Send>>,
     options: &ExecOptions,
 ) -> ExecSession {
-    let tasks = running.core.tasks.clone();
+    let tasks = running.core.tasks.tracker().clone();
     let (dropped, over) = (CancellationToken::new(), CancellationToken::new());
     let (to_reader, from_program) = mpsc::channel(QUEUE);
     let (exited, exit) = oneshot::channel();
@@ -151,6 +199,7 @@ async fn feed(mut input: Pin<Box<dyn AsyncWrite + Send>>, mut from_user: mpsc::R
 impl Running {
     /// Passes output on until its end, and gives the exit code.
     async fn follow(&self, mut output: Output, reader: mpsc::Sender<LogChunk>) -> Result<i32, RuntimeError> {
+        let mut held = Held::default();
         while let Some(piece) = output.next().await {
             let (source, bytes) = match piece {
                 Ok(LogOutput::StdErr { message }) => (LogSource::Stderr, message),
@@ -162,10 +211,23 @@ impl Running {
                 Err(error) => return Err(error::read(&self.container, "read the program's output", error)),
             };
             // Who does not read any more may still wait for the exit.
-            drop(reader.send(LogChunk { source, at: SystemClock.now(), bytes }).await);
+            for piece in held.take(LogChunk { source, at: SystemClock.now(), bytes }) {
+                drop(reader.send(piece).await);
+            }
         }
-        drop(reader);
-        self.exit_code().await
+        if held.pieces.is_empty() {
+            drop(reader);
+            return Ok(self.exit_code().await?.0);
+        }
+        let (code, pid) = self.exit_code().await?;
+        if let Some(words) = held.words(code, pid) {
+            let (subject, program) = (self.container.clone(), self.program.clone());
+            return Err(RuntimeError::Start { subject, program, source: words.into() });
+        }
+        for piece in held.pieces {
+            drop(reader.send(piece).await);
+        }
+        Ok(code)
     }
 
     fn ended_with_its_container(&self) -> RuntimeError {
@@ -176,7 +238,8 @@ impl Running {
         )
     }
 
-    async fn exit_code(&self) -> Result<i32, RuntimeError> {
+    /// The exit code, and the process number on the engine's host, where the engine says it.
+    async fn exit_code(&self) -> Result<(i32, Option<i64>), RuntimeError> {
         let deadline = tokio::time::Instant::now() + EXIT_LIMIT;
         loop {
             let exec = self.core.docker.inspect_exec(&self.exec).await;
@@ -184,7 +247,7 @@ impl Running {
             if exec.running == Some(false)
                 && let Some(code) = exec.exit_code.and_then(|code| i32::try_from(code).ok())
             {
-                return Ok(code);
+                return Ok((code, exec.pid));
             }
             if tokio::time::Instant::now() > deadline {
                 let (subject, operation) = (self.container.clone(), "the end of the program");

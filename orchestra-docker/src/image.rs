@@ -6,11 +6,14 @@ use bollard::models::ImageInspect;
 use bollard::query_parameters::{CreateImageOptionsBuilder, ListImagesOptionsBuilder, RemoveImageOptions};
 use bytes::Bytes;
 use futures_util::TryStreamExt;
-use orchestra_core::runtime::{ImageInfo, ImageSpec, RegistryAuth, RuntimeError};
+use orchestra_core::runtime::{ImageInfo, ImageSpec, OnPull, RegistryAuth, RuntimeError};
 
 use crate::core::Core;
 use crate::files::ImageFiles;
-use crate::{collect, credentials, error};
+use crate::{collect, credentials, error, pull};
+
+/// What is noted in images that are made of files: Podman gives them a digest, as those of registries have.
+const MADE_HERE: &str = "made of files, by Orchestra";
 
 /// Repository and tag of a name: `latest` where it has none.
 fn split(name: &str) -> (&str, &str) {
@@ -23,7 +26,9 @@ fn split(name: &str) -> (&str, &str) {
 /// Makes an image of these files, or replaces the one of that name.
 pub(crate) async fn import(docker: &Docker, name: &str, files: &ImageFiles) -> Result<(), RuntimeError> {
     let (repository, tag) = split(name);
-    let options = CreateImageOptionsBuilder::default().from_src("-").repo(repository).tag(tag);
+    // Podman (4.3) looks for the tag in the name only.
+    let name_and_tag = format!("{repository}:{tag}");
+    let options = CreateImageOptionsBuilder::default().from_src("-").repo(&name_and_tag).message(MADE_HERE);
     let options = options.changes(files.instructions()).build();
     let archive = bollard::body_full(Bytes::from(files.archive()));
     let done = docker.create_image(Some(options), Some(archive), None).try_for_each(|_| async { Ok(()) });
@@ -82,9 +87,10 @@ pub(crate) async fn pull(
     core: &Core,
     name: &str,
     auth: Option<&RegistryAuth>,
+    progress: OnPull<'_>,
 ) -> Result<ImageInfo, RuntimeError> {
     match inspect(&core.docker, name).await? {
-        Some(image) if image.repo_digests.as_ref().is_none_or(Vec::is_empty) => return Ok(inspected(image)),
+        Some(image) if is_of_no_registry(core, &image) => return Ok(inspected(image)),
         Some(_) => {}
         None => collect::make_room(core).await,
     }
@@ -97,16 +103,18 @@ pub(crate) async fn pull(
     let with_tag =
         if name.contains('@') { name.to_owned() } else { format!("{}:{}", split(name).0, split(name).1) };
     let options = CreateImageOptionsBuilder::default().from_image(&with_tag).build();
-    let pulled =
-        core.docker.create_image(Some(options), None, credentials).try_for_each(|_| async { Ok(()) }).await;
-    if let Err(error) = pulled {
-        return Err(not_pulled(name, error));
-    }
+    let steps = core.docker.create_image(Some(options), None, credentials);
+    pull::follow(steps, core.pull_stall, name, progress).await?;
     let missing = || RuntimeError::ImageNotFound {
         image: name.to_owned(),
         why: "it was fetched, and then removed by somebody".to_owned(),
     };
     present(core, name).await?.ok_or_else(missing)
+}
+
+fn is_of_no_registry(core: &Core, image: &ImageInspect) -> bool {
+    let made_here = core.is_podman && image.comment.as_deref() == Some(MADE_HERE);
+    made_here || image.repo_digests.as_ref().is_none_or(Vec::is_empty)
 }
 
 fn docker_credentials(auth: &RegistryAuth) -> DockerCredentials {
@@ -124,7 +132,7 @@ fn docker_credentials(auth: &RegistryAuth) -> DockerCredentials {
     }
 }
 
-fn not_pulled(name: &str, error: bollard::errors::Error) -> RuntimeError {
+pub(crate) fn not_pulled(name: &str, error: bollard::errors::Error) -> RuntimeError {
     if let Some(invalid) = invalid(name, &error) {
         return invalid;
     }

@@ -60,6 +60,16 @@ pub(crate) fn sandbox_of(container: &str) -> Option<&str> {
     container.rsplitn(3, '.').nth(2)
 }
 
+/// The name of a volume in memory: that of the pod, whichever its sandbox.
+pub(crate) fn volume_name(cluster: &str, pod_uid: &str, volume: &str) -> String {
+    format!("{}{}.{}", cluster_prefix(cluster), escape(pod_uid), escape(volume))
+}
+
+/// The labels of a volume.
+pub(crate) fn of_volume(cluster: &str, pod_uid: &str) -> HashMap<String, String> {
+    owned([(CLUSTER, cluster.to_owned()), (POD_UID, pod_uid.to_owned())])
+}
+
 fn owned<'a>(pairs: impl IntoIterator<Item = (&'a str, String)>) -> HashMap<String, String> {
     pairs.into_iter().map(|(key, value)| (key.to_owned(), value)).collect()
 }

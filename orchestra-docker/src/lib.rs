@@ -37,7 +37,9 @@ mod labels;
 mod logs;
 mod message;
 mod pause;
+mod pod_limits;
 mod program;
+mod pull;
 mod runtime;
 mod sandbox;
 mod seccomp;
@@ -45,6 +47,8 @@ mod services;
 mod spec;
 mod stats;
 mod status;
+mod tasks;
+mod volumes;
 
 pub use builder::DockerRuntimeBuilder;
 pub use collect::ImageCollection;

@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use orchestra_core::runtime::{
-    ContainerId, ContainerSpec, ContainerStats, EventStream, ExecOptions, ExecSession, ImageInfo, ImageSpec,
-    LogOptions, LogStream, RegistryAuth, Runtime, RuntimeError, RuntimeInfo, SandboxId, SandboxSpec,
-    SandboxStatus,
+    ContainerId, ContainerSpec, ContainerStats, EventStream, ExecOptions, ExecSession, Feature, ImageInfo,
+    ImageSpec, LogOptions, LogStream, OnPull, RegistryAuth, Runtime, RuntimeError, RuntimeInfo, SandboxId,
+    SandboxSpec, SandboxStatus,
 };
 
 use crate::builder::DockerRuntimeBuilder;
@@ -79,6 +79,7 @@ impl Runtime for DockerRuntime {
         "docker".clone_into(&mut info.name);
         info.version = host.server_version.unwrap_or_default();
         info.cpu_milli = count(host.ncpu) * 1000;
+        info.ignores.extend(self.core.is_podman.then_some(Feature::MemoryVolumes));
         info.memory = count(host.mem_total);
         info.starts = usize::try_from(count(host.ncpu)).unwrap_or(1).max(1) * STARTS_PER_CPU;
         info.os = host.os_type.unwrap_or_default();
@@ -99,8 +100,9 @@ impl Runtime for DockerRuntime {
         &self,
         image: &ImageSpec,
         auth: Option<&RegistryAuth>,
+        progress: OnPull<'_>,
     ) -> Result<ImageInfo, RuntimeError> {
-        image::pull(&self.core, &image.name, auth).await
+        image::pull(&self.core, &image.name, auth, progress).await
     }
 
     async fn image(&self, image: &ImageSpec) -> Result<Option<ImageInfo>, RuntimeError> {

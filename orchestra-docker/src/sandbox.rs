@@ -11,16 +11,18 @@ use orchestra_core::runtime::{ContainerLimits, RuntimeError, SandboxId, SandboxS
 
 use crate::core::{Core, Created, Found};
 use crate::labels::{self, PodRef, ROLE_CONTAINER, ROLE_SANDBOX};
-use crate::{error, helper, message, spec, status};
+use crate::{error, helper, message, pod_limits, spec, status, volumes};
 
 pub(crate) async fn run(core: &Core, spec: &SandboxSpec) -> Result<SandboxStatus, RuntimeError> {
     let name = labels::sandbox_name(&core.cluster, spec);
     if spec.limits != ContainerLimits::default() {
-        let why = "Docker has no limits for a whole pod: set them on its containers".to_owned();
-        return Err(RuntimeError::Unsupported { subject: name, why });
+        pod_limits::check(core, &name).await?;
     }
-    let body =
+    let mut body =
         spec::sandbox(spec, &core.pause_image, &core.network, labels::of_sandbox(&core.cluster, &name, spec));
+    if let Some(host) = body.host_config.as_mut().filter(|_| !core.is_podman) {
+        host.mounts = Some(volumes::held(&core.cluster, spec));
+    }
     let (docker_id, is_new) = match core.create_or_find(&name, ROLE_SANDBOX, body).await? {
         Created::New(docker_id) => (Some(docker_id), true),
         Created::Found(found) => {
@@ -41,6 +43,9 @@ pub(crate) async fn run(core: &Core, spec: &SandboxSpec) -> Result<SandboxStatus
                 core.end_forgotten(docker_id, &name).await?;
             }
             core.remove(docker_id, &name, true).await?;
+            let volumes = &spec.memory_volumes;
+            let volumes = volumes.iter().map(|volume| volumes::name(&core.cluster, spec, volume));
+            volumes::remove(core, volumes.collect()).await?;
             let taken = ["port is already allocated", "address already in use"];
             if taken.iter().any(|word| why.contains(word)) {
                 return Err(RuntimeError::InUse { subject: name, what: format!("a host port ({why})") });
@@ -110,8 +115,7 @@ pub(crate) async fn kill(core: &Core, docker_id: &str, subject: &str) -> Result<
     let options = KillContainerOptionsBuilder::default().signal("SIGKILL").build();
     match core.docker.kill_container(docker_id, Some(options)).await {
         Ok(()) => Ok(()),
-        // It is gone, or does not run.
-        Err(error) if matches!(error::status(&error), Some(404 | 409)) => Ok(()),
+        Err(error) if error::is_over(&error) => Ok(()),
         Err(error) => Err(error::effect(subject, "kill it", error)),
     }
 }
@@ -128,6 +132,7 @@ pub(crate) async fn stop(core: &Core, id: &str) -> Result<(), RuntimeError> {
             // It was never started, and shall not be.
             core.end_forgotten(&sandbox.docker_id, id).await?;
             core.remove(&sandbox.docker_id, id, true).await?;
+            volumes::remove(core, volumes::of_sandbox(core, &sandbox.details)).await?;
         } else {
             kill(core, &sandbox.docker_id, id).await?;
         }
@@ -156,8 +161,10 @@ pub(crate) async fn remove(core: &Core, id: &str) -> Result<(), RuntimeError> {
     // Nothing is created in it meanwhile.
     let _lock = core.locks.of(id).write_owned().await;
     let of_pod = core.of_sandbox(id).await?;
+    let volumes = volumes::ours(core, of_pod.iter().flat_map(|summary| summary.mounts.iter().flatten()));
     // Side by side: without its sandbox, a container is still found by its labels.
     try_join_all(of_pod.iter().map(|summary| remove_one(core, summary, id))).await?;
+    volumes::remove(core, volumes).await?;
     if let Some(dir) = &core.state_dir {
         message::remove_all(dir, |container| message::is_of(container, id));
     }

@@ -13,6 +13,8 @@ use orchestra_core::runtime::{
     ContainerLimits, ContainerSpec, MountSource, RuntimeError, SandboxSpec, Seccomp,
 };
 
+use crate::{pod_limits, volumes};
+
 /// Where a container leaves its termination message: Kubernetes' default.
 pub(crate) const MESSAGE_PATH: &str = "/dev/termination-log";
 
@@ -56,7 +58,7 @@ pub(crate) fn sandbox(
         if spec.hostname.is_empty() { spec.pod_name.to_string() } else { spec.hostname.clone() };
     let hostname = hostname.chars().take(HOSTNAME_LIMIT).collect::<String>();
     let dns = dns_servers(spec);
-    let host = HostConfig {
+    let mut host = HostConfig {
         network_mode: Some(if spec.host_network { "host".to_owned() } else { network.to_owned() }),
         port_bindings: (!spec.host_network).then_some(bindings),
         // The engine's name servers know nothing below the cluster's domain.
@@ -70,6 +72,10 @@ pub(crate) fn sandbox(
         log_config: Some(HostConfigLogConfig { typ: Some("none".to_owned()), config: None }),
         ..HostConfig::default()
     };
+    if spec.limits != ContainerLimits::default() {
+        limit(&mut host, &spec.limits);
+        host.cgroup_parent = Some(pod_limits::PARENT.to_owned());
+    }
     ContainerCreateBody {
         image: Some(image.to_owned()),
         entrypoint: Some(vec!["/pause".to_owned()]),
@@ -86,6 +92,10 @@ pub(crate) struct Sandbox<'a> {
     pub(crate) docker_id: &'a str,
     pub(crate) pod_name: &'a str,
     pub(crate) ip: Option<IpAddr>,
+    /// The parent of its containers' control groups, where that is not the engine's own.
+    pub(crate) cgroup_parent: Option<String>,
+    /// The engine's names of its volumes in memory, by their names in the pod.
+    pub(crate) volumes: BTreeMap<String, String>,
 }
 
 /// What a container is made from. `message` is the host's file for its termination message, `seccomp` the content of the file with
@@ -106,6 +116,14 @@ pub(crate) fn container(
         let target = text(spec, &mount.target)?;
         mounts.push(match &mount.source {
             MountSource::Host(source) => bind(spec, source, target, mount.read_only)?,
+            MountSource::Memory { volume } => {
+                let Some(name) = sandbox.volumes.get(volume) else {
+                    let why = format!("its sandbox has no volume {volume} in memory");
+                    let subject = format!("container {}", spec.name);
+                    return Err(RuntimeError::Unsupported { subject, why });
+                };
+                volumes::mount(name.clone(), target, mount.read_only)
+            }
             MountSource::Tmpfs { size } => tmpfs(target, *size, mount.read_only),
             other => {
                 let why = format!("the Docker runtime can't mount {other:?} at {target}");
@@ -120,6 +138,8 @@ pub(crate) fn container(
         mounts: Some(mounts),
         privileged: Some(spec.privileged),
         readonly_rootfs: Some(spec.read_only_root),
+        cgroup_parent: sandbox.cgroup_parent.clone(),
+        group_add: Some(spec.supplemental_groups.iter().map(u32::to_string).collect()),
         cap_add: Some(spec.capabilities.add.clone()),
         cap_drop: Some(spec.capabilities.drop.clone()),
         security_opt: Some(security_options(spec, seccomp)),
@@ -234,7 +254,13 @@ mod tests {
 
     use super::*;
 
-    const SANDBOX: Sandbox<'_> = Sandbox { docker_id: "abc", pod_name: "web-1", ip: None };
+    const SANDBOX: Sandbox<'_> = Sandbox {
+        docker_id: "abc",
+        pod_name: "web-1",
+        ip: None,
+        cgroup_parent: None,
+        volumes: BTreeMap::new(),
+    };
 
     #[test]
     fn containers_share_the_namespaces_of_their_sandbox() {
@@ -243,6 +269,18 @@ mod tests {
         for mode in [host.network_mode, host.ipc_mode, host.pid_mode] {
             assert_eq!(mode.as_deref(), Some("container:abc"));
         }
+    }
+
+    #[test]
+    fn volumes_in_memory_are_those_of_the_sandbox() {
+        let mut spec = ContainerSpec::new("main", "web:1");
+        spec.mounts.push(Mount::new("/mnt", MountSource::Memory { volume: "fast".to_owned() }));
+        let refused = container(&spec, &SANDBOX, None, None, HashMap::new());
+        assert!(matches!(refused, Err(RuntimeError::Unsupported { .. })), "{refused:?}");
+        let volumes = BTreeMap::from([("fast".to_owned(), "orchestra.c.uid.fast".to_owned())]);
+        let sandbox = Sandbox { volumes, ..SANDBOX };
+        let host = container(&spec, &sandbox, None, None, HashMap::new()).unwrap().host_config.unwrap();
+        assert_eq!(host.mounts.unwrap()[0].source.as_deref(), Some("orchestra.c.uid.fast"));
     }
 
     #[test]

@@ -34,7 +34,9 @@ pub(crate) fn ip(core: &Core, sandbox: &Found) -> Option<IpAddr> {
         return Some(core.host_address);
     }
     let networks = sandbox.details.network_settings.as_ref()?.networks.as_ref()?;
-    networks.get(mode?)?.ip_address.as_ref()?.parse().ok()
+    // Podman calls the network that it has for `bridge` by another name.
+    let named = networks.get(mode?).into_iter().chain(networks.values().filter(|_| networks.len() == 1));
+    named.filter_map(|network| network.ip_address.as_ref()?.parse().ok()).next()
 }
 
 fn state(found: &Found, messages: Option<&Path>, id: &str) -> ContainerState {

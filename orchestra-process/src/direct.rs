@@ -25,7 +25,10 @@ const FIRST_OTHER: RawFd = 3;
 /// Whether `launch` can be started so: it has an absolute path, and the child has nothing to do before it becomes
 /// the program that `posix_spawn` has no word for.
 pub(crate) fn is_possible(launch: &Launch) -> bool {
-    launch.user.is_none() && launch.limits.is_none() && launch.program.is_absolute()
+    launch.user.is_none()
+        && launch.groups.is_empty()
+        && launch.limits.is_none()
+        && launch.program.is_absolute()
 }
 
 /// Starts the main program of `launch`, as the leader of a process group, with `stdio` as its input, output and

@@ -113,9 +113,15 @@ pub(crate) fn resolve(
         cwd,
         stdin: spec.stdin,
         user: spec.run_as,
+        groups: if may_give_groups() { spec.supplemental_groups.clone() } else { Vec::new() },
         stop_signal: image.stop_signal,
         limits: Limits::from(&spec.limits),
     })
+}
+
+/// Whether this process may put others in groups: root may.
+pub(crate) fn may_give_groups() -> bool {
+    rustix::process::geteuid().is_root()
 }
 
 /// Later entries win: the runtime's own variables, then the image's, then the container's.

@@ -6,9 +6,10 @@
 //! are rotated; and, where this process may make control groups, its limits.
 //!
 //! A process may do all that its user may. So there is no enforcing `readOnlyRootFilesystem`, `privileged`, `capabilities`,
-//! `allowPrivilegeEscalation`, and `readOnly` of a volume mount; limits of CPU and memory are not enforced where there are no
+//! `allowPrivilegeEscalation`, `readOnly` of a volume mount, and limits of a whole pod; an `emptyDir` of the medium `Memory` is
+//! a directory of the disk; `fsGroup` and `supplementalGroups`, as `runAsUser`, need root; limits of CPU and memory are not enforced where there are no
 //! control groups. Where a container asks for one of them it runs, and an event of its pod says so. It does not run where
-//! `runAsNonRoot` forbids the user that it would have; `runAsUser` needs root.
+//! `runAsNonRoot` forbids the user that it would have.
 //!
 //! When a container ends, nothing of it is left: all that is in its process group or its control group, bears its
 //! marker in the environment, or has its output, is killed. Only a program that gave up all of these, in a container without

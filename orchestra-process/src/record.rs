@@ -88,6 +88,9 @@ pub(crate) struct Launch {
     pub(crate) cwd: PathBuf,
     pub(crate) stdin: bool,
     pub(crate) user: Option<(u32, Option<u32>)>,
+    /// Further groups that it is in: none where this process may not give any.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) groups: Vec<u32>,
     pub(crate) stop_signal: i32,
     pub(crate) limits: Limits,
 }

@@ -11,7 +11,7 @@ use async_trait::async_trait;
 use futures_util::stream;
 use orchestra_core::runtime::{
     ContainerId, ContainerSpec, ContainerStats, EventStream, ExecOptions, ExecSession, Feature, ImageInfo,
-    ImageSpec, LogOptions, LogStream, RegistryAuth, Runtime, RuntimeError, RuntimeEvent, RuntimeInfo,
+    ImageSpec, LogOptions, LogStream, OnPull, RegistryAuth, Runtime, RuntimeError, RuntimeEvent, RuntimeInfo,
     SandboxId, SandboxSpec, SandboxStatus,
 };
 use tokio::sync::broadcast::error::RecvError;
@@ -21,7 +21,7 @@ use crate::container::Starting;
 use crate::error::{failed, not_found};
 use crate::image::ProcessImage;
 use crate::state::{Container, Core};
-use crate::{container, exec, log, procfs, sandbox, stats};
+use crate::{container, exec, launch, log, procfs, sandbox, stats};
 
 /// Runs pods as plain processes of this host.
 ///
@@ -118,8 +118,13 @@ impl Runtime for ProcessRuntime {
             Feature::Capabilities,
             Feature::NoNewPrivileges,
             Feature::Seccomp,
+            Feature::PodLimits,
+            Feature::MemoryVolumes,
         ]
         .into();
+        if !launch::may_give_groups() {
+            info.ignores.extend([Feature::FsGroup, Feature::SupplementalGroups]);
+        }
         let limits = [("cpu", Feature::CpuLimit), ("memory", Feature::MemoryLimit)];
         let cgroups = &self.core.cgroups;
         info.ignores.extend(limits.into_iter().filter(|(c, _)| !cgroups.has(c)).map(|(_, limit)| limit));
@@ -131,6 +136,7 @@ impl Runtime for ProcessRuntime {
         &self,
         image: &ImageSpec,
         _: Option<&RegistryAuth>,
+        _: OnPull<'_>,
     ) -> Result<ImageInfo, RuntimeError> {
         self.core.images.pull(image)
     }

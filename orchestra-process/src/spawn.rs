@@ -12,6 +12,7 @@ use std::sync::Arc;
 use rustix::fs::{CWD, FileType, Gid, Mode, Uid, fchown, mknodat};
 use rustix::io::{Errno, FdFlags, fcntl_getfd, fcntl_setfd};
 use rustix::process::{Pid, PidfdFlags, WaitId, WaitIdOptions, pidfd_open, waitid};
+use rustix::thread::{set_thread_gid, set_thread_groups, set_thread_uid};
 
 use crate::launch::EXEC_MARKER;
 use crate::procfs;
@@ -36,10 +37,32 @@ fn command(launch: &Launch, program: &Path, args: &[String]) -> Command {
     let mut command = Command::new(program);
     command.args(args).current_dir(&launch.cwd);
     command.env_clear().envs(launch.env.iter().map(|(name, value)| (name, value)));
-    if let Some((user, group)) = launch.user {
+    if !launch.groups.is_empty() {
+        join(&mut command, launch);
+    } else if let Some((user, group)) = launch.user {
         command.uid(user).gid(group.unwrap_or(user));
     }
     command
+}
+
+/// Makes the child of a command enter its groups and then become its user: std does the second first, and has no stable way
+/// for groups.
+fn join(command: &mut Command, launch: &Launch) {
+    let groups: Vec<Gid> = launch.groups.iter().map(|group| Gid::from_raw(*group)).collect();
+    let user = launch.user.map(|(user, group)| (Uid::from_raw(user), Gid::from_raw(group.unwrap_or(user))));
+    #[allow(unsafe_code, reason = "std has no stable way to start a child in further groups")]
+    // SAFETY: between fork and exec the closure only makes system calls through rustix, which neither allocates nor
+    // locks. The child has one thread, so what is set for the thread is set for the process.
+    unsafe {
+        command.pre_exec(move || {
+            set_thread_groups(&groups)?;
+            if let Some((user, group)) = user {
+                set_thread_gid(group)?;
+                set_thread_uid(user)?;
+            }
+            Ok(())
+        });
+    }
 }
 
 /// Makes a command lead a process group, so that all of it can be killed at once, and no Ctrl-C meant for us

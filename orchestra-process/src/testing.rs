@@ -48,6 +48,7 @@ pub(crate) fn container_record(id: &str) -> ContainerRecord {
             cwd: "/".into(),
             stdin: false,
             user: None,
+            groups: Vec::new(),
             stop_signal: 15,
             limits: Limits::default(),
         },

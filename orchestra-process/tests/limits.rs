@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use common::{GRACE, Host, cgroups, ended, follow, line, lives, run, sandbox_spec, sh, until};
-use orchestra_core::runtime::{ContainerLimits, ContainerSpec, ContainerState, Runtime};
+use orchestra_core::runtime::{ContainerLimits, ContainerSpec, ContainerState, Feature, Runtime};
 use orchestra_process::ProcessImage;
 
 /// The groups of our runtimes, wherever they are mounted.
@@ -107,6 +107,39 @@ async fn a_program_is_in_its_group_before_it_runs() {
         }
     }
     assert!(cgroups(&host).is_empty(), "left: {:?}", cgroups(&host));
+}
+
+#[tokio::test]
+async fn a_program_is_in_its_further_groups() {
+    let host = Host::new();
+    let runtime = host.builder().image("cat", ProcessImage::new("/bin/cat")).build().unwrap();
+    let is_root = rustix::process::geteuid().is_root();
+    let ignores = runtime.info().await.unwrap().ignores;
+    assert_eq!(ignores.contains(&Feature::SupplementalGroups), !is_root);
+    let users: &[_] = if is_root { &[None, Some((65534, None)), Some((65534, Some(7)))] } else { &[None] };
+    for run_as in users {
+        let mut spec = ContainerSpec::new("main", "cat");
+        spec.args = vec!["/proc/self/status".to_owned()];
+        spec.run_as = *run_as;
+        spec.supplemental_groups = vec![4242, 4343];
+        let (sandbox, container) = run(&runtime, &spec).await;
+        let (mut log, mut all) = (follow(&runtime, &container).await, String::new());
+        while let Some(text) = line(&mut log).await {
+            all = all + &text + "\n";
+        }
+        let of = |field: &str| {
+            let line = all.lines().find_map(|line| line.strip_prefix(field)).unwrap();
+            line.split_whitespace().map(|number| number.parse().unwrap()).collect::<Vec<u32>>()
+        };
+        if is_root {
+            assert_eq!(of("Groups:"), [4242, 4343], "{run_as:?}");
+            let (user, group) = run_as.map_or((0, 0), |(user, group)| (user, group.unwrap_or(user)));
+            assert_eq!((of("Uid:"), of("Gid:")), (vec![user; 4], vec![group; 4]), "{run_as:?}");
+        } else {
+            assert!(!of("Groups:").contains(&4242));
+        }
+        runtime.remove_sandbox(&sandbox).await.unwrap();
+    }
 }
 
 #[tokio::test]

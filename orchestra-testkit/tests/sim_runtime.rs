@@ -63,7 +63,7 @@ async fn the_contract_is_kept() {
 
 async fn running(runtime: &SimRuntime) -> (SandboxSpec, orchestra_core::runtime::ContainerId) {
     runtime.image("img", SimProgram::service());
-    runtime.pull_image(&"img".into(), None).await.unwrap();
+    runtime.pull_image(&"img".into(), None, &|_| {}).await.unwrap();
     let spec = SandboxSpec::new("shop", "web", Uid::from("u1"));
     let sandbox = runtime.run_sandbox(&spec).await.unwrap();
     let container = runtime.create_container(&sandbox.id, &ContainerSpec::new("web", "img")).await.unwrap();
@@ -96,7 +96,7 @@ async fn the_stop_signal_comes_before_the_kill_by_the_grace() {
     let runtime = SimRuntime::new(1);
     runtime.image("deaf", SimProgram::service().on_stop(SimStop::Ignores));
     let (spec, _) = running(&runtime).await;
-    runtime.pull_image(&"deaf".into(), None).await.unwrap();
+    runtime.pull_image(&"deaf".into(), None, &|_| {}).await.unwrap();
     let sandbox = runtime.run_sandbox(&spec).await.unwrap();
     let deaf = runtime.create_container(&sandbox.id, &ContainerSpec::new("deaf", "deaf")).await.unwrap();
     runtime.start_container(&deaf).await.unwrap();
@@ -112,7 +112,7 @@ async fn the_stop_signal_comes_before_the_kill_by_the_grace() {
 async fn an_exit_tells_itself_at_its_time() {
     let runtime = SimRuntime::new(1);
     runtime.image("img", SimProgram::job(3).lasting(Duration::from_secs(9)));
-    runtime.pull_image(&"img".into(), None).await.unwrap();
+    runtime.pull_image(&"img".into(), None, &|_| {}).await.unwrap();
     let mut events = runtime.events().await.unwrap();
     let start = tokio::time::Instant::now();
     let sandbox = runtime.run_sandbox(&SandboxSpec::new("shop", "web", Uid::from("u1"))).await.unwrap();

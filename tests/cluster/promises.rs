@@ -14,13 +14,14 @@ kind: Pod
 apiVersion: v1
 metadata: {name: hardened}
 spec:
-  volumes: [{name: scratch, emptyDir: {sizeLimit: 1Mi}}]
+  volumes: [{name: scratch, emptyDir: {sizeLimit: 1Mi}}, {name: fast, emptyDir: {medium: Memory}}]
+  resources: {limits: {memory: 1Gi}}
   containers:
     - name: main
       image: sleep:1
       resources: {requests: {ephemeral-storage: 1Ki}}
       securityContext: {readOnlyRootFilesystem: true, capabilities: {drop: [ALL]}}
-      volumeMounts: [{name: scratch, mountPath: /scratch, readOnly: true}]
+      volumeMounts: [{name: scratch, mountPath: /scratch, readOnly: true}, {name: fast, mountPath: /fast}]
 ---
 kind: Pod
 apiVersion: v1
@@ -33,7 +34,9 @@ spec:
     let warnings: Vec<_> = applied.iter().flat_map(|a| &a.warnings).map(|w| w.path.as_str()).collect();
     assert_eq!(warnings, ["spec.volumes[0].emptyDir.sizeLimit"]);
     let told = event(&cluster, "hardened", "does not enforce").await;
-    for field in ["readOnlyRootFilesystem", "capabilities", "readOnly"] {
+    for field in
+        ["readOnlyRootFilesystem", "capabilities", "readOnly", "emptyDir.medium", "limits of the pod"]
+    {
         assert!(told.message.contains(field), "{}", told.message);
     }
     until::<Pod>(&cluster, "hardened", |pod| pod.is_some_and(Pod::is_ready)).await;

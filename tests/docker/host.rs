@@ -173,6 +173,13 @@ impl Drop for Host {
             let args: Vec<_> = ["rm", "--force", "--volumes"].into_iter().chain(left).collect();
             let _removed = self.try_docker(&args);
         }
+        let label = format!("label=dev.orchestra.cluster={}", self.name);
+        for kind in ["volume", "network"] {
+            let left = self.try_docker(&[kind, "ls", "--quiet", "--filter", &label]).unwrap_or_default();
+            for name in left.lines() {
+                let _removed = self.try_docker(&[kind, "rm", name]);
+            }
+        }
         let _removed = self.try_docker(&["rmi", &self.image()]);
         let _removed = std::fs::remove_dir_all(&self.dir);
     }

@@ -12,6 +12,7 @@ mod adoption;
 mod calls;
 mod chaos;
 mod daemon;
+mod features;
 mod host;
 #[cfg(all(feature = "docker-tls", feature = "docker-ssh"))]
 mod hosts;

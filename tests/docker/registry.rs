@@ -4,14 +4,18 @@ use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::fmt::Write as _;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::{StreamExt, stream};
 use http::{Method, Request, Response, StatusCode, header};
-use http_body_util::Full;
-use hyper::body::Incoming;
+use http_body_util::combinators::UnsyncBoxBody;
+use http_body_util::{BodyExt, Full, StreamBody};
+use hyper::body::{Frame, Incoming};
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use orchestra::docker::ImageCollection;
+use orchestra::model::Event;
 use orchestra::prelude::*;
 use serde_json::json;
 use tokio::net::TcpListener;
@@ -25,6 +29,10 @@ const BASIC: &str = "Basic bWU6b3du";
 
 const MANIFEST: &str = "application/vnd.docker.distribution.manifest.v2+json";
 
+/// What blobs are: layers, and the settings of images, which are smaller than this.
+const SMALL: usize = 4096;
+const LAYER: &str = "application/octet-stream";
+
 fn digest(content: &[u8]) -> String {
     let hash = ring::digest::digest(&ring::digest::SHA256, content);
     hash.as_ref().iter().fold("sha256:".to_owned(), |mut text, byte| {
@@ -33,19 +41,52 @@ fn digest(content: &[u8]) -> String {
     })
 }
 
+type Body = UnsyncBoxBody<Bytes, Infallible>;
+
+/// How a layer comes: in so many pieces, with a pause before each.
+#[derive(Clone, Copy)]
+struct Pace {
+    pieces: usize,
+    pause: Duration,
+    /// After so many nothing more comes.
+    silent_after: usize,
+}
+
+impl Pace {
+    fn body(self, content: &Bytes) -> Body {
+        let size = content.len().div_ceil(self.pieces).max(1);
+        let pieces: Vec<_> = content.chunks(size).map(Bytes::copy_from_slice).collect();
+        let pieces = stream::iter(pieces.into_iter().enumerate()).then(move |(number, piece)| async move {
+            if number >= self.silent_after {
+                std::future::pending::<()>().await;
+            }
+            tokio::time::sleep(self.pause).await;
+            Ok(Frame::data(piece))
+        });
+        StreamBody::new(pieces).boxed_unsync()
+    }
+}
+
 /// A registry by the distribution API, on loopback, where engines speak plain HTTP. Only who is `me` gets anything.
 struct Registry {
     address: String,
     /// By digest, and manifests by name and tag too.
     content: BTreeMap<String, Bytes>,
+    /// How layers come; at once where it is not said.
+    pace: Option<Pace>,
 }
 
 impl Registry {
     /// One with the images `shop/a:1`, `shop/b:1` and `shop/c:1`, each with a program that sleeps.
     async fn start() -> Arc<Self> {
+        Self::start_at(None).await
+    }
+
+    /// The same, whose layers come at that pace.
+    async fn start_at(pace: Option<Pace>) -> Arc<Self> {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let mut registry =
-            Self { address: listener.local_addr().unwrap().to_string(), content: BTreeMap::new() };
+            Self { address: listener.local_addr().unwrap().to_string(), content: BTreeMap::new(), pace };
         for name in ["a", "b", "c"] {
             registry.add(name);
         }
@@ -94,11 +135,14 @@ impl Registry {
         self.content.insert(format!("{name}:1"), manifest);
     }
 
-    fn answer(&self, request: &Request<Incoming>) -> Response<Full<Bytes>> {
+    fn answer(&self, request: &Request<Incoming>) -> Response<Body> {
         let refused = |status, code: &str| {
             let body = json!({"errors": [{"code": code, "message": code}]}).to_string();
             let answer = Response::builder().status(status).header(header::CONTENT_TYPE, "application/json");
-            answer.header(header::WWW_AUTHENTICATE, "Basic realm=\"shop\"").body(Full::from(body)).unwrap()
+            answer
+                .header(header::WWW_AUTHENTICATE, "Basic realm=\"shop\"")
+                .body(Full::from(body).boxed_unsync())
+                .unwrap()
         };
         if request.headers().get(header::AUTHORIZATION).is_none_or(|given| given != BASIC) {
             return refused(StatusCode::UNAUTHORIZED, "UNAUTHORIZED");
@@ -106,9 +150,7 @@ impl Registry {
         let path: Vec<_> = request.uri().path().split('/').collect();
         let (found, kind) = match path[..] {
             ["", "v2", ""] => (Some(Bytes::new()), "text/plain"),
-            ["", "v2", "shop", _, "blobs", digest] => {
-                (self.content.get(digest).cloned(), "application/octet-stream")
-            }
+            ["", "v2", "shop", _, "blobs", digest] => (self.content.get(digest).cloned(), LAYER),
             ["", "v2", "shop", name, "manifests", tag] => {
                 let by_tag = self.content.get(&format!("{name}:{tag}"));
                 (by_tag.or_else(|| self.content.get(tag)).cloned(), MANIFEST)
@@ -120,7 +162,11 @@ impl Registry {
         let answer = answer.header("Docker-Content-Digest", digest(&found));
         let answer = answer.header(header::CONTENT_LENGTH, found.len());
         let body = if request.method() == Method::HEAD { Bytes::new() } else { found };
-        answer.body(Full::new(body)).unwrap()
+        let body = match self.pace {
+            Some(pace) if kind == LAYER && body.len() > SMALL => pace.body(&body),
+            _ => Full::new(body).boxed_unsync(),
+        };
+        answer.body(body).unwrap()
     }
 
     fn image(&self, name: &str) -> String {
@@ -189,7 +235,7 @@ async fn room_for_an_image_is_made_by_those_that_nobody_uses() {
     let config = host.dir.join("config.json");
     std::fs::write(&config, registry.config()).unwrap();
     let mut always = ImageCollection::default();
-    (always.high, always.low, always.min_age) = (0, 0, std::time::Duration::ZERO);
+    (always.high, always.low, always.min_age) = (0, 0, Duration::ZERO);
     let runtime = host.builder().docker_config(&config).collect_images(always).connect().await.unwrap();
     let cluster = host.cluster_on(runtime).await;
     for name in ["a", "b"] {
@@ -204,6 +250,38 @@ async fn room_for_an_image_is_made_by_those_that_nobody_uses() {
     for (name, is_there) in [("a", true), ("b", false), ("c", true), ("orchestra-pause", true)] {
         assert_eq!(images.lines().any(|image| image.ends_with(name)), is_there, "{name} of {images}");
     }
+    cluster.stop().await;
+    eventually("nothing is left", || host.containers().is_empty().then_some(())).await;
+}
+
+/// What was said of a pod's pull, in order.
+async fn pulling(cluster: &Cluster, pod: &str) -> Vec<String> {
+    let events = cluster.list::<Event>(&ListOptions::default()).await.unwrap().items;
+    let of_pod = events.iter().filter(|e| e.involved_object.name == pod && e.reason == "Pulling");
+    of_pod.map(|event| event.message.clone()).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pull_says_how_far_it_has_come_and_is_ended_when_it_stalls() {
+    let Some((host, _daemon)) = open("progress", 7).await else { return };
+    std::fs::create_dir_all(&host.dir).unwrap();
+    let config = host.dir.join("config.json");
+    // Twelve seconds in all: longer than the time between two events, twice.
+    let pace = Pace { pieces: 40, pause: Duration::from_millis(300), silent_after: usize::MAX };
+    let slow = Registry::start_at(Some(pace)).await;
+    let silent = Registry::start_at(Some(Pace { silent_after: 20, pause: Duration::ZERO, ..pace })).await;
+    let auth = json!({"username": "me", "password": "own"});
+    let auths = json!({"auths": {slow.address.as_str(): auth, silent.address.as_str(): auth}});
+    std::fs::write(&config, auths.to_string()).unwrap();
+    let runtime = host.builder().docker_config(&config).pull_stall(Duration::from_secs(3));
+    let cluster = host.cluster_on(runtime.connect().await.unwrap()).await;
+    cluster.apply_yaml(&pod("slow", &slow.image("a:1"), "")).await.unwrap();
+    cluster.apply_yaml(&pod("silent", &silent.image("b:1"), "")).await.unwrap();
+    told(&cluster, "silent", "nothing came for 3s").await;
+    runs(&cluster, "slow").await;
+    let said = pulling(&cluster, "slow").await;
+    let of_bytes: Vec<_> = said.iter().filter(|message| message.contains(" bytes in ")).collect();
+    assert!((1..=3).contains(&of_bytes.len()), "at most one every five seconds: {said:?}");
     cluster.stop().await;
     eventually("nothing is left", || host.containers().is_empty().then_some(())).await;
 }

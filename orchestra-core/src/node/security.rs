@@ -1,11 +1,19 @@
 //! What a container's security context promises, and what its runtime can do of it. Pure.
 
 use super::env::ConfigError;
-use crate::model::{Container, Pod};
+use crate::model::{Container, EmptyDirVolume, Pod, Volume};
 use crate::runtime::{ContainerSpec, Feature, RuntimeInfo, Seccomp};
 
 /// What a container asks for and its runtime takes no notice of, as the manifest's fields.
-pub(crate) fn ignored(container: &Container, spec: &ContainerSpec, info: &RuntimeInfo) -> Vec<String> {
+pub(crate) fn ignored(
+    pod: &Pod,
+    container: &Container,
+    spec: &ContainerSpec,
+    info: &RuntimeInfo,
+) -> Vec<String> {
+    let context = &pod.spec.security_context;
+    let in_memory = |volume: &&Volume| volume.empty_dir.as_ref().is_some_and(EmptyDirVolume::is_in_memory);
+    let mounts = |volume: &Volume| container.volume_mounts.iter().any(|mount| mount.name == volume.name);
     let asked = |feature: &&Feature| match feature {
         Feature::ReadOnlyRoot => spec.read_only_root,
         // Volumes that the agent writes are mounted so without being asked for.
@@ -16,6 +24,10 @@ pub(crate) fn ignored(container: &Container, spec: &ContainerSpec, info: &Runtim
         Feature::Seccomp => spec.seccomp.as_ref().is_some_and(|asked| *asked != Seccomp::Unconfined),
         Feature::CpuLimit => spec.limits.cpu_milli.is_some(),
         Feature::MemoryLimit => spec.limits.memory.is_some(),
+        Feature::PodLimits => !pod.spec.resources.limits.is_empty(),
+        Feature::MemoryVolumes => pod.spec.volumes.iter().filter(in_memory).any(mounts),
+        Feature::FsGroup => context.fs_group.is_some() && !container.volume_mounts.is_empty(),
+        Feature::SupplementalGroups => !context.supplemental_groups.is_empty(),
     };
     info.ignores.iter().filter(asked).map(ToString::to_string).collect()
 }
@@ -54,9 +66,13 @@ mod tests {
         let mut spec = ContainerSpec::new("c", "web");
         spec.limits.memory = Some(1);
         let mut info = RuntimeInfo::default();
-        assert!(ignored(&container, &spec, &info).is_empty());
+        let pod = Pod::new("p").spec(PodSpec::new(container.clone()));
+        assert!(ignored(&pod, &container, &spec, &info).is_empty());
         info.ignores = [Feature::ReadOnlyMounts, Feature::MemoryLimit, Feature::Privileged].into();
-        assert_eq!(ignored(&container, &spec, &info), ["volumeMounts.readOnly", "resources.limits.memory"]);
+        assert_eq!(
+            ignored(&pod, &container, &spec, &info),
+            ["volumeMounts.readOnly", "resources.limits.memory"]
+        );
     }
 
     #[test]

@@ -7,7 +7,9 @@ use super::env::expand;
 use crate::model::{
     Container, ImagePullPolicy, Labels, Pod, Quantity, ResourceList, SeccompProfile, SeccompProfileType,
 };
-use crate::runtime::{ContainerLimits, ContainerSpec, Mount, PortMapping, SandboxSpec, Seccomp};
+use crate::runtime::{
+    ContainerLimits, ContainerSpec, MemoryVolume, Mount, PortMapping, SandboxSpec, Seccomp,
+};
 
 /// How pods of a node resolve names.
 #[derive(Clone, Debug, Default)]
@@ -24,6 +26,8 @@ pub(crate) fn sandbox_spec(pod: &Pod, attempt: u32, dns: &Dns) -> SandboxSpec {
     spec.hostname = if pod.spec.hostname.is_empty() { meta.name.clone() } else { pod.spec.hostname.clone() };
     spec.labels = meta.labels.clone();
     spec.host_network = pod.spec.host_network;
+    spec.limits = limits(&pod.spec.resources.limits, &pod.spec.resources.requests);
+    spec.memory_volumes = memory_volumes(pod);
     let containers = pod.spec.init_containers.iter().filter(|c| c.is_sidecar()).chain(&pod.spec.containers);
     let ports = containers.flat_map(|c| &c.ports).filter(|p| p.host_port != 0);
     spec.ports = ports
@@ -48,6 +52,26 @@ pub(crate) fn sandbox_spec(pod: &Pod, attempt: u32, dns: &Dns) -> SandboxSpec {
     spec
 }
 
+/// The volumes in memory that a container mounts. None is larger than what the pod may use in all.
+fn memory_volumes(pod: &Pod) -> Vec<MemoryVolume> {
+    let containers = || pod.spec.init_containers.iter().chain(&pod.spec.containers);
+    let mounted = |name: &str| containers().any(|c| c.volume_mounts.iter().any(|mount| mount.name == name));
+    let whole = |quantity: &Quantity| u64::try_from(quantity.value()).ok().filter(|n| *n > 0);
+    let of_containers = || {
+        let mut limits = containers().map(|c| c.resources.limits.get("memory").and_then(whole));
+        limits.try_fold(0, |sum: u64, limit| Some(sum.saturating_add(limit?)))
+    };
+    let most = pod.spec.resources.limits.get("memory").and_then(whole).or_else(of_containers);
+    let volumes = pod.spec.volumes.iter().filter(|volume| mounted(&volume.name));
+    let in_memory = volumes.filter_map(|volume| {
+        let dir = volume.empty_dir.as_ref().filter(|dir| dir.is_in_memory())?;
+        let size = dir.size_limit.as_ref().and_then(whole);
+        let size = size.into_iter().chain(most).min();
+        Some(MemoryVolume { name: volume.name.clone(), size, group: pod.spec.security_context.fs_group })
+    });
+    in_memory.collect()
+}
+
 /// One run of `container`, with its environment and mounts resolved.
 pub(crate) fn container_spec(
     pod: &Pod,
@@ -70,6 +94,7 @@ pub(crate) fn container_spec(
     let user = own.and_then(|s| s.run_as_user).or(pods.run_as_user);
     let group = own.and_then(|s| s.run_as_group).or(pods.run_as_group);
     spec.run_as = user.map(|user| (user, group));
+    spec.supplemental_groups = pods.supplemental_groups.iter().copied().chain(pods.fs_group).collect();
     spec.read_only_root = own.is_some_and(|s| s.read_only_root_filesystem == Some(true));
     spec.privileged = own.is_some_and(|s| s.privileged == Some(true));
     spec.capabilities = own.and_then(|s| s.capabilities.clone()).unwrap_or_default();

@@ -11,7 +11,7 @@ use tracing::Instrument;
 
 use crate::runtime::{
     ContainerId, ContainerSpec, ContainerStats, EventStream, ExecOptions, ExecSession, ImageInfo, ImageSpec,
-    LogOptions, LogStream, RegistryAuth, Runtime, RuntimeError, RuntimeInfo, SandboxId, SandboxSpec,
+    LogOptions, LogStream, OnPull, RegistryAuth, Runtime, RuntimeError, RuntimeInfo, SandboxId, SandboxSpec,
     SandboxStatus,
 };
 
@@ -62,8 +62,9 @@ impl Runtime for Traced {
         &self,
         image: &ImageSpec,
         auth: Option<&RegistryAuth>,
+        progress: OnPull<'_>,
     ) -> Result<ImageInfo, RuntimeError> {
-        traced("pull_image", &image.name, self.0.pull_image(image, auth)).await
+        traced("pull_image", &image.name, self.0.pull_image(image, auth, progress)).await
     }
 
     async fn image(&self, image: &ImageSpec) -> Result<Option<ImageInfo>, RuntimeError> {

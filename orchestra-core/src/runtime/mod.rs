@@ -4,6 +4,7 @@
 //! (`orchestra-docker`) isolates; the simulated one of `orchestra-testkit` runs ten thousand pods in a test.
 
 mod error;
+mod progress;
 mod registry_auth;
 mod spec;
 mod state;
@@ -16,10 +17,11 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 pub use error::RuntimeError;
+pub use progress::{OnPull, PullProgress};
 pub use registry_auth::RegistryAuth;
 pub use spec::{
-    ContainerLimits, ContainerSpec, DEFAULT_GRACE, ImageSpec, Mount, MountSource, PortMapping, SandboxSpec,
-    Seccomp,
+    ContainerLimits, ContainerSpec, DEFAULT_GRACE, ImageSpec, MemoryVolume, Mount, MountSource, PortMapping,
+    SandboxSpec, Seccomp,
 };
 pub use state::{
     ContainerId, ContainerState, ContainerStats, ContainerStatus, Feature, ImageInfo, RuntimeEvent,
@@ -58,7 +60,8 @@ pub trait Runtime: Debug + Send + Sync + 'static {
     /// Where the runtime does not answer.
     async fn info(&self) -> Result<RuntimeInfo, RuntimeError>;
 
-    /// Makes an image present, and says which one it is.
+    /// Makes an image present, and says which one it is. `progress` is told how far that has come, as often as the runtime
+    /// learns of it.
     ///
     /// # Errors
     /// [`RuntimeError::ImageNotFound`], or a transient failure to fetch it.
@@ -66,6 +69,7 @@ pub trait Runtime: Debug + Send + Sync + 'static {
         &self,
         image: &ImageSpec,
         auth: Option<&RegistryAuth>,
+        progress: OnPull<'_>,
     ) -> Result<ImageInfo, RuntimeError>;
 
     /// The image, where it is present.
@@ -161,7 +165,7 @@ pub trait Runtime: Debug + Send + Sync + 'static {
     /// Runs a further program inside a running container.
     ///
     /// # Errors
-    /// [`RuntimeError::Start`] where the program can't be run; see [`RuntimeError`].
+    /// [`RuntimeError::Start`] where the program can't be run, from here or from the session's end; see [`RuntimeError`].
     async fn exec(&self, container: &ContainerId, options: &ExecOptions)
     -> Result<ExecSession, RuntimeError>;
 

@@ -38,6 +38,8 @@ pub struct SandboxSpec {
     pub host_aliases: Vec<(IpAddr, String)>,
     /// How much memory and CPU the whole pod may use.
     pub limits: ContainerLimits,
+    /// Directories in memory that its containers share. They are there as long as the sandbox is.
+    pub memory_volumes: Vec<MemoryVolume>,
 }
 
 impl SandboxSpec {
@@ -46,6 +48,17 @@ impl SandboxSpec {
     pub fn new(namespace: impl Into<Arc<str>>, name: impl Into<Arc<str>>, pod_uid: Uid) -> Self {
         Self { pod_name: name.into(), namespace: namespace.into(), pod_uid, ..Self::default() }
     }
+}
+
+/// A directory in memory, which all users may write to.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct MemoryVolume {
+    /// Its name in the pod.
+    pub name: String,
+    /// How many bytes it can hold; as many as the host gives where `None`.
+    pub size: Option<u64>,
+    /// The group that it and all that is made in it belong to; root's, and the group of who makes it, where `None`.
+    pub group: Option<u32>,
 }
 
 /// A container port that is opened on the host.
@@ -110,6 +123,8 @@ pub struct ContainerSpec {
     pub stdin: bool,
     /// User and group to run as, where not the image's.
     pub run_as: Option<(u32, Option<u32>)>,
+    /// Groups that its user is in, beside those of the image.
+    pub supplemental_groups: Vec<u32>,
     /// Whether the root file system is read-only.
     pub read_only_root: bool,
     /// Whether it may do what the host's root may.
@@ -183,7 +198,12 @@ impl Mount {
 pub enum MountSource {
     /// A file or directory of the host.
     Host(PathBuf),
-    /// Memory, up to a number of bytes.
+    /// One of the sandbox's directories in memory.
+    Memory {
+        /// Its name in the pod.
+        volume: String,
+    },
+    /// Memory of this container's own, up to a number of bytes.
     Tmpfs {
         /// The limit in bytes; the host's default where `None`.
         size: Option<u64>,

@@ -74,6 +74,14 @@ pub enum Feature {
     CpuLimit,
     /// A bound on memory.
     MemoryLimit,
+    /// A bound on CPU time and memory of all containers of a pod together.
+    PodLimits,
+    /// Volumes in memory. The node agent makes them directories of its disk then.
+    MemoryVolumes,
+    /// Volumes that belong to a group, which the containers are in.
+    FsGroup,
+    /// Further groups of a container's user.
+    SupplementalGroups,
 }
 
 impl fmt::Display for Feature {
@@ -87,6 +95,10 @@ impl fmt::Display for Feature {
             Self::Seccomp => "securityContext.seccompProfile",
             Self::CpuLimit => "resources.limits.cpu",
             Self::MemoryLimit => "resources.limits.memory",
+            Self::PodLimits => "resources.limits of the pod",
+            Self::MemoryVolumes => "emptyDir.medium",
+            Self::FsGroup => "securityContext.fsGroup",
+            Self::SupplementalGroups => "securityContext.supplementalGroups",
         })
     }
 }

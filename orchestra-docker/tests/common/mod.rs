@@ -3,15 +3,18 @@
     dead_code,
     clippy::unwrap_used,
     clippy::print_stderr,
+    clippy::print_stdout,
     reason = "each test uses its part of these helpers, which are tests themselves"
 )]
+
+pub(crate) mod subject;
 
 use std::panic::{AssertUnwindSafe, resume_unwind};
 use std::path::{Path, PathBuf};
 
 use futures_util::FutureExt;
 use orchestra_core::runtime::{Runtime as _, RuntimeError};
-use orchestra_docker::{DockerRuntime, ImageFiles};
+use orchestra_docker::{DockerRuntime, DockerRuntimeBuilder, ImageFiles};
 
 /// The programs that test scripts run.
 const APPLETS: [&str; 9] = ["sh", "sleep", "cat", "httpd", "mkdir", "printf", "id", "kill", "nc"];
@@ -33,6 +36,15 @@ fn skip(why: &str) -> Option<Host> {
     );
     eprintln!("SKIPPED, nothing was tested on Docker: {why}");
     None
+}
+
+/// A runtime on this engine, or on that of the machine.
+pub(crate) fn builder(cluster: &str, engine: Option<&str>) -> DockerRuntimeBuilder {
+    let builder = DockerRuntime::builder(cluster);
+    match engine {
+        Some(engine) => builder.host(engine),
+        None => builder,
+    }
 }
 
 fn busybox() -> Option<PathBuf> {
@@ -79,8 +91,13 @@ impl Host {
 
     /// Connects, and makes the image; `None` where there is no engine.
     pub(crate) async fn open(test: &str) -> Option<Self> {
+        Self::open_on(test, None).await
+    }
+
+    /// The same, on this engine.
+    pub(crate) async fn open_on(test: &str, engine: Option<String>) -> Option<Self> {
         let name = format!("orchestra-test-{test}-{}", std::process::id());
-        let runtime = match DockerRuntime::builder(name.as_str()).connect().await {
+        let runtime = match builder(&name, engine.as_deref()).connect().await {
             Ok(runtime) => runtime,
             Err(error @ RuntimeError::Unavailable { .. }) => return skip(&error.to_string()),
             Err(error) => panic!("{error:?}"),

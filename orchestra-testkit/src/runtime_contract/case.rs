@@ -94,7 +94,7 @@ impl<'a> Case<'a> {
     /// Pulls the image of a container and creates it.
     pub(super) async fn create(&self, sandbox: &SandboxId, spec: &ContainerSpec) -> ContainerId {
         let runtime = self.runtime().await;
-        runtime.pull_image(&spec.image, None).await.expect("pull_image");
+        runtime.pull_image(&spec.image, None, &|_| {}).await.expect("pull_image");
         runtime.create_container(sandbox, spec).await.expect("create_container")
     }
 

@@ -184,13 +184,13 @@ pub(super) async fn what_does_not_exist_is_not_found(case: &Case<'_>) {
 pub(super) async fn images_are_present_or_not_found(case: &Case<'_>) {
     let runtime = case.runtime().await;
     let known = case.program(&Program::Sleep).image;
-    let pulled = runtime.pull_image(&known, None).await.expect("pull_image");
+    let pulled = runtime.pull_image(&known, None, &|_| {}).await.expect("pull_image");
     assert!(!pulled.id.is_empty());
     assert_eq!(runtime.image(&known).await.expect("image").expect("it is present").id, pulled.id);
     let all = runtime.images().await.expect("images");
     assert!(all.iter().any(|image| image.id == pulled.id), "{all:?}");
     let unknown = "orchestra.invalid/no-such-image:1".into();
-    let error = runtime.pull_image(&unknown, None).await.expect_err("pulling what does not exist");
+    let error = runtime.pull_image(&unknown, None, &|_| {}).await.expect_err("pulling what does not exist");
     assert!(matches!(error, RuntimeError::ImageNotFound { .. }) || error.is_transient(), "{error:?}");
     assert!(runtime.image(&unknown).await.expect("image").is_none());
     let sandbox = case.run_sandbox().await.id;

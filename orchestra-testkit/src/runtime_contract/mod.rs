@@ -201,6 +201,7 @@ pub const CHECKS: &[Check] = &[
     check!(output::variables_arrive, |can| can.logs),
     check!(output::a_mounted_directory_is_there, |can| can.logs && can.mounts),
     check!(output::exec_gives_output_and_exit_code, |can| can.exec),
+    check!(output::exec_of_what_is_no_program_says_so, |can| can.exec),
     check!(output::exec_reads_its_input, |can| can.exec),
     check!(output::a_dropped_exec_is_killed, |can| can.exec && can.stats),
     check!(output::exec_ends_with_its_container, |can| can.exec),

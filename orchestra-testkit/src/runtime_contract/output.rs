@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use orchestra_core::runtime::{ExecOptions, ExecSession, LogSource, Mount, MountSource};
+use orchestra_core::runtime::{ExecOptions, ExecSession, LogSource, Mount, MountSource, RuntimeError};
 
 use super::case::{DEADLINE, GRACE, text};
 use super::{Case, Program};
@@ -84,6 +84,22 @@ pub(super) async fn exec_gives_output_and_exit_code(case: &Case<'_>) {
         let session = exec(case, &container, &Program::Exit(code), false).await;
         assert_eq!(session.exit.await.expect("exit"), code);
     }
+}
+
+pub(super) async fn exec_of_what_is_no_program_says_so(case: &Case<'_>) {
+    let (_, container) = case.run(&Program::Sleep).await;
+    let options = ExecOptions::new(["/no/such/program", "argument"]);
+    let ended = match case.runtime().await.exec(&container, &options).await {
+        Ok(session) => tokio::time::timeout(DEADLINE, session.wait_with_output()).await.expect("it ends"),
+        Err(error) => Err(error),
+    };
+    match ended {
+        Err(RuntimeError::Start { program, .. }) => assert_eq!(program, "/no/such/program"),
+        other => panic!("a program that does not exist was run: {other:?}"),
+    }
+    // The container is as it was.
+    let session = exec(case, &container, &Program::Exit(0), false).await;
+    assert_eq!(session.exit.await.expect("exit"), 0);
 }
 
 pub(super) async fn exec_reads_its_input(case: &Case<'_>) {

@@ -97,7 +97,7 @@ pub(super) async fn a_dropped_call_can_be_repeated(case: &Case<'_>) {
         drop_after(polls, runtime.run_sandbox(&pod)).await;
         let sandbox = runtime.run_sandbox(&pod).await.expect("repeated run_sandbox").id;
         let spec = case.program(&Program::Sleep);
-        runtime.pull_image(&spec.image, None).await.expect("pull_image");
+        runtime.pull_image(&spec.image, None, &|_| {}).await.expect("pull_image");
         drop_after(polls, runtime.create_container(&sandbox, &spec)).await;
         let container = runtime.create_container(&sandbox, &spec).await.expect("repeated create_container");
         drop_after(polls, runtime.start_container(&container)).await;

@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use futures_util::FutureExt as _;
 use orchestra_core::runtime::{
     ContainerId, ContainerSpec, ContainerState, ContainerStats, EventStream, ExecOptions, ExecSession,
-    ImageInfo, ImageSpec, LogOptions, LogStream, RegistryAuth, Runtime, RuntimeError, RuntimeEvent,
+    ImageInfo, ImageSpec, LogOptions, LogStream, OnPull, RegistryAuth, Runtime, RuntimeError, RuntimeEvent,
     RuntimeInfo, SandboxId, SandboxSpec, SandboxStatus,
 };
 use tokio::sync::mpsc;
@@ -122,6 +122,7 @@ impl Runtime for FaultyRuntime {
         &self,
         image: &ImageSpec,
         _: Option<&RegistryAuth>,
+        _: OnPull<'_>,
     ) -> Result<ImageInfo, RuntimeError> {
         self.call("pull_image", Some(&image.name)).await?;
         tokio::time::sleep(self.machine.world.up_to(Duration::from_millis(500))).await;

@@ -8,8 +8,8 @@ use bytes::Bytes;
 use futures_util::stream;
 use orchestra_core::runtime::{
     ContainerId, ContainerSpec, ContainerState, ContainerStats, EventStream, ExecOptions, ExecSession,
-    ImageInfo, ImageSpec, LogChunk, LogOptions, LogSource, LogStream, RegistryAuth, Runtime, RuntimeError,
-    RuntimeInfo, SandboxId, SandboxSpec, SandboxState, SandboxStatus,
+    ImageInfo, ImageSpec, LogChunk, LogOptions, LogSource, LogStream, OnPull, RegistryAuth, Runtime,
+    RuntimeError, RuntimeInfo, SandboxId, SandboxSpec, SandboxState, SandboxStatus,
 };
 use tokio::sync::mpsc;
 use tokio::time::Instant;
@@ -58,6 +58,7 @@ impl Runtime for SimRuntime {
         &self,
         image: &ImageSpec,
         _: Option<&RegistryAuth>,
+        _: OnPull<'_>,
     ) -> Result<ImageInfo, RuntimeError> {
         let lost = self.begin(SimOp::Pull, &image.name).await?;
         if image.name.is_empty() || image.name.contains(char::is_whitespace) {

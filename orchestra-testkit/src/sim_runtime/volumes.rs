@@ -70,11 +70,17 @@ impl SimVolumes {
 #[async_trait]
 #[deny(clippy::missing_trait_methods)]
 impl VolumeFiles for SimVolumes {
-    async fn directory(&self, pod: &Uid, volume: &str) -> Result<PathBuf, VolumeError> {
+    async fn directory(&self, pod: &Uid, volume: &str, _: Option<u32>) -> Result<PathBuf, VolumeError> {
         Ok(self.set(pod, volume, FileSet::default()))
     }
 
-    async fn publish(&self, pod: &Uid, volume: &str, files: &FileSet) -> Result<PathBuf, VolumeError> {
+    async fn publish(
+        &self,
+        pod: &Uid,
+        volume: &str,
+        files: &FileSet,
+        _: Option<u32>,
+    ) -> Result<PathBuf, VolumeError> {
         Ok(self.set(pod, volume, files.clone()))
     }
 
@@ -82,7 +88,7 @@ impl VolumeFiles for SimVolumes {
         Ok(path.to_owned())
     }
 
-    async fn persistent(&self, volume: &str) -> Result<PathBuf, VolumeError> {
+    async fn persistent(&self, volume: &str, _: Option<u32>) -> Result<PathBuf, VolumeError> {
         self.persistent().insert(volume.to_owned());
         Ok(Path::new("/sim/persistent").join(volume))
     }

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::env_rules::validate_env;
 use super::probe_rules::validate_probes;
 use super::volume_rules::check_relative_path;
-use super::{Container, ContainerPort, PodSpec};
+use super::{Container, ContainerPort, PodSpec, ResourceRequirements};
 use crate::model::meta_rules::record;
 use crate::model::names::{check_dns_label, check_label_key, check_port_name};
 use crate::model::{FieldErrors, ResourceList};
@@ -34,6 +34,32 @@ pub(super) fn validate_containers(spec: &PodSpec, errors: &mut FieldErrors) {
         });
     });
     validate_host_ports(spec, errors);
+    errors.at("resources", |errors| validate_pod_resources(spec, errors));
+}
+
+/// What a whole pod may ask for.
+fn validate_pod_resources(spec: &PodSpec, errors: &mut FieldErrors) {
+    validate_resources(&spec.resources, errors);
+    let of_containers = spec.requests_of_containers();
+    for (field, amounts) in [("requests", &spec.resources.requests), ("limits", &spec.resources.limits)] {
+        errors.at(field, |errors| {
+            for name in amounts.keys() {
+                let known = ["cpu", "memory"].contains(&name.as_str()) || name.starts_with("hugepages-");
+                errors.at(name, |errors| {
+                    errors.require(known, "can't be asked for by a whole pod: ask for it in a container");
+                });
+            }
+        });
+    }
+    // A limit is no less than its request, and has one.
+    errors.at("requests", |errors| {
+        for (name, amount) in &spec.resources.requests {
+            if let Some(least) = of_containers.get(name).filter(|least| amount < least) {
+                let why = format!("{amount} must not be less than its containers request, {least}");
+                errors.at(name, |errors| errors.push(why));
+            }
+        }
+    });
 }
 
 fn validate_init(container: &Container, errors: &mut FieldErrors) {
@@ -77,7 +103,7 @@ fn validate_container(
         }
     });
     validate_env(container, errors);
-    errors.at("resources", |errors| validate_resources(container, errors));
+    errors.at("resources", |errors| validate_resources(&container.resources, errors));
     validate_mounts(container, spec, errors);
     validate_probes(container, errors);
     if let Some(context) = &container.security_context {
@@ -113,8 +139,7 @@ fn validate_host_ports(spec: &PodSpec, errors: &mut FieldErrors) {
     }
 }
 
-fn validate_resources(container: &Container, errors: &mut FieldErrors) {
-    let resources = &container.resources;
+fn validate_resources(resources: &ResourceRequirements, errors: &mut FieldErrors) {
     validate_amounts("limits", &resources.limits, errors);
     validate_amounts("requests", &resources.requests, errors);
     for (name, request) in &resources.requests {

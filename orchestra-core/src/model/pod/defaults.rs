@@ -27,6 +27,7 @@ fn fill_in(spec: &mut PodSpec) {
     for container in spec.init_containers.iter_mut().chain(&mut spec.containers) {
         default_container(container, spec.host_network);
     }
+    default_pod_requests(spec);
     for volume in spec.volumes.iter_mut().filter(|v| !has_source(v)) {
         volume.empty_dir = Some(EmptyDirVolume::default());
     }
@@ -42,6 +43,20 @@ fn is_complete(spec: &PodSpec) -> bool {
             .chain(&spec.containers)
             .all(|c| is_complete_container(c, spec.host_network))
         && spec.volumes.iter().all(has_source)
+        && spec.resources.limits.keys().all(|name| spec.resources.requests.contains_key(name))
+}
+
+/// Where a pod has a limit and no request, what its containers request together is its request, or else its limit.
+fn default_pod_requests(spec: &mut PodSpec) {
+    if spec.resources.limits.is_empty() {
+        return;
+    }
+    let of_containers = spec.requests_of_containers();
+    let PodSpec { resources, .. } = spec;
+    for (name, limit) in &resources.limits {
+        let request = *of_containers.get(name).unwrap_or(limit);
+        resources.requests.entry(name.clone()).or_insert(request);
+    }
 }
 
 fn default_container(container: &mut Container, host_network: bool) {

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::net::IpAddr;
 
-use super::{Container, PodSpec, Protocol, QosClass};
+use super::{Container, PodSpec, Protocol, QosClass, ResourceRequirements};
 use crate::model::{Quantity, ResourceList};
 
 /// A port of the node that a pod takes.
@@ -31,8 +31,8 @@ impl HostPort {
 impl PodSpec {
     /// What is set aside for a pod on its node.
     ///
-    /// The containers and sidecars together, or the most that any init container needs together with the sidecars
-    /// before it, whichever is more; and the overhead. (As Kubernetes' scheduler counts since sidecars exist.)
+    /// What the pod says itself; of what it does not name, the containers and sidecars together, or the most that any init
+    /// container needs together with the sidecars before it, whichever is more; and the overhead. (As Kubernetes' scheduler counts since sidecars exist.)
     #[must_use]
     pub fn requests(&self) -> ResourceList {
         self.requests_in_all().into_owned()
@@ -40,9 +40,18 @@ impl PodSpec {
 
     /// [`requests`](Self::requests), by reference where a single container has them all.
     pub(crate) fn requests_in_all(&self) -> Cow<'_, ResourceList> {
-        if let ([only], [], true) = (&*self.containers, &*self.init_containers, self.overhead.is_empty()) {
+        let simple = self.overhead.is_empty() && self.resources.requests.is_empty();
+        if let ([only], [], true) = (&*self.containers, &*self.init_containers, simple) {
             return Cow::Borrowed(&only.resources.requests);
         }
+        let mut total = self.requests_of_containers();
+        total.extend(self.resources.requests.iter().map(|(name, amount)| (name.clone(), *amount)));
+        add(&mut total, &self.overhead);
+        Cow::Owned(total)
+    }
+
+    /// What its containers need together, or at some time of its start, whichever is more.
+    pub(super) fn requests_of_containers(&self) -> ResourceList {
         let (mut sidecars, mut peak) = (ResourceList::new(), ResourceList::new());
         for container in &self.init_containers {
             let requests = &container.resources.requests;
@@ -60,8 +69,7 @@ impl PodSpec {
             add(&mut total, &container.resources.requests);
         }
         raise(&mut total, &peak);
-        add(&mut total, &self.overhead);
-        Cow::Owned(total)
+        total
     }
 
     /// How important the pod is: the number behind its priority class; 0 where it has none.
@@ -102,11 +110,14 @@ impl PodSpec {
     #[must_use]
     pub fn qos_class(&self) -> QosClass {
         let (mut any, mut all) = (false, true);
-        for container in self.containers.iter().chain(&self.init_containers) {
+        let of_containers = self.containers.iter().chain(&self.init_containers).map(|c| &c.resources);
+        let of_pod = (self.resources != ResourceRequirements::default()).then_some(&self.resources);
+        let counts = of_pod.map_or_else(|| of_containers.collect(), |resources| vec![resources]);
+        for resources in counts {
             for name in ["cpu", "memory"] {
                 let positive = |list: &ResourceList| list.get(name).copied().filter(|q| !q.is_zero());
-                let limit = positive(&container.resources.limits);
-                let request = positive(&container.resources.requests).or(limit);
+                let limit = positive(&resources.limits);
+                let request = positive(&resources.requests).or(limit);
                 any |= request.is_some();
                 all &= limit.is_some() && request == limit;
             }

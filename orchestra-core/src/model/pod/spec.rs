@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::affinity::{Affinity, TopologySpreadConstraint};
-use super::container::Container;
+use super::container::{Container, ResourceRequirements};
 use super::security::PodSecurityContext;
 use super::volume::Volume;
 use crate::model::absent::is_default;
@@ -63,6 +63,10 @@ pub struct PodSpec {
     /// What the runtime needs beside the containers.
     #[serde(skip_serializing_if = "ResourceList::is_empty")]
     pub overhead: ResourceList,
+    /// What all its containers together need and may use at most: CPU, memory and huge pages. What is said here goes before
+    /// the sum of what they say.
+    #[serde(skip_serializing_if = "is_default")]
+    pub resources: ResourceRequirements,
     /// Its host name; empty for the pod's name.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub hostname: String,
@@ -123,6 +127,7 @@ impl Default for PodSpec {
             scheduling_gates: Vec::new(),
             scheduling_group: None,
             overhead: ResourceList::new(),
+            resources: ResourceRequirements::default(),
             hostname: String::new(),
             subdomain: String::new(),
             service_account_name: String::new(),

@@ -49,12 +49,20 @@ pub struct EmptyDirVolume {
     /// Empty for the node's disk, `Memory` for a file system in memory.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub medium: String,
-    /// How much may be in it.
+    /// How much may be in it. Of the node's disk it is not enforced.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub size_limit: Option<Quantity>,
     /// Fields not acted on.
     #[serde(flatten)]
     pub extra: Extra,
+}
+
+impl EmptyDirVolume {
+    /// Whether it is a file system in memory.
+    #[must_use]
+    pub fn is_in_memory(&self) -> bool {
+        self.medium == "Memory"
+    }
 }
 
 /// A path of the node.

@@ -13,11 +13,6 @@ pub(crate) fn pod_without_effect(spec: &PodSpec, fields: &mut FieldErrors) {
     fields.each("initContainers", &spec.init_containers, container);
     fields.each("containers", &spec.containers, container);
     fields.each("volumes", &spec.volumes, volume);
-    let security = &spec.security_context;
-    fields.at("securityContext", |fields| {
-        nothing(fields, "fsGroup", security.fs_group.is_some());
-        nothing(fields, "supplementalGroups", !security.supplemental_groups.is_empty());
-    });
     nothing(fields, "subdomain", !spec.subdomain.is_empty());
 }
 
@@ -41,8 +36,9 @@ fn container(fields: &mut FieldErrors, container: &Container) {
 fn volume(fields: &mut FieldErrors, volume: &Volume) {
     let Some(dir) = &volume.empty_dir else { return };
     fields.at("emptyDir", |fields| {
-        nothing(fields, "medium", !dir.medium.is_empty());
-        nothing(fields, "sizeLimit", dir.size_limit.is_some());
+        let in_memory = dir.is_in_memory();
+        nothing(fields, "medium", !dir.medium.is_empty() && !in_memory);
+        nothing(fields, "sizeLimit", dir.size_limit.is_some() && !in_memory);
     });
 }
 

@@ -185,8 +185,13 @@ spec:
     metadata: {labels: {app: web}}
     spec:
       securityContext: {fsGroup: 7}
+      subdomain: sub
       containers: [{name: main, image: web, terminationMessagePolicy: FallbackToLogsOnError}]
-      volumes: [{name: scratch, emptyDir: {sizeLimit: 1Gi}}, {name: plain, emptyDir: {}}]
+      volumes:
+        - {name: scratch, emptyDir: {sizeLimit: 1Gi}}
+        - {name: plain, emptyDir: {}}
+        - {name: fast, emptyDir: {medium: Memory, sizeLimit: 1Gi}}
+        - {name: huge, emptyDir: {medium: HugePages}}
 "#;
     let manifests = parse_manifests(text, &Scheme::kubernetes()).unwrap();
     let paths: Vec<_> = manifests.iter().flat_map(|m| &m.warnings).map(|w| w.path.as_str()).collect();
@@ -198,7 +203,8 @@ spec:
             "spec.externalTrafficPolicy",
             "spec.template.spec.containers[0].terminationMessagePolicy",
             "spec.template.spec.volumes[0].emptyDir.sizeLimit",
-            "spec.template.spec.securityContext.fsGroup",
+            "spec.template.spec.volumes[3].emptyDir.medium",
+            "spec.template.spec.subdomain",
         ]
     );
     assert_eq!(

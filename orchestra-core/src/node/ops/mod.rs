@@ -168,7 +168,8 @@ async fn refresh_volumes(shared: &Arc<Shared>, job: &Job) -> Result<(), String> 
     let Some(pod) = &job.pod else { return Ok(()) };
     let pod = with_addresses(shared, pod, job.sandbox.as_deref());
     let sources = shared.sources(&pod).await.map_err(|error| chain(&error))?;
-    volumes::refresh(&*shared.volumes, &pod, &sources).await.map_err(|error| chain(&error))
+    let means = volumes::Means::of(&*shared.volumes, &pod, shared.info.get());
+    volumes::refresh(&means, &pod, &sources).await.map_err(|error| chain(&error))
 }
 
 async fn delete_pod(shared: &Arc<Shared>, job: &Job) -> Result<(), crate::client::ClientError> {

@@ -12,7 +12,7 @@ use crate::node::env::{Sources, environment, service_env};
 use crate::node::error::chain;
 use crate::node::security::{check_user, ignored};
 use crate::node::spec::container_spec;
-use crate::node::volumes::{MountError, check_served, mounts};
+use crate::node::volumes::{Means, MountError, check_served, mounts};
 use crate::runtime::{ContainerId, ContainerSpec, RuntimeError, SandboxId};
 
 /// How long a postStart hook may take. Kubernetes lets it run for ever, and the container hang with it.
@@ -60,7 +60,7 @@ pub(super) async fn start(
 /// Tells people what the container asked for and does not have.
 fn tell_ignored(shared: &Shared, pod: &Pod, container: &Container, spec: &ContainerSpec) {
     let Some(info) = shared.info.get() else { return };
-    let ignored = ignored(container, spec, info);
+    let ignored = ignored(pod, container, spec, info);
     if !ignored.is_empty() {
         let (name, runtime) = (&container.name, &info.name);
         let message = format!("container {name}: runtime {runtime} does not enforce {}", ignored.join(", "));
@@ -83,10 +83,11 @@ async fn resolve(
     };
     let env = environment(pod, container, sources, &services).map_err(|error| config(error.to_string()))?;
     let mounts =
-        mounts(&*shared.volumes, pod, container, sources, &env).await.map_err(|error| match error {
-            MountError::Config(error) => config(error.to_string()),
-            MountError::Files(_) => StartError::Create { message: error.message(), outcome_unknown: false },
-        })?;
+        mounts(&Means::of(&*shared.volumes, pod, shared.info.get()), pod, container, sources, &env).await;
+    let mounts = mounts.map_err(|error| match error {
+        MountError::Config(error) => config(error.to_string()),
+        MountError::Files(_) => StartError::Create { message: error.message(), outcome_unknown: false },
+    })?;
     Ok(container_spec(pod, container, attempt, env, mounts))
 }
 

@@ -12,6 +12,9 @@ use crate::model::{HostPathType, Uid};
 /// The permissions of a directory that containers of any user write to, as Kubernetes gives an emptyDir.
 const SHARED_MODE: u32 = 0o777;
 
+/// What is made in a directory with this bit belongs to the directory's group.
+pub(super) const SET_GROUP: u32 = 0o2000;
+
 /// The permissions of the directory of all pods: to be passed, not to be listed.
 const PASSAGE_MODE: u32 = 0o711;
 
@@ -58,12 +61,18 @@ impl HostVolumes {
         .await
     }
 
-    /// Makes a directory that containers of any user write to, where it is not there.
-    async fn shared_dir(dir: PathBuf) -> Result<PathBuf, VolumeError> {
-        Self::blocking(dir, |path| {
+    /// Makes a directory that containers of any user write to, where it is not there, and gives it to the group.
+    async fn shared_dir(dir: PathBuf, group: Option<u32>) -> Result<PathBuf, VolumeError> {
+        Self::blocking(dir, move |path| {
             if !path.is_dir() {
                 fs::create_dir_all(path).map_err(io(path, "create it"))?;
                 set_mode(path, SHARED_MODE)?;
+            }
+            if let Some(group) = group
+                && !belongs_to(path, group)
+            {
+                give(path, group)?;
+                set_mode(path, SHARED_MODE | SET_GROUP)?;
             }
             Ok(path.to_owned())
         })
@@ -107,6 +116,30 @@ pub(super) fn io<'a>(
     move |source| VolumeError::Io { path: path.display().to_string(), operation, source }
 }
 
+/// Gives a file or directory to a group. Its permissions are to be set after it: this may take the set-group bit away.
+#[cfg(unix)]
+pub(super) fn give(path: &Path, group: u32) -> Result<(), VolumeError> {
+    let given = std::os::unix::fs::lchown(path, None, Some(group));
+    given.map_err(io(path, "give it to the pod's fsGroup, which needs root or a member of it"))
+}
+
+#[cfg(not(unix))]
+pub(super) fn give(path: &Path, _: u32) -> Result<(), VolumeError> {
+    Err(io(path, "give it to a group")(std::io::Error::from(ErrorKind::Unsupported)))
+}
+
+/// Whether what is made in a directory belongs to the group, as it does itself.
+#[cfg(unix)]
+pub(super) fn belongs_to(dir: &Path, group: u32) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    fs::metadata(dir).is_ok_and(|found| found.gid() == group && found.mode() & SET_GROUP != 0)
+}
+
+#[cfg(not(unix))]
+pub(super) fn belongs_to(_: &Path, _: u32) -> bool {
+    false
+}
+
 #[cfg(unix)]
 pub(super) fn set_mode(path: &Path, mode: u32) -> Result<(), VolumeError> {
     use std::os::unix::fs::PermissionsExt;
@@ -121,16 +154,22 @@ pub(super) fn set_mode(_: &Path, _: u32) -> Result<(), VolumeError> {
 #[async_trait]
 #[deny(clippy::missing_trait_methods)]
 impl VolumeFiles for HostVolumes {
-    async fn directory(&self, pod: &Uid, volume: &str) -> Result<PathBuf, VolumeError> {
+    async fn directory(&self, pod: &Uid, volume: &str, group: Option<u32>) -> Result<PathBuf, VolumeError> {
         Self::ensure_passage(self.pods_dir()).await?;
-        Self::shared_dir(self.volume_dir(pod, volume)?).await
+        Self::shared_dir(self.volume_dir(pod, volume)?, group).await
     }
 
-    async fn publish(&self, pod: &Uid, volume: &str, files: &FileSet) -> Result<PathBuf, VolumeError> {
+    async fn publish(
+        &self,
+        pod: &Uid,
+        volume: &str,
+        files: &FileSet,
+        group: Option<u32>,
+    ) -> Result<PathBuf, VolumeError> {
         Self::ensure_passage(self.pods_dir()).await?;
         let files = files.clone();
         Self::blocking(self.volume_dir(pod, volume)?, move |path| {
-            publish::publish(path, &files)?;
+            publish::publish(path, &files, group)?;
             Ok(path.to_owned())
         })
         .await
@@ -162,9 +201,9 @@ impl VolumeFiles for HostVolumes {
         .await
     }
 
-    async fn persistent(&self, volume: &str) -> Result<PathBuf, VolumeError> {
+    async fn persistent(&self, volume: &str, group: Option<u32>) -> Result<PathBuf, VolumeError> {
         Self::ensure_passage(self.persistent_dir()).await?;
-        Self::shared_dir(self.persistent_dir().join(part(volume)?)).await
+        Self::shared_dir(self.persistent_dir().join(part(volume)?), group).await
     }
 
     async fn remove_persistent(&self, volume: &str) -> Result<(), VolumeError> {

@@ -14,7 +14,7 @@ use async_trait::async_trait;
 
 pub(crate) use content::{file_set, is_written};
 pub use host::HostVolumes;
-pub(crate) use mounts::{MountError, mounts, refresh};
+pub(crate) use mounts::{Means, MountError, mounts, refresh};
 pub(crate) use served::check_served;
 
 use crate::model::{ByteString, HostPathType, Uid};
@@ -77,17 +77,24 @@ pub enum VolumeError {
 /// Shipped: [`HostVolumes`]; `orchestra_testkit::SimVolumes` for simulations, where no real file may be touched.
 #[async_trait]
 pub trait VolumeFiles: Debug + Send + Sync + 'static {
-    /// The directory of a volume that containers write to, created where it is missing.
+    /// The directory of a volume that containers write to, created where it is missing. It, and all that is made in it, belongs
+    /// to `group` where there is one.
     ///
     /// # Errors
     /// See [`VolumeError`].
-    async fn directory(&self, pod: &Uid, volume: &str) -> Result<PathBuf, VolumeError>;
+    async fn directory(&self, pod: &Uid, volume: &str, group: Option<u32>) -> Result<PathBuf, VolumeError>;
 
-    /// The directory of a volume with exactly these files.
+    /// The directory of a volume with exactly these files, which belong to `group` where there is one, and which it can read.
     ///
     /// # Errors
     /// See [`VolumeError`].
-    async fn publish(&self, pod: &Uid, volume: &str, files: &FileSet) -> Result<PathBuf, VolumeError>;
+    async fn publish(
+        &self,
+        pod: &Uid,
+        volume: &str,
+        files: &FileSet,
+        group: Option<u32>,
+    ) -> Result<PathBuf, VolumeError>;
 
     /// A path of the host, checked and, where its type says so, created.
     ///
@@ -95,11 +102,12 @@ pub trait VolumeFiles: Debug + Send + Sync + 'static {
     /// See [`VolumeError`].
     async fn host_path(&self, path: &Path, type_: HostPathType) -> Result<PathBuf, VolumeError>;
 
-    /// The directory of a persistent volume that the node itself keeps, created where it is missing. It outlives pods.
+    /// The directory of a persistent volume that the node itself keeps, created where it is missing. It outlives pods. It,
+    /// and all that is made in it from now on, belongs to `group` where there is one.
     ///
     /// # Errors
     /// See [`VolumeError`].
-    async fn persistent(&self, volume: &str) -> Result<PathBuf, VolumeError>;
+    async fn persistent(&self, volume: &str, group: Option<u32>) -> Result<PathBuf, VolumeError>;
 
     /// Removes such a directory with all that is in it; nothing where there is none.
     ///
@@ -134,16 +142,16 @@ pub(crate) struct NoVolumes;
 
 #[async_trait]
 impl VolumeFiles for NoVolumes {
-    async fn directory(&self, _: &Uid, _: &str) -> Result<PathBuf, VolumeError> {
+    async fn directory(&self, _: &Uid, _: &str, _: Option<u32>) -> Result<PathBuf, VolumeError> {
         Err(VolumeError::NoRoot)
     }
-    async fn publish(&self, _: &Uid, _: &str, _: &FileSet) -> Result<PathBuf, VolumeError> {
+    async fn publish(&self, _: &Uid, _: &str, _: &FileSet, _: Option<u32>) -> Result<PathBuf, VolumeError> {
         Err(VolumeError::NoRoot)
     }
     async fn host_path(&self, _: &Path, _: HostPathType) -> Result<PathBuf, VolumeError> {
         Err(VolumeError::NoRoot)
     }
-    async fn persistent(&self, _: &str) -> Result<PathBuf, VolumeError> {
+    async fn persistent(&self, _: &str, _: Option<u32>) -> Result<PathBuf, VolumeError> {
         Err(VolumeError::NoRoot)
     }
     async fn remove_persistent(&self, _: &str) -> Result<(), VolumeError> {

@@ -7,7 +7,7 @@ use super::{VolumeError, VolumeFiles, check_relative, file_set, is_written};
 use crate::model::{Container, HostPathType, LOCAL_PROVISIONER, Pod, Uid, Volume, VolumeMode};
 use crate::node::env::{ConfigError, Sources, expand};
 use crate::node::error::chain;
-use crate::runtime::{Mount, MountSource};
+use crate::runtime::{Feature, Mount, MountSource, RuntimeInfo};
 
 /// Why a container has no mounts.
 #[derive(Debug)]
@@ -33,9 +33,30 @@ impl From<VolumeError> for MountError {
     }
 }
 
+/// What the volumes of a pod are made with.
+pub(crate) struct Means<'a> {
+    files: &'a dyn VolumeFiles,
+    /// Whether the runtime has volumes in memory: else they are on the disk.
+    in_memory: bool,
+    /// The group that they belong to, where the runtime puts containers in it.
+    group: Option<u32>,
+}
+
+impl<'a> Means<'a> {
+    pub(crate) fn of(files: &'a dyn VolumeFiles, pod: &Pod, info: Option<&RuntimeInfo>) -> Self {
+        let ignores = |feature| info.is_some_and(|info| info.ignores.contains(&feature));
+        let group = pod.spec.security_context.fs_group;
+        Self {
+            files,
+            in_memory: !ignores(Feature::MemoryVolumes),
+            group: group.filter(|_| !ignores(Feature::FsGroup)),
+        }
+    }
+}
+
 /// Prepares the volumes that `container` mounts.
 pub(crate) async fn mounts(
-    files: &dyn VolumeFiles,
+    means: &Means<'_>,
     pod: &Pod,
     container: &Container,
     sources: &Sources,
@@ -50,7 +71,6 @@ pub(crate) async fn mounts(
             );
             return Err(MountError::Config(ConfigError(error)));
         };
-        let mut path = prepare(files, pod, volume, sources).await?;
         let value = |name: &str| env.iter().find(|(n, _)| n == name).map(|(_, v)| v.as_str());
         let sub_path = if wanted.sub_path_expr.is_empty() {
             wanted.sub_path.clone()
@@ -59,9 +79,22 @@ pub(crate) async fn mounts(
         };
         if !sub_path.is_empty() {
             check_relative(&sub_path)?;
-            path = files.sub_path(&path, &sub_path).await?;
         }
-        let mut mount = Mount::new(&wanted.mount_path, MountSource::Host(path));
+        let source = if means.in_memory && volume.empty_dir.as_ref().is_some_and(|dir| dir.is_in_memory()) {
+            if !sub_path.is_empty() {
+                let why = "subPath, which a volume in memory has not: mount all of it";
+                let error = format!("container {} mounts {} with {why}", container.name, volume.name);
+                return Err(MountError::Config(ConfigError(error)));
+            }
+            MountSource::Memory { volume: volume.name.clone() }
+        } else {
+            let mut path = prepare(means, pod, volume, sources).await?;
+            if !sub_path.is_empty() {
+                path = means.files.sub_path(&path, &sub_path).await?;
+            }
+            MountSource::Host(path)
+        };
+        let mut mount = Mount::new(&wanted.mount_path, source);
         // What the agent writes nobody else does: Kubernetes mounts it read-only too.
         let claim = volume.persistent_volume_claim.as_ref();
         mount.read_only =
@@ -72,31 +105,31 @@ pub(crate) async fn mounts(
 }
 
 async fn prepare(
-    files: &dyn VolumeFiles,
+    means: &Means<'_>,
     pod: &Pod,
     volume: &Volume,
     sources: &Sources,
 ) -> Result<PathBuf, MountError> {
-    let uid: &Uid = &pod.metadata.uid;
+    let (uid, Means { files, group, .. }): (&Uid, _) = (&pod.metadata.uid, means);
     if is_written(volume) {
         let set = file_set(pod, volume, sources).map_err(MountError::Config)?;
-        return Ok(files.publish(uid, &volume.name, &set).await?);
+        return Ok(files.publish(uid, &volume.name, &set, *group).await?);
     }
     if let Some(source) = &volume.host_path {
         return Ok(files.host_path(Path::new(&source.path), source.type_).await?);
     }
     if let Some(claim) = &volume.persistent_volume_claim {
-        return persistent(files, volume, &claim.claim_name, sources).await;
+        return persistent(means, volume, &claim.claim_name, sources).await;
     }
     if volume.empty_dir.is_some() {
-        return Ok(files.directory(uid, &volume.name).await?);
+        return Ok(files.directory(uid, &volume.name, *group).await?);
     }
     Err(MountError::Config(not_served(volume)))
 }
 
 /// The directory that is behind a claim.
 async fn persistent(
-    files: &dyn VolumeFiles,
+    Means { files, group, .. }: &Means<'_>,
     volume: &Volume,
     claim: &str,
     sources: &Sources,
@@ -121,7 +154,9 @@ async fn persistent(
         return Ok(files.host_path(Path::new(&local.path), HostPathType::Directory).await?);
     }
     match &spec.csi {
-        Some(csi) if csi.driver == LOCAL_PROVISIONER => Ok(files.persistent(&csi.volume_handle).await?),
+        Some(csi) if csi.driver == LOCAL_PROVISIONER => {
+            Ok(files.persistent(&csi.volume_handle, *group).await?)
+        }
         Some(csi) => Err(config(format!(
             "persistent volume {name} is of the driver {}, which this node does not have",
             csi.driver
@@ -137,7 +172,7 @@ async fn persistent(
 
 /// Writes the volumes anew whose files come from objects. A volume whose object is gone stays as it is.
 pub(crate) async fn refresh(
-    files: &dyn VolumeFiles,
+    Means { files, group, .. }: &Means<'_>,
     pod: &Pod,
     sources: &Sources,
 ) -> Result<(), VolumeError> {
@@ -147,7 +182,7 @@ pub(crate) async fn refresh(
             continue;
         }
         if let Ok(set) = file_set(pod, volume, sources) {
-            files.publish(&pod.metadata.uid, &volume.name, &set).await?;
+            files.publish(&pod.metadata.uid, &volume.name, &set, *group).await?;
         }
     }
     Ok(())

@@ -9,7 +9,7 @@ use std::fs;
 use std::io::ErrorKind;
 use std::path::Path;
 
-use super::host::{io, set_mode};
+use super::host::{SET_GROUP, give, io, set_mode};
 use super::{FileSet, VolumeError};
 
 const DATA: &str = "..data";
@@ -18,10 +18,13 @@ const DATA_NEXT: &str = "..data_next";
 /// The permissions of the directories that hold the files: the files have their own.
 const DIR_MODE: u32 = 0o755;
 
-/// Makes the volume at `dir` have exactly these files.
-pub(super) fn publish(dir: &Path, files: &FileSet) -> Result<(), VolumeError> {
+/// What a group may do with the files that are given to it: read them.
+const GROUP_READS: u32 = 0o040;
+
+/// Makes the volume at `dir` have exactly these files, given to the group.
+pub(super) fn publish(dir: &Path, files: &FileSet, group: Option<u32>) -> Result<(), VolumeError> {
     fs::create_dir_all(dir).map_err(io(dir, "create it"))?;
-    set_mode(dir, DIR_MODE)?;
+    set_owned(dir, DIR_MODE, group)?;
     let data = dir.join(DATA);
     let current = fs::read_link(&data).ok().and_then(|t| t.to_str().map(str::to_owned));
     if let Some(current) = &current
@@ -36,7 +39,7 @@ pub(super) fn publish(dir: &Path, files: &FileSet) -> Result<(), VolumeError> {
         // Left behind half-written.
         fs::remove_dir_all(&fresh).map_err(io(&fresh, "remove it"))?;
     }
-    write(&fresh, files)?;
+    write(&fresh, files, group)?;
     let next = dir.join(DATA_NEXT);
     match fs::remove_file(&next) {
         Err(error) if error.kind() != ErrorKind::NotFound => return Err(io(&next, "remove it")(error)),
@@ -48,16 +51,29 @@ pub(super) fn publish(dir: &Path, files: &FileSet) -> Result<(), VolumeError> {
     remove_others(dir, &name)
 }
 
-fn write(dir: &Path, files: &FileSet) -> Result<(), VolumeError> {
+/// Gives a directory to the group, and with it what will be made in it, and sets its permissions.
+fn set_owned(dir: &Path, mode: u32, group: Option<u32>) -> Result<(), VolumeError> {
+    let Some(group) = group else { return set_mode(dir, mode) };
+    give(dir, group)?;
+    set_mode(dir, mode | SET_GROUP)
+}
+
+fn write(dir: &Path, files: &FileSet, group: Option<u32>) -> Result<(), VolumeError> {
     fs::create_dir(dir).map_err(io(dir, "create it"))?;
-    set_mode(dir, DIR_MODE)?;
+    set_owned(dir, DIR_MODE, group)?;
     for (path, file) in &files.0 {
         let path = dir.join(path);
         if let Some(parent) = path.parent() {
             fs::create_dir_all(parent).map_err(io(parent, "create it"))?;
         }
         fs::write(&path, file.contents.as_bytes()).map_err(io(&path, "write it"))?;
-        set_mode(&path, file.mode)?;
+        match group {
+            Some(group) => {
+                give(&path, group)?;
+                set_mode(&path, file.mode | GROUP_READS)?;
+            }
+            None => set_mode(&path, file.mode)?,
+        }
     }
     Ok(())
 }
@@ -156,12 +172,12 @@ mod tests {
     async fn an_update_replaces_everything_at_once() {
         let dir = Dir::new();
         let (volumes, uid) = (HostVolumes::new(&dir.0), Uid::from("u1"));
-        let path = volumes.publish(&uid, "v", &files(&[("a", "1"), ("d/b", "2")])).await.unwrap();
+        let path = volumes.publish(&uid, "v", &files(&[("a", "1"), ("d/b", "2")]), None).await.unwrap();
         assert_eq!(fs::read_to_string(path.join("d/b")).unwrap(), "2");
         let before = fs::read_link(path.join("..data")).unwrap();
-        volumes.publish(&uid, "v", &files(&[("a", "1"), ("d/b", "2")])).await.unwrap();
+        volumes.publish(&uid, "v", &files(&[("a", "1"), ("d/b", "2")]), None).await.unwrap();
         assert_eq!(fs::read_link(path.join("..data")).unwrap(), before, "the same again changes nothing");
-        volumes.publish(&uid, "v", &files(&[("a", "3"), ("c", "4")])).await.unwrap();
+        volumes.publish(&uid, "v", &files(&[("a", "3"), ("c", "4")]), None).await.unwrap();
         let read = |name: &str| fs::read_to_string(path.join(name)).ok();
         assert_eq!((read("a"), read("c"), read("d/b")), (Some("3".into()), Some("4".into()), None));
         let mut names: Vec<_> =
@@ -180,10 +196,39 @@ mod tests {
         use std::os::unix::fs::PermissionsExt;
         let dir = Dir::new();
         let volumes = HostVolumes::new(dir.0.join("root"));
-        let path = volumes.publish(&Uid::from("u1"), "secret", &files(&[("password", "x")])).await.unwrap();
+        let path =
+            volumes.publish(&Uid::from("u1"), "secret", &files(&[("password", "x")]), None).await.unwrap();
         let pods = path.ancestors().find(|path| path.ends_with("pods")).unwrap();
         let mode = fs::metadata(pods).unwrap().permissions().mode();
         assert_eq!(mode & 0o077, 0o011, "others may pass, and not see what is there");
+    }
+
+    #[tokio::test]
+    async fn volumes_belong_to_their_group() {
+        use std::os::unix::fs::MetadataExt;
+        let dir = Dir::new();
+        let volumes = HostVolumes::new(dir.0.join("root"));
+        // One that this process may give files to, whoever runs it.
+        let (own, user) = fs::metadata(&dir.0).map(|found| (found.gid(), found.uid())).unwrap();
+        let group = if user == 0 { 4242 } else { own };
+        let seen =
+            |path: &Path| fs::metadata(path).map(|found| (found.gid(), found.mode() & 0o7777)).unwrap();
+        let uid = Uid::from("u1");
+        let shared = volumes.directory(&uid, "shared", Some(group)).await.unwrap();
+        assert_eq!(seen(&shared), (group, 0o2777));
+        fs::create_dir(shared.join("made")).unwrap();
+        assert_eq!(seen(&shared.join("made")).0, group, "what is made in it belongs to the group too");
+        let file = |mode| VolumeFile { contents: ByteString::from("x"), mode };
+        let set = FileSet([("secret".to_owned(), file(0o400)), ("d/open".to_owned(), file(0o644))].into());
+        let path = volumes.publish(&uid, "files", &set, Some(group)).await.unwrap();
+        for (name, mode) in [("", 0o2755), ("secret", 0o440), ("d/open", 0o644)] {
+            assert_eq!(seen(&path.join(name)), (group, mode), "{name}");
+        }
+        assert_eq!(seen(&path.join("d")).0, group);
+        let kept = volumes.persistent("kept", None).await.unwrap();
+        assert_eq!(seen(&kept), (own, 0o777));
+        volumes.persistent("kept", Some(group)).await.unwrap();
+        assert_eq!(seen(&kept), (group, 0o2777));
     }
 
     #[tokio::test]
@@ -191,7 +236,7 @@ mod tests {
         let dir = Dir::new();
         let volumes = HostVolumes::new(dir.0.join("root"));
         fs::write(dir.0.join("precious"), "x").unwrap();
-        let path = volumes.directory(&Uid::from("u1"), "v").await.unwrap();
+        let path = volumes.directory(&Uid::from("u1"), "v", None).await.unwrap();
         std::os::unix::fs::symlink(&dir.0, path.join("out")).unwrap();
         std::os::unix::fs::symlink("/nowhere/at/all", path.join("dangling")).unwrap();
         for bad in ["out", "out/precious", "../../../../precious", "/etc", "a//b", "dangling/x", ""] {
@@ -199,8 +244,8 @@ mod tests {
         }
         let inner = volumes.sub_path(&path, "new/dir").await.unwrap();
         assert!(inner.is_dir() && inner.starts_with(path.canonicalize().unwrap()));
-        assert!(volumes.directory(&Uid::from("../u1"), "v").await.is_err());
-        assert!(volumes.directory(&Uid::from("u1"), "..").await.is_err());
+        assert!(volumes.directory(&Uid::from("../u1"), "v", None).await.is_err());
+        assert!(volumes.directory(&Uid::from("u1"), "..", None).await.is_err());
         volumes.remove(&Uid::from("u1")).await.unwrap();
         assert!(dir.0.join("precious").exists(), "removal follows no link");
     }

@@ -1,6 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::model::pod::rules::default_pod_spec;
 use crate::model::{
     Condition, ContainerPort, HostPort, Protocol, QosClass, Quantity, ResourceList, Taint, TaintEffect,
     Timestamp,
@@ -84,6 +85,23 @@ fn host_ports_conflict_on_the_same_address() {
     ] {
         assert_eq!((a.conflicts_with(&b), b.conflicts_with(&a)), (conflict, conflict), "{a:?} {b:?}");
     }
+}
+
+#[test]
+fn what_a_pod_says_itself_goes_before_its_containers() {
+    let container =
+        Container::new("c", "web").request("cpu", "1").request("memory", "64Mi").request("a.b/gpu", "1");
+    let mut spec = std::sync::Arc::new(PodSpec::new(container));
+    let resources = r#"{"limits": {"cpu": "3", "memory": "1Gi"}, "requests": {"cpu": "2"}}"#;
+    std::sync::Arc::make_mut(&mut spec).resources = serde_json::from_str(resources).unwrap();
+    default_pod_spec(&mut spec);
+    let requests = spec.requests();
+    let of = |name: &str| requests[name].to_string();
+    assert_eq!((of("cpu"), of("memory"), of("a.b/gpu")), ("2".into(), "64Mi".into(), "1".into()));
+    assert_eq!(spec.qos_class(), QosClass::Burstable);
+    let spec = std::sync::Arc::make_mut(&mut spec);
+    spec.resources.requests = spec.resources.limits.clone();
+    assert_eq!(spec.qos_class(), QosClass::Guaranteed);
 }
 
 #[test]

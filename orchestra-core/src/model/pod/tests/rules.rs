@@ -115,6 +115,21 @@ fn mistakes_in_environments_and_resources_are_named_with_their_path() {
             json!({"limits": {"a.b/gpu": 2}, "requests": {"a.b/gpu": 1}}),
             "spec.containers[0].resources.requests.a.b/gpu: 1 must be the limit, 2",
         ),
+        (
+            "/spec/resources",
+            json!({"requests": {"a.b/gpu": 2}}),
+            "spec.resources.requests.a.b/gpu: can't be asked for by a whole pod",
+        ),
+        (
+            "/spec/resources",
+            json!({"requests": {"cpu": "50m"}}),
+            "spec.resources.requests.cpu: 50m must not be less than its containers request, 100m",
+        ),
+        (
+            "/spec/resources",
+            json!({"limits": {"cpu": "50m"}}),
+            "spec.resources.requests.cpu: 100m must not be more than the limit, 50m",
+        ),
     ]);
 }
 
