@@ -17,9 +17,8 @@ use crate::core::Core;
 use crate::files::ImageFiles;
 use crate::{container, error, events, exec, image, logs, sandbox, services, stats};
 
-/// Starts at once for each CPU of the engine's host: with fewer, some of its time is spent waiting for the kernel's clean-up of
-/// network namespaces; with more its processes only wait for each other.
-const STARTS_PER_CPU: usize = 8;
+/// Starts at once for each CPU of the engine's host: with more its processes only wait for each other.
+const STARTS_PER_CPU: usize = 4;
 
 /// Runs pods on Docker Engine.
 ///
