@@ -263,7 +263,7 @@ async fn pulling(cluster: &Cluster, pod: &str) -> Vec<String> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_pull_says_how_far_it_has_come_and_is_ended_when_it_stalls() {
-    let Some((host, _daemon)) = open("progress", 7).await else { return };
+    let Some((host, _daemon)) = open("progress", 8).await else { return };
     std::fs::create_dir_all(&host.dir).unwrap();
     let config = host.dir.join("config.json");
     // Twelve seconds in all: longer than the time between two events, twice.
