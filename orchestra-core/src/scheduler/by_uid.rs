@@ -2,8 +2,9 @@
 
 use std::hash::BuildHasher;
 
-use hashbrown::{DefaultHashBuilder, HashTable};
+use hashbrown::DefaultHashBuilder;
 
+use super::numbered::Numbered;
 use crate::model::Uid;
 
 /// What belongs to a pod.
@@ -16,32 +17,22 @@ pub(super) trait OfPod {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct UidHash(u64);
 
-/// One entry for each pod. Entries have numbers, which stay the same and are used again when an entry is gone; the
-/// identities are kept in the entries alone.
+/// One entry for each pod. Entries have numbers; the identities are kept in the entries alone.
 #[derive(Debug)]
 pub(super) struct ByUid<T> {
-    entries: Vec<Option<(UidHash, T)>>,
-    free: Vec<u32>,
-    numbers: HashTable<u32>,
+    entries: Numbered<T>,
     hasher: DefaultHashBuilder,
 }
 
 impl<T> Default for ByUid<T> {
     fn default() -> Self {
-        Self {
-            entries: Vec::new(),
-            free: Vec::new(),
-            numbers: HashTable::new(),
-            hasher: DefaultHashBuilder::default(),
-        }
+        Self { entries: Numbered::default(), hasher: DefaultHashBuilder::default() }
     }
 }
 
-const IN_USE: &str = "numbers in use have an entry";
-
 impl<T: OfPod> ByUid<T> {
     pub(super) fn len(&self) -> usize {
-        self.numbers.len()
+        self.entries.len()
     }
 
     pub(super) fn hash(&self, uid: &Uid) -> UidHash {
@@ -55,47 +46,31 @@ impl<T: OfPod> ByUid<T> {
     /// The number of a pod's entry; `hash` is that of `uid`.
     #[inline]
     pub(super) fn find_hashed(&self, hash: UidHash, uid: &Uid) -> Option<u32> {
-        self.numbers.find(hash.0, |number| self.get(*number).uid() == uid).copied()
+        self.entries.find(hash.0, |entry| entry.uid() == uid)
     }
 
     /// The entry with a number that is in use.
     #[inline]
     pub(super) fn get(&self, number: u32) -> &T {
-        &self.entries[number as usize].as_ref().expect(IN_USE).1
+        self.entries.get(number)
     }
 
     #[inline]
     pub(super) fn get_mut(&mut self, number: u32) -> &mut T {
-        &mut self.entries[number as usize].as_mut().expect(IN_USE).1
+        self.entries.get_mut(number)
     }
 
     /// Adds the entry of a pod that has none; `hash` is that of its identity.
     pub(super) fn insert(&mut self, hash: UidHash, entry: T) -> u32 {
-        let entry = Some((hash, entry));
-        let number = if let Some(number) = self.free.pop() {
-            self.entries[number as usize] = entry;
-            number
-        } else {
-            self.entries.push(entry);
-            u32::try_from(self.entries.len() - 1).unwrap_or(u32::MAX)
-        };
-        let entries = &self.entries;
-        let hash_of = |number: &u32| entries[*number as usize].as_ref().map_or(0, |(hash, _)| hash.0);
-        self.numbers.insert_unique(hash.0, number, hash_of);
-        number
+        self.entries.insert(hash.0, entry)
     }
 
     pub(super) fn remove(&mut self, number: u32) -> T {
-        let (hash, entry) = self.entries[number as usize].take().expect(IN_USE);
-        if let Ok(known) = self.numbers.find_entry(hash.0, |other| *other == number) {
-            known.remove();
-        }
-        self.free.push(number);
-        entry
+        self.entries.remove(number)
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = &T> {
-        self.entries.iter().flatten().map(|(_, entry)| entry)
+        self.entries.iter()
     }
 }
 

@@ -31,6 +31,7 @@ mod diagnosis;
 mod explain;
 mod gang;
 mod groups;
+mod numbered;
 mod pipeline;
 mod plugin;
 mod plugins;

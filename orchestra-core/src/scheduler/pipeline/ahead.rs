@@ -82,7 +82,7 @@ pub(super) fn each_rank(cx: Context<'_>, points: &NodePoints, mut put: impl FnMu
         }
         amounts.ranks(wish, &mut ranks);
         for (number, rank) in (first..nodes).zip(ranks) {
-            let id = NodeId::from_number(u32::try_from(number).unwrap_or(u32::MAX));
+            let id = NodeId::from_index(number);
             put(id, points.of(id).saturating_add(rank as u32));
         }
     }

@@ -2,6 +2,7 @@
 
 mod ahead;
 mod builder;
+mod cells;
 mod diagnose;
 mod domains;
 mod index;

@@ -122,12 +122,12 @@ impl Ranking {
             index.update_all(cx, &self.domains, &mut self.reasons);
         }
         if dirty.cells {
-            index.judge_cells(cx, &self.domains);
+            index.cells_mut().judge_all(view, &self.domains);
         } else if !dirty.domains.is_empty() {
             let keys = self.domains.coarse_keys();
             for (key, domain) in dirty.domains {
                 if let Some(key) = keys.iter().position(|k| *k == key) {
-                    index.judge_domain(cx, &self.domains, key, domain);
+                    index.cells_mut().judge_domain(view, &self.domains, key, domain);
                 }
             }
         }

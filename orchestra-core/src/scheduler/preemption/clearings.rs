@@ -10,7 +10,7 @@ use crate::scheduler::view::log::Entry;
 use crate::scheduler::{NodeId, NodeView, PodInfo, View};
 
 /// The lists of pods of so many nodes are read before the first of them are weighed: a few near caches have them all.
-const READ_AHEAD: u32 = 64;
+const READ_AHEAD: usize = 64;
 
 /// The nodes that could be cleared for the pods of one class, in order of cost and name. The cost is that for resources
 /// alone: the least that clearing can cost.
@@ -44,7 +44,7 @@ impl Clearings {
             if best.as_ref().is_some_and(|(cost, _)| *cost <= least) {
                 break;
             }
-            let node = numbered(number);
+            let node = NodeId::from_index(number);
             let found = view.node(node).and_then(|node| candidate(view, pod, &node));
             let victims = |Candidate { victims, leaves, .. }: Candidate<'_>| {
                 (victims.iter().map(|victim| Victim::new(view, victim)).collect::<Vec<_>>(), leaves)
@@ -91,10 +91,10 @@ impl Clearings {
             }
         } else {
             let mut costs: Vec<Option<Cost>> = Vec::with_capacity(view.slots().len().next_power_of_two());
-            let end = u32::try_from(view.slots().len()).unwrap_or(u32::MAX);
-            let ids = |numbers: Range<u32>| numbers.map(NodeId::from_number);
-            for start in (0..end).step_by(READ_AHEAD as usize) {
-                let some = start..end.min(start.saturating_add(READ_AHEAD));
+            let end = view.slots().len();
+            let ids = |numbers: Range<usize>| numbers.map(NodeId::from_index);
+            for start in (0..end).step_by(READ_AHEAD) {
+                let some = start..end.min(start + READ_AHEAD);
                 view.read_ahead_pods(ids(some.clone()));
                 costs.extend(ids(some).map(cost));
             }
@@ -104,11 +104,7 @@ impl Clearings {
     }
 }
 
-fn numbered(number: usize) -> NodeId {
-    NodeId::from_number(u32::try_from(number).unwrap_or(u32::MAX))
-}
-
 /// Orders nodes by name.
 fn names(view: &View) -> impl Fn(usize, usize) -> Ordering {
-    move |a, b| view.slots().by_name(numbered(a), numbered(b))
+    move |a, b| view.slots().by_name(NodeId::from_index(a), NodeId::from_index(b))
 }

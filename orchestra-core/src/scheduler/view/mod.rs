@@ -206,7 +206,7 @@ impl View {
 
     /// The numbers of all nodes, found without touching them.
     pub(crate) fn ids(&self) -> impl Iterator<Item = NodeId> {
-        self.columns.present().map(|i| NodeId::from_number(u32::try_from(i).unwrap_or(u32::MAX)))
+        self.columns.present().map(NodeId::from_index)
     }
 
     /// CPU and memory of the nodes, by number: what they have, and how pods there weigh in scores.

@@ -3,12 +3,12 @@
 use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::Arc;
 
-use hashbrown::HashTable;
 use indexmap::IndexMap;
 
 use super::class::PodClass;
 use super::slots::{NodeId, scatter};
 use crate::model::Timestamp;
+use crate::scheduler::numbered::Numbered;
 
 /// Hashes numbers that nobody outside chooses.
 #[derive(Clone, Copy, Debug, Default)]
@@ -137,73 +137,46 @@ impl Nodes {
 /// The pods of all classes. A class has a number while a pod of it is there.
 #[derive(Debug, Default)]
 pub(crate) struct Residents {
-    classes: Vec<Option<Class>>,
-    free: Vec<u32>,
-    /// By the classes' identities.
-    numbers: HashTable<u32>,
+    classes: Numbered<Class>,
     /// Those whose pods have wishes about others.
     wishing: NumberMap<u64, Arc<PodClass>>,
 }
 
-const IN_USE: &str = "numbers in use have a class";
-
 impl Residents {
     fn number_of(&self, class: &PodClass) -> Option<u32> {
-        self.numbers.find(scatter(class.id), |number| self.class(*number).id == class.id).copied()
-    }
-
-    fn of_class_mut(&mut self, number: u32) -> &mut Class {
-        self.classes[number as usize].as_mut().expect(IN_USE)
+        self.classes.find(scatter(class.id), |known| known.class.id == class.id)
     }
 
     /// The class with a number that is in use.
     #[inline]
     pub(crate) fn class(&self, number: u32) -> &Arc<PodClass> {
-        &self.classes[number as usize].as_ref().expect(IN_USE).class
+        &self.classes.get(number).class
     }
 
     /// Adds a pod. Answers the number of its class.
     pub(crate) fn add(&mut self, class: &Arc<PodClass>, node: NodeId) -> u32 {
         if let Some(number) = self.number_of(class) {
-            self.of_class_mut(number).nodes.add(node);
+            self.classes.get_mut(number).nodes.add(node);
             return number;
         }
-        let new = Some(Class { class: Arc::clone(class), nodes: Nodes::One(node, 1) });
-        let number = if let Some(number) = self.free.pop() {
-            self.classes[number as usize] = new;
-            number
-        } else {
-            self.classes.push(new);
-            u32::try_from(self.classes.len() - 1).unwrap_or(u32::MAX)
-        };
-        let classes = &self.classes;
-        let hash_of = |number: &u32| classes[*number as usize].as_ref().map_or(0, |of| scatter(of.class.id));
-        self.numbers.insert_unique(scatter(class.id), number, hash_of);
         if !class.terms.is_empty() {
             self.wishing.entry(class.id).or_insert_with(|| Arc::clone(class));
         }
-        number
+        let new = Class { class: Arc::clone(class), nodes: Nodes::One(node, 1) };
+        self.classes.insert(scatter(class.id), new)
     }
 
     /// Whether a pod of the class is on the node.
     pub(crate) fn is_on(&self, class: &PodClass, node: NodeId) -> bool {
-        let of_class = self.number_of(class).and_then(|number| self.classes[number as usize].as_ref());
-        of_class.is_some_and(|of_class| of_class.nodes.is_on(node))
+        self.number_of(class).is_some_and(|number| self.classes.get(number).nodes.is_on(node))
     }
 
     /// Takes one pod of the class with this number off.
     pub(crate) fn remove(&mut self, number: u32, node: NodeId) {
-        let of_class = self.of_class_mut(number);
-        if !of_class.nodes.remove(node) {
-            return;
+        if self.classes.get_mut(number).nodes.remove(node) {
+            let gone = self.classes.remove(number);
+            self.wishing.swap_remove(&gone.class.id);
         }
-        let id = of_class.class.id;
-        if let Ok(known) = self.numbers.find_entry(scatter(id), |other| *other == number) {
-            known.remove();
-        }
-        self.classes[number as usize] = None;
-        self.free.push(number);
-        self.wishing.swap_remove(&id);
     }
 
     /// The classes whose pods have wishes about other pods.
@@ -212,6 +185,6 @@ impl Residents {
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Class> {
-        self.classes.iter().flatten()
+        self.classes.iter()
     }
 }

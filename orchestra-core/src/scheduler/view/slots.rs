@@ -25,6 +25,12 @@ impl NodeId {
         self.0
     }
 
+    /// By the number of a place that there is.
+    #[inline]
+    pub(crate) fn from_index(index: usize) -> Self {
+        Self(u32::try_from(index).unwrap_or(u32::MAX))
+    }
+
     #[inline]
     pub(crate) const fn from_number(number: u32) -> Self {
         Self(number)
@@ -102,7 +108,7 @@ impl Slots {
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = (NodeId, &Slot)> {
-        self.slots.iter().enumerate().map(|(i, slot)| (NodeId(u32::try_from(i).unwrap_or(u32::MAX)), slot))
+        self.slots.iter().enumerate().map(|(i, slot)| (NodeId::from_index(i), slot))
     }
 
     /// The place of the node called `name`, made where there is none.
@@ -119,7 +125,7 @@ impl Slots {
         } else {
             self.slots.push(slot);
             self.hashes.push(name_hash(&name));
-            NodeId(u32::try_from(self.slots.len() - 1).unwrap_or(u32::MAX))
+            NodeId::from_index(self.slots.len() - 1)
         };
         self.names.insert(name, id);
         id
