@@ -18,7 +18,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use orchestra_core::runtime::{ContainerSpec, Runtime};
 use orchestra_process::{ProcessImage, ProcessRuntime};
-use orchestra_testkit::runtime_contract::{CHECKS, Program, RuntimeUnderTest, run_check};
+use orchestra_testkit::runtime_contract::{Program, RuntimeUnderTest, run_as_tests};
 
 #[derive(Debug)]
 struct Subject {
@@ -57,28 +57,7 @@ impl RuntimeUnderTest for Subject {
 
 /// The arguments of a shell that make it this program.
 fn script(program: &Program) -> Vec<String> {
-    let (script, args): (&str, Vec<String>) = match program {
-        Program::Sleep => ("exec sleep 1000000", vec![]),
-        Program::IgnoreStop => ("trap '' TERM; echo ready; exec sleep 1000000", vec![]),
-        Program::Exit(code) => ("exit $1", vec![code.to_string()]),
-        Program::Write { out, err } => {
-            (r#"printf %s "$1"; printf %s "$2" >&2"#, vec![out.clone(), err.clone()])
-        }
-        Program::WriteAndSleep(text) => (r#"printf %s "$1"; exec sleep 1000000"#, vec![text.clone()]),
-        Program::Lines(lines) => {
-            ("i=0; while [ $i -lt $1 ]; do echo line $i; i=$((i+1)); done", vec![lines.to_string()])
-        }
-        Program::LinesForEver => ("i=0; while :; do echo line $i; i=$((i+1)); done", vec![]),
-        Program::PrintEnv(names) => {
-            (r#"for n in "$@"; do eval "printf '%s\n' \"\$$n\""; done"#, names.clone())
-        }
-        Program::PrintArgs => (r#"for a in "$@"; do printf '<%s>\n' "$a"; done"#, vec![]),
-        Program::PrintFile(path) => (r#"exec cat "$CONTAINER_ROOT$1""#, vec![path.display().to_string()]),
-        Program::Cat => ("exec cat", vec![]),
-        Program::Say(text) => (r#"printf %s "$1" > "$TERMINATION_LOG"; exit 1"#, vec![text.clone()]),
-        other => panic!("no script for {other:?}"),
-    };
-    ["-c".to_owned(), script.to_owned(), "sh".to_owned()].into_iter().chain(args).collect()
+    program.shell_arguments("$CONTAINER_ROOT", "$TERMINATION_LOG").unwrap()
 }
 
 fn serve(port: u16) {
@@ -110,16 +89,7 @@ fn main() -> ExitCode {
     let root = std::env::temp_dir().join(format!("orchestra-process-contract-{}", std::process::id()));
     let subject = Subject { root };
     let tokio = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-    let mut failed = 0;
-    for check in CHECKS.iter().filter(|check| check.name.contains(&filter)) {
-        match tokio.block_on(run_check(&subject, check)) {
-            Ok(()) => println!("test {} ... ok", check.name),
-            Err(why) => {
-                failed += 1;
-                println!("test {} ... FAILED\n{why}", check.name);
-            }
-        }
-    }
+    let failed = tokio.block_on(run_as_tests(&subject, &filter));
     drop(std::fs::remove_dir_all(&subject.root));
     if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }

@@ -9,6 +9,7 @@ mod lifecycle;
 mod logs;
 mod output;
 mod reach;
+mod shell;
 mod together;
 
 use std::any::Any;
@@ -25,6 +26,7 @@ use futures_util::future::BoxFuture;
 use orchestra_core::runtime::{ContainerSpec, Runtime};
 
 pub use case::Case;
+pub use shell::run_as_tests;
 
 /// How long one check may take. A runtime that is slower than this for a handful of pods doesn't work.
 pub const CHECK_DEADLINE: Duration = Duration::from_secs(120);
