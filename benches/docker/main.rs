@@ -87,6 +87,8 @@ pub(crate) fn seconds(since: Instant) -> f64 {
 struct Round {
     floor: Vec<f64>,
     ours: Vec<f64>,
+    /// The same until all pods were ready, too.
+    ready: Vec<f64>,
     swarm: Vec<f64>,
 }
 
@@ -95,6 +97,9 @@ fn figures(rounds: &[Round], report: &mut Report, index: usize, what: &str, of_f
     let column = |of: fn(&Round) -> &Vec<f64>| median(rounds.iter().map(|round| of(round)[index]));
     report.row(&format!("{what}: floor"), column(|round| &round.floor), "s", Target::None);
     report.row(&format!("{what}: ours"), column(|round| &round.ours), "s", Target::None);
+    if !rounds[0].ready.is_empty() {
+        report.row(&format!("{what}: ours, all ready"), column(|round| &round.ready), "s", Target::None);
+    }
     report.row(&format!("{what}: Swarm"), column(|round| &round.swarm), "s", Target::None);
     let ratio = median(rounds.iter().map(|round| round.ours[index] / round.floor[index]));
     report.row(&format!("{what}: ours over the floor"), ratio, "times", Target::Below(of_floor + 1e-9));
@@ -117,7 +122,7 @@ async fn start(engine: &Engine, dir: &std::path::Path, report: &mut Report) {
         for turn in 0..3 {
             match (turn + number) % 3 {
                 0 => round.floor = scale_floor(engine, in_flight).await,
-                1 => round.ours = scale_ours(engine, dir).await,
+                1 => (round.ours, round.ready) = scale_ours(engine, dir).await,
                 _ => {
                     for replicas in [PODS, 2 * PODS, PODS] {
                         round.swarm.push(swarm.scale(replicas).await);
@@ -127,7 +132,8 @@ async fn start(engine: &Engine, dir: &std::path::Path, report: &mut Report) {
             }
         }
         swarm.close().await;
-        eprintln!("start {number}: {:.2?} {:.2?} {:.2?}", round.floor, round.ours, round.swarm);
+        let Round { floor, ours, ready, swarm } = &round;
+        eprintln!("start {number}: {floor:.2?} {ours:.2?} (ready {ready:.2?}) {swarm:.2?}");
         rounds.push(round);
     }
     figures(&rounds, report, 0, "0 to 50 pods", 1.10, true);
@@ -150,14 +156,17 @@ async fn scale_floor(engine: &Engine, in_flight: usize) -> Vec<f64> {
     took
 }
 
-async fn scale_ours(engine: &Engine, dir: &std::path::Path) -> Vec<f64> {
+/// Until all are done, and until all are ready.
+async fn scale_ours(engine: &Engine, dir: &std::path::Path) -> (Vec<f64>, Vec<f64>) {
     let ours = Ours::start(engine, dir).await;
-    let mut took = Vec::new();
+    let (mut done, mut ready) = (Vec::new(), Vec::new());
     for replicas in [PODS, 2 * PODS, PODS] {
-        took.push(ours.scale(replicas).await);
+        let took = ours.scale(replicas).await;
+        done.push(took.done);
+        ready.push(took.ready);
     }
     ours.end().await;
-    took
+    (done, ready)
 }
 
 /// What a pod's life costs us, from the object to nothing left.
@@ -235,7 +244,7 @@ async fn roll(engine: &Engine, dir: &std::path::Path, report: &mut Report) {
 async fn rest(engine: &Engine, dir: &std::path::Path, report: &mut Report) {
     let ours = Ours::start(engine, dir).await;
     let took = ours.scale(RESTING).await;
-    report.row("0 to 500 pods", took, "s", Target::None);
+    report.row("0 to 500 pods, all ready", took.ready, "s", Target::None);
     tokio::time::sleep(Duration::from_secs(3)).await;
     let before = ours::cpu();
     tokio::time::sleep(REST).await;
@@ -243,7 +252,7 @@ async fn rest(engine: &Engine, dir: &std::path::Path, report: &mut Report) {
     report.row("500 pods at rest: CPU of one core", share, "%", Target::Below(0.1));
     report.row("500 pods at rest: resident memory", ours::resident(), "MB", Target::Below(25.0));
     let took = ours.scale(0).await;
-    report.row("500 to 0 pods", took, "s", Target::None);
+    report.row("500 to 0 pods", took.done, "s", Target::None);
     ours.end().await;
 }
 

@@ -1,11 +1,13 @@
 //! A cluster on the engine.
 
+use std::collections::HashSet;
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use futures_util::StreamExt;
-use orchestra::model::Quantity;
+use orchestra::model::{PodPhase, Quantity};
 use orchestra::prelude::*;
 use rustix::time::{ClockId, clock_gettime};
 use tokio::time::Instant;
@@ -15,6 +17,14 @@ use crate::{SERVER, SURGE, seconds};
 
 /// Each cluster has another name: none takes over what another made.
 static CLUSTERS: AtomicU32 = AtomicU32::new(0);
+
+/// What a scaling took, in seconds.
+pub(crate) struct Scaled {
+    /// Until all pods ran, or all that were too many were gone.
+    pub(crate) done: f64,
+    /// Until all that stay were available, too.
+    pub(crate) ready: f64,
+}
 
 pub(crate) struct Ours<'a> {
     engine: &'a Engine,
@@ -72,16 +82,36 @@ impl<'a> Ours<'a> {
         self.cluster.wait::<Deployment>("web", settled).await.unwrap();
     }
 
-    /// From the change to all pods available, or all that are too many gone from the engine.
-    pub(crate) async fn scale(&self, replicas: usize) -> f64 {
+    /// From the change to all pods running, or all that are too many gone from the engine, and then to all available.
+    pub(crate) async fn scale(&self, replicas: usize) -> Scaled {
         let before = self.pods().await;
         let begin = Instant::now();
         self.cluster.apply_yaml(&self.manifest(replicas)).await.unwrap();
-        self.settled(replicas).await;
         if replicas < before.len() {
+            self.settled(replicas).await;
             self.gone(&before, replicas).await;
+        } else {
+            self.running(replicas).await;
         }
-        seconds(begin)
+        let done = seconds(begin);
+        self.settled(replicas).await;
+        Scaled { done, ready: seconds(begin) }
+    }
+
+    /// Waits until so many pods run, which is what floor and Swarm wait for: nobody there asks a container whether it is ready.
+    async fn running(&self, replicas: usize) {
+        let all = ListOptions::default();
+        let listed = self.cluster.list::<Pod>(&all).await.unwrap();
+        let runs = |pod: &Arc<Pod>| pod.status.phase == PodPhase::Running;
+        let name = |pod: &Arc<Pod>| pod.metadata.name.clone();
+        let mut running: HashSet<_> = listed.items.iter().filter(|pod| runs(pod)).map(name).collect();
+        let mut changes = self.cluster.watch::<Pod>(&all, listed.revision).await.unwrap();
+        while running.len() < replicas {
+            let change = changes.next().await.unwrap().unwrap();
+            if runs(change.object()) {
+                running.insert(name(change.object()));
+            }
+        }
     }
 
     async fn pods(&self) -> Vec<String> {

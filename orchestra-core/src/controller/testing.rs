@@ -57,9 +57,9 @@ impl World {
     pub(super) async fn bare(seed: u64) -> Self {
         let start: Timestamp = "2026-01-01T00:00:00Z".parse().unwrap();
         let (rng, tasks) = (Rng::seeded(seed), Tasks::new());
-        let store: Arc<dyn Store> = Arc::new(MemoryStore::with_options(
-            MemoryStoreOptions::default().with_history(HistoryLimits::default().with_changes(HISTORY)),
-        ));
+        let history = HistoryLimits::default().with_changes(HISTORY).with_age(Duration::MAX);
+        let options = MemoryStoreOptions::default().with_history(history);
+        let store: Arc<dyn Store> = Arc::new(MemoryStore::with_options(options));
         let caches = Caches::new(Arc::clone(&store), tasks.clone());
         let clock = Arc::new(TokioClock::starting_at(start));
         let client = Client::new(store, Arc::new(Scheme::kubernetes()), clock, rng.fork());

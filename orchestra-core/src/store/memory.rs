@@ -168,6 +168,22 @@ mod tests {
         assert_eq!(fresh.next().await.unwrap().unwrap().revision, Revision(3));
     }
 
+    #[tokio::test(start_paused = true)]
+    async fn what_is_old_goes_once_a_thousand_newer_changes_are_there() {
+        let (age, store) = (HistoryLimits::default().age, MemoryStore::new());
+        let many = |kind: &str| (0..600).map(|i| map(&format!("{kind}-{i}"))).collect::<Vec<_>>();
+        for maps in [many("a"), many("b")] {
+            store.commit(maps.into_iter().fold(Commit::new(), Commit::put)).await.unwrap();
+        }
+        let from = async |revision| store.watch(&Scope::default(), Revision(revision)).await.is_ok();
+        tokio::time::advance(age).await;
+        store.commit(Commit::new().put(map("c"))).await.unwrap();
+        assert!(from(0).await, "it is not older than it may be");
+        tokio::time::advance(std::time::Duration::from_millis(1)).await;
+        store.commit(Commit::new().put(map("d"))).await.unwrap();
+        assert!(!from(0).await && from(1).await, "the rest is fewer than a thousand");
+    }
+
     #[tokio::test]
     async fn scopes_have_their_own_last_revision() {
         let store = MemoryStore::new();

@@ -20,7 +20,6 @@ mod undo;
 mod update;
 
 use std::collections::BTreeMap;
-use std::collections::HashSet;
 use std::fmt;
 use std::sync::Arc;
 
@@ -28,6 +27,7 @@ use budgets::Budgets;
 use class::{Classes, PodClass};
 use columns::{Columns, Facts, ResourceId, ResourceNames, Weight};
 use gpus::Gpus;
+use hashbrown::HashSet;
 use images::Images;
 use log::ChangeLog;
 pub use node_view::NodeView;

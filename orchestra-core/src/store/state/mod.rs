@@ -13,6 +13,7 @@ use std::sync::Arc;
 pub(super) use history::Step;
 pub(super) use pending::Pending;
 pub(super) use prepare::{Prepared, at_revision, own_objects};
+use tokio::time::Instant;
 
 use super::{Change, Epoch, HistoryLimits, Listing, Scope, StoreError, WatchEvent};
 use crate::model::{AnyObject, GroupKind, ObjectKey, Revision};
@@ -35,13 +36,20 @@ pub(super) struct Last {
     pub(super) namespaces: BTreeMap<Arc<str>, Revision>,
 }
 
+/// What is known of a commit in the history beside its event.
+#[derive(Clone, Copy, Debug)]
+struct Held {
+    bytes: usize,
+    since: Instant,
+}
+
 /// All objects by kind, one history, and the counters.
 #[derive(Debug)]
 pub(super) struct State {
     kinds: BTreeMap<GroupKind, Kind>,
     history: History,
-    /// Of each commit in the history, its size.
-    sizes: VecDeque<usize>,
+    /// Of each commit in the history.
+    held: VecDeque<Held>,
     held_changes: usize,
     held_bytes: usize,
     limits: HistoryLimits,
@@ -71,7 +79,7 @@ impl State {
         let mut state = Self {
             kinds: BTreeMap::new(),
             history: History::default(),
-            sizes: VecDeque::new(),
+            held: VecDeque::new(),
             held_changes: 0,
             held_bytes: 0,
             limits,
@@ -199,14 +207,21 @@ impl State {
             }
         }
         self.history.push(whole);
-        self.sizes.push_back(bytes);
+        let now = Instant::now();
+        self.held.push_back(Held { bytes, since: now });
         self.held_changes += event.changes.len();
         self.held_bytes += bytes;
-        while self.sizes.len() > 1
-            && (self.held_changes > self.limits.changes || self.held_bytes > self.limits.bytes)
-        {
+        while self.held.len() > 1 && self.holds_too_much(now) {
             self.forget_oldest();
         }
+    }
+
+    fn holds_too_much(&self, now: Instant) -> bool {
+        let limits = &self.limits;
+        let is_old = |oldest: &Held| now.duration_since(oldest.since) > limits.age;
+        self.held_changes > limits.changes
+            || self.held_bytes > limits.bytes
+            || (self.held_changes > HistoryLimits::WHATEVER_AGE && self.held.front().is_some_and(is_old))
     }
 
     /// Forgets the history through `through`.
@@ -219,7 +234,7 @@ impl State {
     fn forget_oldest(&mut self) {
         let Some(event) = self.history.pop() else { return };
         self.held_changes -= event.changes.len();
-        self.held_bytes -= self.sizes.pop_front().unwrap_or_default();
+        self.held_bytes -= self.held.pop_front().map_or(0, |held| held.bytes);
         for change in event.changes.iter() {
             if let Some(kind) = self.kinds.get_mut(&change.key.kind) {
                 kind.history.pop_at(event.revision);
