@@ -30,12 +30,6 @@ pub(crate) fn is_taken(error: &Error) -> bool {
     status(error) == Some(409) || message(error).contains("name is already in use")
 }
 
-/// Whether the answer is of a container that has ended, and whose exit code Podman has yet to note: it calls that `stopped`, which
-/// the client does not know.
-pub(crate) fn is_settling(error: &Error) -> bool {
-    matches!(error, Error::JsonDataError { message, .. } if message.contains("unknown variant `stopped`"))
-}
-
 /// What the engine said, where it did.
 pub(crate) fn message(error: &Error) -> &str {
     match error {

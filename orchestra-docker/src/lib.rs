@@ -38,6 +38,7 @@ mod logs;
 mod message;
 mod pause;
 mod pod_limits;
+mod podman;
 mod program;
 mod pull;
 mod runtime;

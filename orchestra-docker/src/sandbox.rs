@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::{Arc, PoisonError};
+use std::time::Duration;
 
 use bollard::models::{ContainerStateStatusEnum, ContainerSummary, ContainerSummaryStateEnum};
 use bollard::query_parameters::{KillContainerOptionsBuilder, StartContainerOptions};
@@ -11,7 +12,7 @@ use orchestra_core::runtime::{ContainerLimits, RuntimeError, SandboxId, SandboxS
 
 use crate::core::{Core, Created, Found};
 use crate::labels::{self, PodRef, ROLE_CONTAINER, ROLE_SANDBOX};
-use crate::{error, helper, message, pod_limits, spec, status, volumes};
+use crate::{container, error, helper, message, pod_limits, spec, status, volumes};
 
 pub(crate) async fn run(core: &Core, spec: &SandboxSpec) -> Result<SandboxStatus, RuntimeError> {
     let name = labels::sandbox_name(&core.cluster, spec);
@@ -113,7 +114,14 @@ pub(crate) async fn address(core: &Core, id: &SandboxId, port: u16) -> Result<So
 /// Kills a container, and returns when it is dead.
 pub(crate) async fn kill(core: &Core, docker_id: &str, subject: &str) -> Result<(), RuntimeError> {
     let options = KillContainerOptionsBuilder::default().signal("SIGKILL").build();
-    match core.docker.kill_container(docker_id, Some(options)).await {
+    let killed = core.docker.kill_container(docker_id, Some(options));
+    let killed = if core.is_podman {
+        // It would answer only when the programs of execs have ended, too.
+        tokio::select! { killed = killed => killed, () = container::ended(core, docker_id, Duration::ZERO) => Ok(()) }
+    } else {
+        killed.await
+    };
+    match killed {
         Ok(()) => Ok(()),
         Err(error) if error::is_over(&error) => Ok(()),
         Err(error) => Err(error::effect(subject, "kill it", error)),
@@ -123,6 +131,9 @@ pub(crate) async fn kill(core: &Core, docker_id: &str, subject: &str) -> Result<
 /// Kills what runs. The sandbox goes first: with the first process of the pod all others die, and nothing new joins.
 pub(crate) async fn stop(core: &Core, id: &str) -> Result<(), RuntimeError> {
     core.note_address(&id.into(), None);
+    // On Podman a start that looked at the sandbox before it was killed would start it again.
+    let lock = core.locks.of(id);
+    let _lock = if core.is_podman { Some(lock.write().await) } else { None };
     let (mut found, mut sandbox) = (core.details(core.of_sandbox(id).await?).await?, None);
     if let Some(index) = found.iter().position(|found| found.has_role(ROLE_SANDBOX)) {
         sandbox = Some(found.swap_remove(index));
