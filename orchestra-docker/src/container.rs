@@ -45,7 +45,7 @@ async fn create_in(core: &Core, sandbox: &str, spec: &ContainerSpec) -> Result<C
         return Err(error::refused(&name, "create it", "its sandbox is stopped"));
     }
     let pod = labels::pod(&of.labels).ok_or_else(|| error::not_found("the pod of sandbox", sandbox))?;
-    let seccomp = seccomp::profile(core.seccomp_profiles.as_deref(), spec).await?;
+    let seccomp = seccomp::profile(core.seccomp_profiles.as_deref(), spec, core.is_podman).await?;
     let message = core.state_dir.as_deref().map(|dir| message::create(dir, &name)).transpose()?;
     let uid = pod.uid.to_string();
     let held = volumes::of_sandbox(core, &of.details);

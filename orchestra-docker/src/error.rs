@@ -22,7 +22,7 @@ pub(crate) fn status(error: &Error) -> Option<u16> {
 
 /// Whether it was to be killed, and does not run or is gone. Podman has another code for it.
 pub(crate) fn is_over(error: &Error) -> bool {
-    matches!(status(error), Some(404 | 409)) || message(error).contains("can only kill running")
+    matches!(status(error), Some(404 | 409)) || message(error).contains("container state improper")
 }
 
 /// Whether something of the name is there already. Podman has another code for it.

@@ -12,7 +12,7 @@ use orchestra_core::runtime::{ContainerLimits, RuntimeError, SandboxId, SandboxS
 
 use crate::core::{Core, Created, Found};
 use crate::labels::{self, PodRef, ROLE_CONTAINER, ROLE_SANDBOX};
-use crate::{container, error, helper, message, pod_limits, spec, status, volumes};
+use crate::{container, error, helper, message, pod_limits, podman, spec, status, volumes};
 
 pub(crate) async fn run(core: &Core, spec: &SandboxSpec) -> Result<SandboxStatus, RuntimeError> {
     let name = labels::sandbox_name(&core.cluster, spec);
@@ -21,10 +21,24 @@ pub(crate) async fn run(core: &Core, spec: &SandboxSpec) -> Result<SandboxStatus
     }
     let mut body =
         spec::sandbox(spec, &core.pause_image, &core.network, labels::of_sandbox(&core.cluster, &name, spec));
-    if let Some(host) = body.host_config.as_mut().filter(|_| !core.is_podman) {
-        host.mounts = Some(volumes::held(&core.cluster, spec));
+    let held = volumes::held(&core.cluster, spec);
+    if core.is_podman {
+        podman::make_volumes(core, &held).await?;
     }
-    let (docker_id, is_new) = match core.create_or_find(&name, ROLE_SANDBOX, body).await? {
+    if let Some(host) = &mut body.host_config {
+        host.mounts = Some(held);
+        host.cgroup_parent = pod_limits::parent_of_sandbox(core, spec);
+    }
+    let remove_volumes = || {
+        let volumes = &spec.memory_volumes;
+        let names = volumes.iter().map(|volume| volumes::name(&core.cluster, spec, volume));
+        volumes::remove(core, names.collect())
+    };
+    let created = core.create_or_find(&name, ROLE_SANDBOX, body).await;
+    if core.is_podman && created.as_ref().is_err_and(|error| !error.outcome_unknown()) {
+        remove_volumes().await?;
+    }
+    let (docker_id, is_new) = match created? {
         Created::New(docker_id) => (Some(docker_id), true),
         Created::Found(found) => {
             let created = found.phase() == ContainerStateStatusEnum::CREATED;
@@ -44,9 +58,7 @@ pub(crate) async fn run(core: &Core, spec: &SandboxSpec) -> Result<SandboxStatus
                 core.end_forgotten(docker_id, &name).await?;
             }
             core.remove(docker_id, &name, true).await?;
-            let volumes = &spec.memory_volumes;
-            let volumes = volumes.iter().map(|volume| volumes::name(&core.cluster, spec, volume));
-            volumes::remove(core, volumes.collect()).await?;
+            remove_volumes().await?;
             let taken = ["port is already allocated", "address already in use"];
             if taken.iter().any(|word| why.contains(word)) {
                 return Err(RuntimeError::InUse { subject: name, what: format!("a host port ({why})") });

@@ -1,12 +1,17 @@
 //! Where Podman's Docker API differs from Docker's so much that it takes more than a word.
 
 pub(crate) mod logs;
+mod volumes;
 mod wait;
 
 use bollard::errors::Error;
 use bollard::models::SystemVersion;
+use orchestra_core::runtime::RuntimeError;
 use serde_json::Value;
 
+use crate::files::ImageFiles;
+
+pub(crate) use volumes::make_volumes;
 pub(crate) use wait::ended;
 
 /// Podman's word for a container that has ended and that it has yet to clean up after. The client does not know it.
@@ -15,6 +20,17 @@ const STOPPED: &str = "stopped";
 /// Whether the engine is Podman.
 pub(crate) fn is(version: &SystemVersion) -> bool {
     version.components.iter().flatten().any(|part| part.name.starts_with("Podman"))
+}
+
+/// Refuses files with more to note in the image than Podman (4.3) takes from its client: one instruction.
+pub(crate) fn check(name: &str, files: &ImageFiles) -> Result<(), RuntimeError> {
+    if files.instructions().len() > 1 {
+        let why = "Podman imports an image with one variable, or with a program, and not with more of them: set variables in the \
+                   container's spec"
+            .to_owned();
+        return Err(RuntimeError::Unsupported { subject: name.to_owned(), why });
+    }
+    Ok(())
 }
 
 /// A container's description or a list of containers, also where one of them is [`STOPPED`]: it is read as one that has exited, with the
