@@ -45,7 +45,7 @@ pub(crate) struct Core {
     pub(crate) seccomp_profiles: Option<PathBuf>,
     pub(crate) collector: Option<Collector>,
     pub(crate) pull_stall: Duration,
-    /// Whether the engine is Podman, which has no volumes in memory and puts control groups elsewhere.
+    /// Whether the engine is Podman, which has habits of its own.
     pub(crate) is_podman: bool,
     pub(crate) pause_image: String,
     /// Why the engine has no limits for a whole pod, where it has none; asked for when a pod wants some.

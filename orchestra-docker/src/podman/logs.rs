@@ -26,6 +26,8 @@ const AGAIN: Duration = Duration::from_millis(50);
 struct Place {
     second: Timestamp,
     count: usize,
+    /// The first of them.
+    first: Bytes,
     /// How many of them have come in this reading.
     seen: usize,
     /// Whether the last message was new.
@@ -40,11 +42,17 @@ impl Place {
         match at.cmp(&self.second) {
             Ordering::Less => self.new = self.seen == self.count,
             Ordering::Equal => {
+                if self.seen == 0 && self.first != *message {
+                    // It is another file: the one before was full.
+                    (self.count, self.first) = (0, message.clone());
+                }
                 self.seen += 1;
                 self.new = self.seen > self.count;
                 self.count = self.count.max(self.seen);
             }
-            Ordering::Greater => *self = Self { second: at, count: 1, seen: 1, new: true },
+            Ordering::Greater => {
+                *self = Self { second: at, count: 1, first: message.clone(), seen: 1, new: true };
+            }
         }
         self.new
     }
@@ -181,5 +189,9 @@ mod tests {
         assert!(!place.passes(&later));
         // The clock was put back.
         assert!(place.passes(&tick));
+        // There is a new file.
+        place.seen = 0;
+        let other = message("2026-01-31T08:00:02Z other\n");
+        assert!(place.passes(&other) && place.passes(&later));
     }
 }
