@@ -47,7 +47,7 @@ impl DockerRuntime {
     /// variable or program, or what the engine says.
     pub async fn import_image(&self, name: &str, files: &ImageFiles) -> Result<(), RuntimeError> {
         if self.core.is_podman {
-            podman::check(name, files)?;
+            podman::check_files(name, files)?;
         }
         image::import(&self.core.docker, name, files).await
     }

@@ -23,7 +23,7 @@ pub(crate) fn is(version: &SystemVersion) -> bool {
 }
 
 /// Refuses files with more to note in the image than Podman (4.3) takes from its client: one instruction.
-pub(crate) fn check(name: &str, files: &ImageFiles) -> Result<(), RuntimeError> {
+pub(crate) fn check_files(name: &str, files: &ImageFiles) -> Result<(), RuntimeError> {
     if files.instructions().len() > 1 {
         let why = "Podman imports an image with one variable, or with a program, and not with more of them: set variables in the \
                    container's spec"
