@@ -14,7 +14,7 @@ use crate::collect::{Collector, ImageCollection};
 use crate::core::{Core, Locks, Unstarted};
 use crate::runtime::DockerRuntime;
 use crate::tasks::Tasks;
-use crate::{error, helper, message, pause, pull, services, volumes};
+use crate::{error, helper, message, pause, podman, pull, services, volumes};
 
 /// How long the engine may take to begin an answer, in seconds: the client's own default.
 #[cfg(any(feature = "tls", feature = "ssh"))]
@@ -162,7 +162,6 @@ impl DockerRuntimeBuilder {
         let pause_image = pause::ensure(&docker).await?;
         let version =
             docker.version().await.map_err(|error| error::read(SUBJECT, "ask what it is", error))?;
-        let is_podman = version.components.iter().flatten().any(|part| part.name.starts_with("Podman"));
         let collector = match self.collection {
             Some(_) if remote => {
                 let why = "the disk of an engine on another host can't be measured from here".to_owned();
@@ -188,7 +187,7 @@ impl DockerRuntimeBuilder {
             seccomp_profiles: self.seccomp_profiles,
             collector,
             pull_stall: self.pull_stall,
-            is_podman,
+            is_podman: podman::is(&version),
             pause_image,
             no_pod_limits: OnceCell::new(),
             tasks: Tasks::default(),

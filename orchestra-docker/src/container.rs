@@ -11,7 +11,7 @@ use orchestra_core::runtime::{ContainerId, ContainerSpec, MountSource, RuntimeEr
 
 use crate::core::{Core, Created, Found};
 use crate::labels::{self, ROLE_CONTAINER};
-use crate::{error, message, pod_limits, sandbox, seccomp, spec, status, volumes};
+use crate::{error, message, pod_limits, podman, sandbox, seccomp, spec, status, volumes};
 
 /// A container that exists.
 pub(crate) async fn existing(core: &Core, id: &str) -> Result<Found, RuntimeError> {
@@ -45,7 +45,7 @@ async fn create_in(core: &Core, sandbox: &str, spec: &ContainerSpec) -> Result<C
         return Err(error::refused(&name, "create it", "its sandbox is stopped"));
     }
     let pod = labels::pod(&of.labels).ok_or_else(|| error::not_found("the pod of sandbox", sandbox))?;
-    let seccomp = seccomp::profile(core.seccomp_profiles.as_deref(), spec).await?;
+    let seccomp = seccomp::profile(core.seccomp_profiles.as_deref(), spec, core.is_podman).await?;
     let message = core.state_dir.as_deref().map(|dir| message::create(dir, &name)).transpose()?;
     let uid = pod.uid.to_string();
     let held = volumes::of_sandbox(core, &of.details);
@@ -106,6 +106,14 @@ async fn start_once(core: &Core, id: &str) -> Result<(), RuntimeError> {
             found.docker_id
         }
     };
+    if core.is_podman {
+        // It would start the sandbox again, too.
+        let sandbox = labels::sandbox_of(id).unwrap_or_default();
+        if !sandbox::existing(core, sandbox).await?.is_running() {
+            core.created.note(id, docker_id);
+            return Err(error::refused(id, "start it", "its sandbox is stopped"));
+        }
+    }
     let Err(error) = core.docker.start_container(&docker_id, None::<StartContainerOptions>).await else {
         return Ok(());
     };
@@ -163,14 +171,17 @@ pub(crate) async fn ended(core: &Core, docker_id: &str, limit: Duration) {
 const WAIT_AGAIN: Duration = Duration::from_millis(200);
 
 /// Waits until a container does not run, or is gone.
-async fn wait(core: &Core, docker_id: &str, grace: Duration) -> Result<(), Error> {
+async fn wait(core: &Core, docker_id: &str, grace: Duration) -> Result<(), RuntimeError> {
+    if core.is_podman {
+        return podman::ended(core, docker_id).await;
+    }
     let docker = core.docker.clone().with_timeout(grace + Duration::from_secs(60));
     let mut ends = std::pin::pin!(docker.wait_container(docker_id, None::<WaitContainerOptions>));
     match ends.next().await {
         // An exit code that is not zero is an error to the client.
         None | Some(Ok(_) | Err(Error::DockerContainerWaitError { .. })) => Ok(()),
         Some(Err(error)) if error::status(&error) == Some(404) => Ok(()),
-        Some(Err(error)) => Err(error),
+        Some(Err(error)) => Err(error::read(docker_id, "wait for its end", error)),
     }
 }
 
@@ -179,7 +190,9 @@ pub(crate) async fn remove(core: &Core, id: &str) -> Result<(), RuntimeError> {
     if core.created.take(id).is_none() && found.is_forgotten() {
         core.end_forgotten(&found.docker_id, id).await?;
     }
-    core.remove(&found.docker_id, id, false).await?;
+    // Podman does not remove one that has ended as long as the program of an exec is left in it.
+    let force = core.is_podman && found.phase() == ContainerStateStatusEnum::EXITED;
+    core.remove(&found.docker_id, id, force).await?;
     if let Some(dir) = &core.state_dir {
         message::remove(dir, id);
     }

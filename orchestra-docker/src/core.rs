@@ -20,7 +20,7 @@ use tokio::sync::OnceCell;
 
 use crate::collect::Collector;
 use crate::tasks::Tasks;
-use crate::{error, helper, labels};
+use crate::{error, helper, labels, podman};
 
 /// Calls in flight where many containers are looked at: more than eight gain nothing on a small host.
 pub(crate) const IN_FLIGHT: usize = 8;
@@ -45,7 +45,7 @@ pub(crate) struct Core {
     pub(crate) seccomp_profiles: Option<PathBuf>,
     pub(crate) collector: Option<Collector>,
     pub(crate) pull_stall: Duration,
-    /// Whether the engine is Podman, which has no volumes in memory and puts control groups elsewhere.
+    /// Whether the engine is Podman, which has habits of its own.
     pub(crate) is_podman: bool,
     pub(crate) pause_image: String,
     /// Why the engine has no limits for a whole pod, where it has none; asked for when a pod wants some.
@@ -159,15 +159,10 @@ impl Core {
     }
 
     async fn inspect(&self, id: &str) -> Result<Option<ContainerInspectResponse>, RuntimeError> {
-        let deadline = tokio::time::Instant::now() + SETTLE_LIMIT;
-        loop {
-            match self.docker.inspect_container(id, None::<InspectContainerOptions>).await {
-                Ok(details) => return Ok(Some(details)),
-                Err(error) if error::status(&error) == Some(404) => return Ok(None),
-                Err(error) if error::is_settling(&error) && tokio::time::Instant::now() < deadline => {}
-                Err(error) => return Err(error::read(id, "inspect it", error)),
-            }
-            tokio::time::sleep(SETTLE_PERIOD).await;
+        match podman::read(self.docker.inspect_container(id, None::<InspectContainerOptions>).await) {
+            Ok(details) => Ok(Some(details)),
+            Err(error) if error::status(&error) == Some(404) => Ok(None),
+            Err(error) => Err(error::read(id, "inspect it", error)),
         }
     }
 
@@ -207,7 +202,7 @@ impl Core {
         all: bool,
     ) -> Result<Vec<ContainerSummary>, RuntimeError> {
         let options = ListContainersOptionsBuilder::default().all(all).filters(filters).build();
-        let listed = self.docker.list_containers(Some(options)).await;
+        let listed = podman::read(self.docker.list_containers(Some(options)).await);
         listed.map_err(|error| error::read("the engine", "list containers", error))
     }
 

@@ -22,18 +22,12 @@ pub(crate) fn status(error: &Error) -> Option<u16> {
 
 /// Whether it was to be killed, and does not run or is gone. Podman has another code for it.
 pub(crate) fn is_over(error: &Error) -> bool {
-    matches!(status(error), Some(404 | 409)) || message(error).contains("can only kill running")
+    matches!(status(error), Some(404 | 409)) || message(error).contains("container state improper")
 }
 
 /// Whether something of the name is there already. Podman has another code for it.
 pub(crate) fn is_taken(error: &Error) -> bool {
     status(error) == Some(409) || message(error).contains("name is already in use")
-}
-
-/// Whether the answer is of a container that has ended, and whose exit code Podman has yet to note: it calls that `stopped`, which
-/// the client does not know.
-pub(crate) fn is_settling(error: &Error) -> bool {
-    matches!(error, Error::JsonDataError { message, .. } if message.contains("unknown variant `stopped`"))
 }
 
 /// What the engine said, where it did.

@@ -77,7 +77,7 @@ async fn engine_time(core: &Core) -> Result<Timestamp, RuntimeError> {
 }
 
 /// A time as the engine takes it: seconds and their fraction.
-fn seconds(time: Timestamp) -> String {
+pub(crate) fn seconds(time: Timestamp) -> String {
     let micros = time.as_micros();
     format!("{}.{:06}", micros.div_euclid(1_000_000), micros.rem_euclid(1_000_000))
 }
@@ -86,8 +86,9 @@ fn connect(core: &Core, since: Timestamp, span: Option<Span>) -> Messages {
     let words = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>();
     let filters = HashMap::from([
         ("type".to_owned(), words(&["container"])),
-        // Without those of execs, which each probe would cause, and of creations, which tell nothing new.
-        ("event".to_owned(), words(&["start", "die", "destroy"])),
+        // Without those of execs, which each probe would cause, and of creations, which tell nothing new. Podman wants to be asked
+        // for `died` and `remove`; it tells of the first as `die`.
+        ("event".to_owned(), words(&["start", "die", "destroy", "died", "remove"])),
         ("label".to_owned(), vec![format!("{}={}", labels::CLUSTER, core.cluster)]),
     ]);
     let options = EventsOptionsBuilder::default().since(&seconds(since)).filters(&filters);

@@ -167,6 +167,10 @@ fn session(
             () = was_dropped.cancelled() => return running.kill().await,
             code = &mut follow => code,
             () = container::ended(&running.core, &running.docker_id, Duration::ZERO) => {
+                if running.core.is_podman {
+                    // It leaves the program, and does not clean up after the container before that has ended.
+                    running.kill().await;
+                }
                 let last = tokio::time::timeout(LAST_OUTPUT, follow).await;
                 last.unwrap_or_else(|_| Err(running.ended_with_its_container()))
             }

@@ -20,7 +20,8 @@
 //! [their own](DockerRuntimeBuilder::service_network).
 //!
 //! The engine is the one of `DOCKER_HOST`, or of `/var/run/docker.sock`. It needs API 1.41 (Docker 20.10) or later,
-//! and the architecture of this program, for which the sandboxes' program was compiled.
+//! and the architecture of this program, for which the sandboxes' program was compiled. Podman (4.3) is an engine too, where its socket
+//! of Docker's API is named.
 
 mod builder;
 mod collect;
@@ -38,6 +39,7 @@ mod logs;
 mod message;
 mod pause;
 mod pod_limits;
+mod podman;
 mod program;
 mod pull;
 mod runtime;

@@ -13,9 +13,9 @@ use orchestra_core::runtime::{ContainerId, LogChunk, LogOptions, LogSource, LogS
 
 use crate::core::{Core, Found};
 use crate::labels::ROLE_CONTAINER;
-use crate::{container, error};
+use crate::{container, error, podman};
 
-type Messages = BoxStream<'static, Result<LogOutput, bollard::errors::Error>>;
+pub(crate) type Messages = BoxStream<'static, Result<LogOutput, bollard::errors::Error>>;
 
 /// Before a log that ended is looked at again whose container has not.
 const AGAIN: Duration = Duration::from_millis(50);
@@ -46,18 +46,25 @@ pub(crate) async fn read(
     options: &LogOptions,
 ) -> Result<LogStream, RuntimeError> {
     let found: Found = container::existing(core, &id.0).await?;
+    let mut options = options.clone();
+    let messages = if core.is_podman {
+        options.since = options.since.map(podman::logs::whole);
+        podman::logs::read(core, &found.docker_id, &options)
+    } else {
+        open(core, &found.docker_id, &options, options.follow)
+    };
     let reader = Reader {
         core: Arc::clone(core),
         id: id.clone(),
-        messages: open(core, &found.docker_id, options, options.follow),
+        messages,
         docker_id: found.docker_id,
-        options: options.clone(),
         rest: options.limit_bytes.unwrap_or(u64::MAX),
         last: Timestamp::EPOCH,
         begun: BytesMut::new(),
         latest: None,
         skip_to: None,
-        complete: !options.follow,
+        complete: !options.follow || core.is_podman,
+        options,
     };
     Ok(LogStream::new(stream::unfold(Some(reader), |reader| async move {
         let mut reader = reader?;
@@ -69,7 +76,7 @@ pub(crate) async fn read(
     })))
 }
 
-fn open(core: &Core, docker_id: &str, options: &LogOptions, follow: bool) -> Messages {
+pub(crate) fn open(core: &Core, docker_id: &str, options: &LogOptions, follow: bool) -> Messages {
     let seconds = options.since.map_or(0, |since| since.as_micros().max(0) / 1_000_000);
     let mut query = LogsOptionsBuilder::default()
         .follow(follow)
@@ -171,7 +178,7 @@ impl Reader {
 }
 
 /// Takes a message apart: the time it begins with, and what was written.
-fn stamped(message: &Bytes) -> Option<(Timestamp, Bytes)> {
+pub(crate) fn stamped(message: &Bytes) -> Option<(Timestamp, Bytes)> {
     let space = message.iter().position(|byte| *byte == b' ')?;
     let at = std::str::from_utf8(&message[..space]).ok()?.parse().ok()?;
     Some((at, message.slice(space + 1..)))

@@ -1,21 +1,25 @@
 //! What a whole pod may use at most: the sandbox has these limits, and its containers' control groups are below its own.
 
 use bollard::models::SystemInfo;
-use orchestra_core::runtime::RuntimeError;
+use orchestra_core::runtime::{ContainerLimits, RuntimeError, SandboxSpec};
 
 use crate::core::{Core, Found};
 use crate::error;
 
-/// Where the engine puts containers itself, and where sandboxes with limits say that they are.
-pub(crate) const PARENT: &str = "/docker";
+/// Where the engine puts containers itself, and where sandboxes with limits say that they are; and how the names of their groups begin
+/// there, before the id. Podman does not tell of its own parent where it is written without the last slash.
+const DOCKER: (&str, &str) = ("/docker", "/docker/");
+const PODMAN: (&str, &str) = ("/libpod_parent/", "/libpod_parent/libpod-");
+
+/// The parent of a sandbox's own group, where the pod has limits.
+pub(crate) fn parent_of_sandbox(core: &Core, spec: &SandboxSpec) -> Option<String> {
+    let (parent, _) = if core.is_podman { PODMAN } else { DOCKER };
+    (spec.limits != ContainerLimits::default()).then(|| parent.to_owned())
+}
 
 /// Checks that the engine can do it. In version 2 of control groups no group with processes can have limited groups below it, and
 /// systemd takes only slices for parents.
 pub(crate) async fn check(core: &Core, subject: &str) -> Result<(), RuntimeError> {
-    if core.is_podman {
-        let why = "Podman has no limits for a whole pod: set them on the pod's containers".to_owned();
-        return Err(RuntimeError::Unsupported { subject: subject.to_owned(), why });
-    }
     let ask = async || match core.docker.info().await {
         Ok(info) => Ok(can_not(&info)),
         Err(error) => Err(error::read("the engine", "ask what it is", error)),
@@ -41,9 +45,9 @@ fn can_not(info: &SystemInfo) -> Option<String> {
 
 /// The parent of the groups of a sandbox's containers, where that is not the engine's own.
 pub(crate) fn parent(sandbox: &Found) -> Option<String> {
-    let host = sandbox.details.host_config.as_ref()?;
-    let limited = host.cgroup_parent.as_deref() == Some(PARENT);
-    limited.then(|| format!("{PARENT}/{}", sandbox.docker_id))
+    let parent = sandbox.details.host_config.as_ref()?.cgroup_parent.as_deref()?;
+    let (_, begin) = [DOCKER, PODMAN].into_iter().find(|(known, _)| *known == parent)?;
+    Some(format!("{begin}{}", sandbox.docker_id))
 }
 
 #[cfg(test)]

@@ -7,15 +7,15 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use orchestra_core::runtime::{
-    ContainerId, ContainerSpec, ContainerStats, EventStream, ExecOptions, ExecSession, Feature, ImageInfo,
-    ImageSpec, LogOptions, LogStream, OnPull, RegistryAuth, Runtime, RuntimeError, RuntimeInfo, SandboxId,
-    SandboxSpec, SandboxStatus,
+    ContainerId, ContainerSpec, ContainerStats, EventStream, ExecOptions, ExecSession, ImageInfo, ImageSpec,
+    LogOptions, LogStream, OnPull, RegistryAuth, Runtime, RuntimeError, RuntimeInfo, SandboxId, SandboxSpec,
+    SandboxStatus,
 };
 
 use crate::builder::DockerRuntimeBuilder;
 use crate::core::Core;
 use crate::files::ImageFiles;
-use crate::{container, error, events, exec, image, logs, sandbox, services, stats};
+use crate::{container, error, events, exec, image, logs, podman, sandbox, services, stats};
 
 /// Starts at once for each CPU of the engine's host: with more its processes only wait for each other.
 const STARTS_PER_CPU: usize = 4;
@@ -43,8 +43,12 @@ impl DockerRuntime {
     /// Makes an image of files, without a registry; replaces the one of that name.
     ///
     /// # Errors
-    /// [`RuntimeError::InvalidImage`] where the name is none, or what the engine says.
+    /// [`RuntimeError::InvalidImage`] where the name is none, [`RuntimeError::Unsupported`] where Podman is given files with more than one
+    /// variable or program, or what the engine says.
     pub async fn import_image(&self, name: &str, files: &ImageFiles) -> Result<(), RuntimeError> {
+        if self.core.is_podman {
+            podman::check_files(name, files)?;
+        }
         image::import(&self.core.docker, name, files).await
     }
 
@@ -78,7 +82,6 @@ impl Runtime for DockerRuntime {
         "docker".clone_into(&mut info.name);
         info.version = host.server_version.unwrap_or_default();
         info.cpu_milli = count(host.ncpu) * 1000;
-        info.ignores.extend(self.core.is_podman.then_some(Feature::MemoryVolumes));
         info.memory = count(host.mem_total);
         info.starts = usize::try_from(count(host.ncpu)).unwrap_or(1).max(1) * STARTS_PER_CPU;
         info.os = host.os_type.unwrap_or_default();

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::{Arc, PoisonError};
+use std::time::Duration;
 
 use bollard::models::{ContainerStateStatusEnum, ContainerSummary, ContainerSummaryStateEnum};
 use bollard::query_parameters::{KillContainerOptionsBuilder, StartContainerOptions};
@@ -11,7 +12,7 @@ use orchestra_core::runtime::{ContainerLimits, RuntimeError, SandboxId, SandboxS
 
 use crate::core::{Core, Created, Found};
 use crate::labels::{self, PodRef, ROLE_CONTAINER, ROLE_SANDBOX};
-use crate::{error, helper, message, pod_limits, spec, status, volumes};
+use crate::{container, error, helper, message, pod_limits, podman, spec, status, volumes};
 
 pub(crate) async fn run(core: &Core, spec: &SandboxSpec) -> Result<SandboxStatus, RuntimeError> {
     let name = labels::sandbox_name(&core.cluster, spec);
@@ -20,10 +21,24 @@ pub(crate) async fn run(core: &Core, spec: &SandboxSpec) -> Result<SandboxStatus
     }
     let mut body =
         spec::sandbox(spec, &core.pause_image, &core.network, labels::of_sandbox(&core.cluster, &name, spec));
-    if let Some(host) = body.host_config.as_mut().filter(|_| !core.is_podman) {
-        host.mounts = Some(volumes::held(&core.cluster, spec));
+    let held = volumes::held(&core.cluster, spec);
+    if core.is_podman {
+        podman::make_volumes(core, &held).await?;
     }
-    let (docker_id, is_new) = match core.create_or_find(&name, ROLE_SANDBOX, body).await? {
+    if let Some(host) = &mut body.host_config {
+        host.mounts = Some(held);
+        host.cgroup_parent = pod_limits::parent_of_sandbox(core, spec);
+    }
+    let remove_volumes = || {
+        let volumes = &spec.memory_volumes;
+        let names = volumes.iter().map(|volume| volumes::name(&core.cluster, spec, volume));
+        volumes::remove(core, names.collect())
+    };
+    let created = core.create_or_find(&name, ROLE_SANDBOX, body).await;
+    if core.is_podman && created.as_ref().is_err_and(|error| !error.outcome_unknown()) {
+        remove_volumes().await?;
+    }
+    let (docker_id, is_new) = match created? {
         Created::New(docker_id) => (Some(docker_id), true),
         Created::Found(found) => {
             let created = found.phase() == ContainerStateStatusEnum::CREATED;
@@ -43,9 +58,7 @@ pub(crate) async fn run(core: &Core, spec: &SandboxSpec) -> Result<SandboxStatus
                 core.end_forgotten(docker_id, &name).await?;
             }
             core.remove(docker_id, &name, true).await?;
-            let volumes = &spec.memory_volumes;
-            let volumes = volumes.iter().map(|volume| volumes::name(&core.cluster, spec, volume));
-            volumes::remove(core, volumes.collect()).await?;
+            remove_volumes().await?;
             let taken = ["port is already allocated", "address already in use"];
             if taken.iter().any(|word| why.contains(word)) {
                 return Err(RuntimeError::InUse { subject: name, what: format!("a host port ({why})") });
@@ -113,7 +126,14 @@ pub(crate) async fn address(core: &Core, id: &SandboxId, port: u16) -> Result<So
 /// Kills a container, and returns when it is dead.
 pub(crate) async fn kill(core: &Core, docker_id: &str, subject: &str) -> Result<(), RuntimeError> {
     let options = KillContainerOptionsBuilder::default().signal("SIGKILL").build();
-    match core.docker.kill_container(docker_id, Some(options)).await {
+    let killed = core.docker.kill_container(docker_id, Some(options));
+    let killed = if core.is_podman {
+        // It would answer only when the programs of execs have ended, too.
+        tokio::select! { killed = killed => killed, () = container::ended(core, docker_id, Duration::ZERO) => Ok(()) }
+    } else {
+        killed.await
+    };
+    match killed {
         Ok(()) => Ok(()),
         Err(error) if error::is_over(&error) => Ok(()),
         Err(error) => Err(error::effect(subject, "kill it", error)),
@@ -123,6 +143,9 @@ pub(crate) async fn kill(core: &Core, docker_id: &str, subject: &str) -> Result<
 /// Kills what runs. The sandbox goes first: with the first process of the pod all others die, and nothing new joins.
 pub(crate) async fn stop(core: &Core, id: &str) -> Result<(), RuntimeError> {
     core.note_address(&id.into(), None);
+    // On Podman a start that looked at the sandbox before it was killed would start it again.
+    let lock = core.locks.of(id);
+    let _lock = if core.is_podman { Some(lock.write().await) } else { None };
     let (mut found, mut sandbox) = (core.details(core.of_sandbox(id).await?).await?, None);
     if let Some(index) = found.iter().position(|found| found.has_role(ROLE_SANDBOX)) {
         sandbox = Some(found.swap_remove(index));

@@ -10,10 +10,12 @@ use crate::error;
 /// How many bytes a profile may have: the engine's own has some 12,000.
 const LIMIT: u64 = 1 << 20;
 
-/// The content of the profile that a container asks for, where that is a file; the engine is told it as a whole.
+/// The content of the profile that a container asks for, where that is a file; the engine is told it as a whole. Podman is told the
+/// file's path.
 pub(crate) async fn profile(
     dir: Option<&Path>,
     spec: &ContainerSpec,
+    is_podman: bool,
 ) -> Result<Option<String>, RuntimeError> {
     let Some(Seccomp::Localhost(path)) = &spec.seccomp else { return Ok(None) };
     let subject = format!("container {}", spec.name);
@@ -29,12 +31,13 @@ pub(crate) async fn profile(
         if !file.starts_with(&dir) {
             return Err(std::io::Error::other("it is not below the directory of profiles"));
         }
-        let mut content = String::new();
+        let (mut content, path) = (String::new(), file.display().to_string());
         let file = tokio::fs::File::open(file).await?;
         if file.take(LIMIT + 1).read_to_string(&mut content).await? as u64 > LIMIT {
             return Err(std::io::Error::other(format!("a profile has at most {LIMIT} bytes")));
         }
-        Ok(content)
+        // Podman reads it itself.
+        Ok(if is_podman { path } else { content })
     };
     let why = |error: std::io::Error| format!("{}: {error}", path.display());
     read.await.map(Some).map_err(|error| error::refused(&subject, "read its seccomp profile", &why(error)))
@@ -55,15 +58,15 @@ mod tests {
         let mut spec = ContainerSpec::new("main", "web:1");
         let mut read = async |path: &str| {
             spec.seccomp = Some(Seccomp::Localhost(path.into()));
-            profile(Some(&profiles), &spec).await
+            profile(Some(&profiles), &spec, false).await
         };
         assert_eq!(read("none.json").await.unwrap().as_deref(), Some("{}"));
         for path in ["link.json", "../outside.json", "/etc/passwd", "missing.json"] {
             assert!(read(path).await.is_err(), "{path}");
         }
-        assert!(matches!(profile(None, &spec).await, Err(RuntimeError::Unsupported { .. })));
+        assert!(matches!(profile(None, &spec, false).await, Err(RuntimeError::Unsupported { .. })));
         spec.seccomp = Some(Seccomp::RuntimeDefault);
-        assert_eq!(profile(None, &spec).await.unwrap(), None);
+        assert_eq!(profile(None, &spec, false).await.unwrap(), None);
         std::fs::remove_dir_all(&dir).unwrap();
     }
 }

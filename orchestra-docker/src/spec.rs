@@ -13,7 +13,7 @@ use orchestra_core::runtime::{
     ContainerLimits, ContainerSpec, MountSource, RuntimeError, SandboxSpec, Seccomp,
 };
 
-use crate::{pod_limits, volumes};
+use crate::volumes;
 
 /// Where a container leaves its termination message: Kubernetes' default.
 pub(crate) const MESSAGE_PATH: &str = "/dev/termination-log";
@@ -74,7 +74,6 @@ pub(crate) fn sandbox(
     };
     if spec.limits != ContainerLimits::default() {
         limit(&mut host, &spec.limits);
-        host.cgroup_parent = Some(pod_limits::PARENT.to_owned());
     }
     ContainerCreateBody {
         image: Some(image.to_owned()),
@@ -166,7 +165,7 @@ pub(crate) fn container(
     })
 }
 
-/// `seccomp`: the profile's content, where it is a file.
+/// `seccomp`: what the engine is told of the profile, where it is a file.
 fn security_options(spec: &ContainerSpec, seccomp: Option<String>) -> Vec<String> {
     let mut options = Vec::new();
     options.extend(spec.no_new_privileges.then(|| "no-new-privileges".to_owned()));
