@@ -12,6 +12,7 @@ use tokio::sync::OnceCell;
 
 use crate::collect::{Collector, ImageCollection};
 use crate::core::{Core, Locks, Unstarted};
+use crate::members::Members;
 use crate::runtime::DockerRuntime;
 use crate::tasks::Tasks;
 use crate::{error, helper, message, pause, podman, pull, services, volumes};
@@ -193,6 +194,7 @@ impl DockerRuntimeBuilder {
             tasks: Tasks::default(),
             locks: Locks::default(),
             created: Unstarted::default(),
+            members: Members::default(),
             helpers: Mutex::default(),
             addresses: Mutex::default(),
         };

@@ -64,14 +64,20 @@ async fn create_in(core: &Core, sandbox: &str, spec: &ContainerSpec) -> Result<C
     };
     let body =
         spec::container(spec, &shared, message.as_deref(), seccomp, labels::of_container(&of.labels, spec))?;
-    let created = core.create_or_find(&name, ROLE_CONTAINER, body).await;
-    if let (Err(error), Some(dir)) = (&created, &core.state_dir)
-        && !error.outcome_unknown()
-    {
-        message::remove(dir, &name);
-    }
-    if let Created::New(docker_id) = created? {
-        core.created.note(&name, docker_id);
+    core.members.comes(sandbox, &name);
+    match core.create_or_find(&name, ROLE_CONTAINER, body).await {
+        Ok(Created::New(docker_id)) => {
+            core.members.came(sandbox, &name, &docker_id);
+            core.created.note(&name, docker_id);
+        }
+        Ok(Created::Found(found)) => core.members.came(sandbox, &name, &found.docker_id),
+        Err(error) => {
+            if !error.outcome_unknown() {
+                core.members.comes_not(sandbox, &name);
+                core.state_dir.iter().for_each(|dir| message::remove(dir, &name));
+            }
+            return Err(error);
+        }
     }
     Ok(ContainerId(name.into()))
 }

@@ -19,6 +19,7 @@ use orchestra_core::runtime::RuntimeError;
 use tokio::sync::OnceCell;
 
 use crate::collect::Collector;
+use crate::members::Members;
 use crate::tasks::Tasks;
 use crate::{error, helper, labels, podman};
 
@@ -53,6 +54,7 @@ pub(crate) struct Core {
     pub(crate) tasks: Tasks,
     pub(crate) locks: Locks,
     pub(crate) created: Unstarted,
+    pub(crate) members: Members,
     /// The engine's ids of the helpers that somebody waits for.
     pub(crate) helpers: Mutex<BTreeSet<String>>,
     /// The addresses of sandboxes that ran when they were last looked at: each probe asks for one.
@@ -206,14 +208,24 @@ impl Core {
         listed.map_err(|error| error::read("the engine", "list containers", error))
     }
 
-    /// The containers of a sandbox, its own among them. The engine looks through all that it has for each label that is asked for, so
-    /// it is asked for one, which no other cluster's containers have.
-    pub(crate) async fn of_sandbox(&self, id: &str) -> Result<Vec<ContainerSummary>, RuntimeError> {
-        let filters = HashMap::from([("label".to_owned(), vec![format!("{}={id}", labels::SANDBOX)])]);
-        let mut listed = self.listed(&filters, true).await?;
-        let cluster = |summary: &ContainerSummary| summary.labels.as_ref()?.get(labels::CLUSTER).cloned();
-        listed.retain(|summary| cluster(summary).as_ref() == Some(&self.cluster));
-        Ok(listed)
+    /// The containers of a sandbox, its own among them, in full. Where another process has made it the engine looks through all that
+    /// it has for each label that is asked for, so it is asked for one, which no other cluster's containers have.
+    pub(crate) async fn of_sandbox(&self, id: &str) -> Result<Vec<Found>, RuntimeError> {
+        let Some(members) = self.members.of(id) else {
+            let filters = HashMap::from([("label".to_owned(), vec![format!("{}={id}", labels::SANDBOX)])]);
+            return self.details(self.listed(&filters, true).await?).await;
+        };
+        let found = stream::iter(members.into_iter().map(|member| async move {
+            let details = self.inspect(&member).await?;
+            if details.is_none() {
+                self.members.is_missing(id, &member);
+            }
+            Ok::<_, RuntimeError>(details)
+        }));
+        let found: Vec<_> = found.buffer_unordered(IN_FLIGHT).try_collect().await?;
+        let found = found.into_iter().flatten().filter_map(|details| self.ours(details));
+        // Under a name that is free somebody may have made one of their own.
+        Ok(found.filter(|found| found.labels.get(labels::SANDBOX).is_some_and(|of| of == id)).collect())
     }
 
     /// Those containers in full, without those that went away in between.

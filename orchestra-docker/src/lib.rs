@@ -36,6 +36,7 @@ mod helper;
 mod image;
 mod labels;
 mod logs;
+mod members;
 mod message;
 mod pause;
 mod pod_limits;

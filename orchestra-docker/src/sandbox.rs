@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
-use bollard::models::{ContainerStateStatusEnum, ContainerSummary, ContainerSummaryStateEnum};
+use bollard::models::ContainerStateStatusEnum;
 use bollard::query_parameters::{KillContainerOptionsBuilder, StartContainerOptions};
 use futures_util::future::try_join_all;
 use orchestra_core::runtime::{ContainerLimits, RuntimeError, SandboxId, SandboxSpec, SandboxStatus};
@@ -39,7 +39,10 @@ pub(crate) async fn run(core: &Core, spec: &SandboxSpec) -> Result<SandboxStatus
         remove_volumes().await?;
     }
     let (docker_id, is_new) = match created? {
-        Created::New(docker_id) => (Some(docker_id), true),
+        Created::New(docker_id) => {
+            core.members.begin(&name, &docker_id);
+            (Some(docker_id), true)
+        }
         Created::Found(found) => {
             let created = found.phase() == ContainerStateStatusEnum::CREATED;
             (created.then_some(found.docker_id), false)
@@ -58,6 +61,7 @@ pub(crate) async fn run(core: &Core, spec: &SandboxSpec) -> Result<SandboxStatus
                 core.end_forgotten(docker_id, &name).await?;
             }
             core.remove(docker_id, &name, true).await?;
+            core.members.end(&name);
             remove_volumes().await?;
             let taken = ["port is already allocated", "address already in use"];
             if taken.iter().any(|word| why.contains(word)) {
@@ -78,7 +82,7 @@ pub(crate) async fn run(core: &Core, spec: &SandboxSpec) -> Result<SandboxStatus
 }
 
 pub(crate) async fn get(core: &Core, id: &str) -> Result<Option<SandboxStatus>, RuntimeError> {
-    let found = core.details(core.of_sandbox(id).await?).await?;
+    let found = core.of_sandbox(id).await?;
     Ok(group(core, &found).pop())
 }
 
@@ -146,7 +150,7 @@ pub(crate) async fn stop(core: &Core, id: &str) -> Result<(), RuntimeError> {
     // On Podman a start that looked at the sandbox before it was killed would start it again.
     let lock = core.locks.of(id);
     let _lock = if core.is_podman { Some(lock.write().await) } else { None };
-    let (mut found, mut sandbox) = (core.details(core.of_sandbox(id).await?).await?, None);
+    let (mut found, mut sandbox) = (core.of_sandbox(id).await?, None);
     if let Some(index) = found.iter().position(|found| found.has_role(ROLE_SANDBOX)) {
         sandbox = Some(found.swap_remove(index));
     }
@@ -166,17 +170,13 @@ pub(crate) async fn stop(core: &Core, id: &str) -> Result<(), RuntimeError> {
 }
 
 /// Removes a container of the pod, whatever it does.
-async fn remove_one(core: &Core, summary: &ContainerSummary, id: &str) -> Result<(), RuntimeError> {
-    let Some(docker_id) = &summary.id else { return Ok(()) };
-    let mut names = summary.names.iter().flatten().map(|name| name.trim_start_matches('/'));
+async fn remove_one(core: &Core, found: &Found, id: &str) -> Result<(), RuntimeError> {
+    let name = found.details.name.as_deref().unwrap_or_default().trim_start_matches('/');
     // Whether what was created was to be started, the engine does not know: those that were not are known here.
-    if summary.state == Some(ContainerSummaryStateEnum::CREATED)
-        && !names.any(|name| core.created.take(name).is_some())
-        && core.by_docker_id(docker_id).await?.is_some_and(|found| found.is_forgotten())
-    {
-        core.end_forgotten(docker_id, id).await?;
+    if found.is_forgotten() && core.created.take(name).is_none() {
+        core.end_forgotten(&found.docker_id, id).await?;
     }
-    core.remove(docker_id, id, true).await
+    core.remove(&found.docker_id, id, true).await
 }
 
 pub(crate) async fn remove(core: &Core, id: &str) -> Result<(), RuntimeError> {
@@ -184,9 +184,10 @@ pub(crate) async fn remove(core: &Core, id: &str) -> Result<(), RuntimeError> {
     // Nothing is created in it meanwhile.
     let _lock = core.locks.of(id).write_owned().await;
     let of_pod = core.of_sandbox(id).await?;
-    let volumes = volumes::ours(core, of_pod.iter().flat_map(|summary| summary.mounts.iter().flatten()));
+    let volumes = volumes::ours(core, of_pod.iter().flat_map(|found| found.details.mounts.iter().flatten()));
     // Side by side: without its sandbox, a container is still found by its labels.
-    try_join_all(of_pod.iter().map(|summary| remove_one(core, summary, id))).await?;
+    try_join_all(of_pod.iter().map(|found| remove_one(core, found, id))).await?;
+    core.members.end(id);
     volumes::remove(core, volumes).await?;
     if let Some(dir) = &core.state_dir {
         message::remove_all(dir, |container| message::is_of(container, id));
