@@ -30,9 +30,12 @@ use orchestra_core::runtime::{
 /// How long the service may take to listen.
 const LIMIT: Duration = Duration::from_secs(30);
 
-/// Limits that every machine lets containers have: Podman would raise them, which takes a right that root may lack.
+/// Limits that every machine lets containers have: Podman would raise them, which takes a right that root may lack. And how long, in
+/// seconds, what watches an exec stays after its end: five minutes otherwise.
 const CONFIGURATION: &str = r#"[containers]
 default_ulimits = ["nofile=1024:1024", "nproc=1024:1024"]
+[engine]
+exit_command_delay = 5
 "#;
 
 /// A service of Podman's; all that it made is removed when this is dropped.
@@ -90,6 +93,14 @@ impl Podman {
         format!("unix://{}", self.socket().display())
     }
 
+    /// Whether a program runs that was told of the directory.
+    fn is_used(&self) -> bool {
+        let dir = self.dir.to_string_lossy();
+        let processes = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+        let mut words = processes.filter_map(|process| std::fs::read(process.path().join("cmdline")).ok());
+        words.any(|words| String::from_utf8_lossy(&words).contains(&*dir))
+    }
+
     /// Whether it starts a container, of an image with a shell.
     fn runs(&self) -> Result<(), String> {
         let files = self.dir.join("files");
@@ -115,6 +126,11 @@ impl Drop for Podman {
         if let Some(service) = &mut self.service {
             let _ended = service.kill();
             let _reaped = service.wait();
+        }
+        // What watches an exec ends by making the directories again.
+        let begin = Instant::now();
+        while self.is_used() && begin.elapsed() < LIMIT {
+            std::thread::sleep(Duration::from_millis(50));
         }
         // It mounts its own directory over itself.
         let _unmounted = Command::new("umount").arg(self.dir.join("root/overlay")).output();
