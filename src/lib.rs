@@ -39,7 +39,7 @@ pub mod prelude {
         ConfigMap, Container, Deployment, HorizontalPodAutoscaler, Namespace, Node, Object as _, Pod,
         PodDisruptionBudget, Probe, Resource as _, Secret, Service,
     };
-    pub use orchestra_core::runtime::{ExecOptions, LogOptions};
+    pub use orchestra_core::runtime::{ExecOptions, LogOptions, TarStream};
     #[cfg(feature = "docker")]
     pub use orchestra_docker::{DockerRuntime, ImageFiles};
     #[cfg(feature = "process")]

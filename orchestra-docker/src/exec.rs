@@ -21,7 +21,7 @@ use crate::core::Core;
 use crate::{container, error, helper};
 
 /// Pieces in flight each way, before the program or the reader has to wait.
-const QUEUE: usize = 64;
+pub(crate) const QUEUE: usize = 64;
 
 /// How long the engine may take to know the exit code of a program whose output has ended.
 const EXIT_LIMIT: Duration = Duration::from_secs(10);
@@ -188,7 +188,7 @@ fn session(
 }
 
 /// Hands over input until its end, or the program's.
-async fn feed(mut input: Pin<Box<dyn AsyncWrite + Send>>, mut from_user: mpsc::Receiver<Bytes>) {
+pub(crate) async fn feed(mut input: Pin<Box<dyn AsyncWrite + Send>>, mut from_user: mpsc::Receiver<Bytes>) {
     while let Some(bytes) = from_user.recv().await {
         if let Err(error) = input.write_all(&bytes).await {
             tracing::debug!(%error, "the program takes no more input");

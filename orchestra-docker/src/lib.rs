@@ -23,6 +23,8 @@
 //! and the architecture of this program, for which the sandboxes' program was compiled. Podman (4.3) is an engine too, where its socket
 //! of Docker's API is named.
 
+mod archive;
+mod attach;
 mod builder;
 mod collect;
 mod container;

@@ -7,15 +7,15 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use orchestra_core::runtime::{
-    ContainerId, ContainerSpec, ContainerStats, EventStream, ExecOptions, ExecSession, ImageInfo, ImageSpec,
-    LogOptions, LogStream, OnPull, RegistryAuth, Runtime, RuntimeError, RuntimeInfo, SandboxId, SandboxSpec,
-    SandboxStatus,
+    AttachSession, ContainerId, ContainerSpec, ContainerStats, EventStream, ExecOptions, ExecSession,
+    ImageInfo, ImageSpec, LogOptions, LogStream, OnPull, RegistryAuth, Runtime, RuntimeError, RuntimeInfo,
+    SandboxId, SandboxSpec, SandboxStatus, TarStream,
 };
 
 use crate::builder::DockerRuntimeBuilder;
 use crate::core::Core;
 use crate::files::ImageFiles;
-use crate::{container, error, events, exec, image, logs, podman, sandbox, services, stats};
+use crate::{archive, attach, container, error, events, exec, image, logs, podman, sandbox, services, stats};
 
 /// Starts at once for each CPU of the engine's host: with more its processes only wait for each other.
 const STARTS_PER_CPU: usize = 4;
@@ -173,6 +173,23 @@ impl Runtime for DockerRuntime {
         options: &ExecOptions,
     ) -> Result<ExecSession, RuntimeError> {
         exec::start(&self.core, container, options).await
+    }
+
+    async fn attach(&self, container: &ContainerId, stdin: bool) -> Result<AttachSession, RuntimeError> {
+        attach::start(&self.core, container, stdin).await
+    }
+
+    async fn read_files(&self, container: &ContainerId, path: &str) -> Result<TarStream, RuntimeError> {
+        archive::read(&self.core, container, path).await
+    }
+
+    async fn write_files(
+        &self,
+        container: &ContainerId,
+        directory: &str,
+        archive: TarStream,
+    ) -> Result<(), RuntimeError> {
+        archive::write(&self.core, container, directory, archive).await
     }
 
     async fn stats(&self) -> Result<Vec<ContainerStats>, RuntimeError> {

@@ -10,9 +10,10 @@ use std::time::Duration;
 use async_trait::async_trait;
 use futures_util::stream;
 use orchestra_core::runtime::{
-    ContainerId, ContainerSpec, ContainerStats, EventStream, ExecOptions, ExecSession, Feature, ImageInfo,
-    ImageSpec, LogOptions, LogStream, OnPull, RegistryAuth, Runtime, RuntimeError, RuntimeEvent, RuntimeInfo,
-    SandboxId, SandboxSpec, SandboxStatus,
+    AttachSession, ContainerId, ContainerSpec, ContainerStats, EventStream, ExecOptions, ExecSession,
+    Feature, ImageInfo, ImageSpec, LogOptions, LogStream, OnPull, RegistryAuth, Runtime, RuntimeError,
+    RuntimeEvent, RuntimeInfo, SandboxId, SandboxSpec, SandboxStatus, TarStream, attach_by_log,
+    copies_nothing,
 };
 use tokio::sync::broadcast::error::RecvError;
 
@@ -255,6 +256,23 @@ impl Runtime for ProcessRuntime {
         let (of_exec, options) = (self.container(container)?, options.clone());
         self.block(&container.0, "run a program in it", move |core| exec::exec(core, &of_exec, &options))
             .await
+    }
+
+    async fn attach(&self, container: &ContainerId, stdin: bool) -> Result<AttachSession, RuntimeError> {
+        attach_by_log(self, container, stdin).await
+    }
+
+    async fn read_files(&self, container: &ContainerId, path: &str) -> Result<TarStream, RuntimeError> {
+        Err(copies_nothing(container, path))
+    }
+
+    async fn write_files(
+        &self,
+        container: &ContainerId,
+        directory: &str,
+        _archive: TarStream,
+    ) -> Result<(), RuntimeError> {
+        Err(copies_nothing(container, directory))
     }
 
     async fn stats(&self) -> Result<Vec<ContainerStats>, RuntimeError> {

@@ -1,5 +1,7 @@
 //! What can go wrong with a cluster as a whole.
 
+use std::net::SocketAddr;
+
 use orchestra_core::client::ClientError;
 use orchestra_core::controller::AskError;
 use orchestra_core::model::ObjectKey;
@@ -81,6 +83,18 @@ pub enum ClusterError {
         operation: &'static str,
         /// Why it failed.
         source: NodeError,
+    },
+    /// A port of a pod could not be connected to.
+    #[error(
+        "{pod}: failed to connect to {address}: does a container listen there, and not on its loopback address alone?"
+    )]
+    Connect {
+        /// The pod.
+        pod: ObjectKey,
+        /// Where it was looked for.
+        address: SocketAddr,
+        /// Why it failed.
+        source: std::io::Error,
     },
     /// A node could not be asked what its pods use.
     #[error("node {node}: failed to measure its pods")]

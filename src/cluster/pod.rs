@@ -1,15 +1,21 @@
-//! Looking into the pods of a cluster: logs, programs in containers, usage.
+//! Looking into the pods of a cluster: logs, programs in containers, files, ports, usage.
 
+use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 use orchestra_core::model::{ObjectKey, Pod};
 use orchestra_core::node::{NodeError, NodeHandle, PodStats, PreviousRun};
-use orchestra_core::runtime::{ExecOptions, ExecSession, LogOptions, LogStream};
+use orchestra_core::runtime::{AttachSession, ExecOptions, ExecSession, LogOptions, LogStream, TarStream};
+use tokio::net::TcpStream;
 
 use super::{Cluster, ClusterError};
 
 /// The annotation that says which container of a pod is meant where none is named: kubectl's.
 const DEFAULT_CONTAINER: &str = "kubectl.kubernetes.io/default-container";
+
+/// How long a pod may take to accept a connection.
+const CONNECT_LIMIT: Duration = Duration::from_secs(10);
 
 /// A pod of the cluster, to be looked into. It is looked up at each call, on the node that it is bound to, which
 /// has to be one of this process.
@@ -83,6 +89,51 @@ impl PodHandle<'_> {
         let (pod, node) = self.find().await?;
         let session = node.exec(&pod.metadata.uid, self.container_of(&pod)?, options).await;
         session.map_err(|source| self.failed("run a program", source))
+    }
+
+    /// Connects to the running container's own program: what it writes from now on and, with `stdin`, what it reads, where its spec
+    /// says that it reads.
+    ///
+    /// # Errors
+    /// As [`logs`](Self::logs).
+    pub async fn attach(&self, stdin: bool) -> Result<AttachSession, ClusterError> {
+        let (pod, node) = self.find().await?;
+        let session = node.attach(&pod.metadata.uid, self.container_of(&pod)?, stdin).await;
+        session.map_err(|source| self.failed("attach to it", source))
+    }
+
+    /// Copies a file, or a directory with all in it, out of the container: a tar archive, whose paths begin with the last part of `path`.
+    ///
+    /// # Errors
+    /// As [`logs`](Self::logs); on runtimes that can't, run `tar` by [`exec`](Self::exec).
+    pub async fn copy_from(&self, path: &str) -> Result<TarStream, ClusterError> {
+        let (pod, node) = self.find().await?;
+        let archive = node.read_files(&pod.metadata.uid, self.container_of(&pod)?, path).await;
+        archive.map_err(|source| self.failed("copy files out of it", source))
+    }
+
+    /// Copies files into a directory of the container, which exists: a tar archive is unpacked there.
+    ///
+    /// # Errors
+    /// As [`copy_from`](Self::copy_from).
+    pub async fn copy_to(&self, directory: &str, archive: TarStream) -> Result<(), ClusterError> {
+        let (pod, node) = self.find().await?;
+        let copied = node.write_files(&pod.metadata.uid, self.container_of(&pod)?, directory, archive).await;
+        copied.map_err(|source| self.failed("copy files into it", source))
+    }
+
+    /// Connects to a port of the pod, whether or not a Service leads there. What listens on the pod's loopback address alone is not reached.
+    ///
+    /// # Errors
+    /// As [`logs`](Self::logs); [`ClusterError::Connect`] where nothing accepts within 10 s.
+    pub async fn connect(&self, port: u16) -> Result<TcpStream, ClusterError> {
+        let (pod, node) = self.find().await?;
+        let address = node.address(&pod.metadata.uid, port).await;
+        let address = address.map_err(|source| self.failed("find its address", source))?;
+        let late = |_elapsed| io::Error::from(io::ErrorKind::TimedOut);
+        let connected = tokio::time::timeout(CONNECT_LIMIT, TcpStream::connect(address)).await;
+        let connected = connected.map_err(late).and_then(|connected| connected);
+        connected.map_err(|source| ClusterError::Connect { pod: self.key.clone(), address, source })
     }
 
     /// What the pod's running containers use now; none where none runs.

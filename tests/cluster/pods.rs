@@ -93,6 +93,39 @@ async fn programs_run_in_pods_with_input_and_pods_are_measured() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn who_attaches_hears_the_program_and_a_port_is_connected_to() {
+    let dir = Dir::new("pod-attach");
+    let cluster = Cluster::builder().node(node(&dir.0, "node")).start().await.unwrap();
+    cluster.create(Pod::new("a").container(sh("main", "while sleep 0.1; do echo tick; done"))).await.unwrap();
+    until::<Pod>(&cluster, "a", |pod| pod.is_some_and(Pod::is_ready)).await;
+    let pod = cluster.pod("a");
+    let session = pod.attach(false).await.unwrap();
+    assert!(session.stdin.is_none() && session.resize.is_none());
+    assert_eq!(lines(session.output, 2).await, ["tick", "tick"]);
+    let cause = |error: ClusterError| std::error::Error::source(&error).unwrap().to_string();
+    for (error, why) in [
+        (pod.attach(true).await.unwrap_err(), "use exec"),
+        (pod.copy_from("/etc/hosts").await.unwrap_err(), "by exec"),
+        (pod.copy_to("/tmp", Vec::new().into()).await.unwrap_err(), "by exec"),
+    ] {
+        let cause = cause(error);
+        assert!(cause.ends_with(why), "{cause}");
+    }
+
+    // This host answers for the pod, whose address is one of its own.
+    let at = cluster.get::<Pod>("a").await.unwrap().status.pod_ip.unwrap();
+    let listener = tokio::net::TcpListener::bind((at, 0)).await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let (near, (far, _)) = tokio::join!(pod.connect(port), async { listener.accept().await.unwrap() });
+    assert_eq!(near.unwrap().local_addr().unwrap(), far.peer_addr().unwrap());
+    drop(listener);
+    let error = pod.connect(port).await.unwrap_err();
+    assert!(matches!(error, ClusterError::Connect { .. }), "{error}");
+    assert!(error.to_string().contains(&port.to_string()), "{error}");
+    cluster.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn who_cannot_be_asked_is_told_of_with_the_reason() {
     let dir = Dir::new("pod-errors");
     let cluster = Cluster::builder().node(node(&dir.0, "node")).start().await.unwrap();

@@ -8,8 +8,8 @@ use super::agent::Shared;
 use super::error::NodeError;
 use crate::model::{Pod, Uid};
 use crate::runtime::{
-    ContainerId, ContainerState, ContainerStats, ExecOptions, ExecSession, LogOptions, LogStream,
-    SandboxStatus,
+    AttachSession, ContainerId, ContainerState, ContainerStats, ExecOptions, ExecSession, LogOptions,
+    LogStream, SandboxStatus, TarStream,
 };
 
 /// Which run of a container a log is of.
@@ -119,6 +119,39 @@ impl NodeHandle {
     ) -> Result<ExecSession, NodeError> {
         let id = self.run(pod, container, PreviousRun::No)?;
         Ok(self.shared.runtime.exec(&id, options).await?)
+    }
+
+    /// Connects to the program of a running container.
+    ///
+    /// # Errors
+    /// As [`logs`](Self::logs).
+    pub async fn attach(&self, pod: &Uid, container: &str, stdin: bool) -> Result<AttachSession, NodeError> {
+        let id = self.run(pod, container, PreviousRun::No)?;
+        Ok(self.shared.runtime.attach(&id, stdin).await?)
+    }
+
+    /// Reads files out of a container, as a tar archive.
+    ///
+    /// # Errors
+    /// As [`logs`](Self::logs).
+    pub async fn read_files(&self, pod: &Uid, container: &str, path: &str) -> Result<TarStream, NodeError> {
+        let id = self.run(pod, container, PreviousRun::No)?;
+        Ok(self.shared.runtime.read_files(&id, path).await?)
+    }
+
+    /// Unpacks a tar archive into a directory of a container.
+    ///
+    /// # Errors
+    /// As [`logs`](Self::logs).
+    pub async fn write_files(
+        &self,
+        pod: &Uid,
+        container: &str,
+        directory: &str,
+        archive: TarStream,
+    ) -> Result<(), NodeError> {
+        let id = self.run(pod, container, PreviousRun::No)?;
+        Ok(self.shared.runtime.write_files(&id, directory, archive).await?)
     }
 
     /// Where a port of a pod can be reached from this host.

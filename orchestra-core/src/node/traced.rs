@@ -10,9 +10,9 @@ use tokio::time::Instant;
 use tracing::Instrument;
 
 use crate::runtime::{
-    ContainerId, ContainerSpec, ContainerStats, EventStream, ExecOptions, ExecSession, ImageInfo, ImageSpec,
-    LogOptions, LogStream, OnPull, RegistryAuth, Runtime, RuntimeError, RuntimeInfo, SandboxId, SandboxSpec,
-    SandboxStatus,
+    AttachSession, ContainerId, ContainerSpec, ContainerStats, EventStream, ExecOptions, ExecSession,
+    ImageInfo, ImageSpec, LogOptions, LogStream, OnPull, RegistryAuth, Runtime, RuntimeError, RuntimeInfo,
+    SandboxId, SandboxSpec, SandboxStatus, TarStream,
 };
 
 /// A runtime whose calls are spans and are timed.
@@ -133,6 +133,23 @@ impl Runtime for Traced {
         options: &ExecOptions,
     ) -> Result<ExecSession, RuntimeError> {
         traced("exec", &container.0, self.0.exec(container, options)).await
+    }
+
+    async fn attach(&self, container: &ContainerId, stdin: bool) -> Result<AttachSession, RuntimeError> {
+        traced("attach", &container.0, self.0.attach(container, stdin)).await
+    }
+
+    async fn read_files(&self, container: &ContainerId, path: &str) -> Result<TarStream, RuntimeError> {
+        traced("read_files", &container.0, self.0.read_files(container, path)).await
+    }
+
+    async fn write_files(
+        &self,
+        container: &ContainerId,
+        directory: &str,
+        archive: TarStream,
+    ) -> Result<(), RuntimeError> {
+        traced("write_files", &container.0, self.0.write_files(container, directory, archive)).await
     }
 
     async fn stats(&self) -> Result<Vec<ContainerStats>, RuntimeError> {

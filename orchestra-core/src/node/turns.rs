@@ -4,10 +4,7 @@ use std::sync::OnceLock;
 
 use tokio::sync::{Semaphore, SemaphorePermit};
 
-/// Removals at once for each start at once: a removal waits for the host more, and works less.
-const REMOVALS_PER_START: usize = 2;
-
-/// Turns to start something and turns to remove something, where the runtime says how many starts at once its host gains
+/// Turns to start something and turns to remove something, where the runtime says how many of them at once its host gains
 /// by. One kind does not wait for the other: what is to go may free what the next start needs.
 #[derive(Debug, Default)]
 pub(super) struct Turns(OnceLock<(Semaphore, Semaphore)>);
@@ -16,9 +13,8 @@ impl Turns {
     /// Sets how many there are, once; 0: as many as anybody wants, which is so until it is set too.
     pub(super) fn bound(&self, bound: usize) {
         if bound > 0 {
-            let turns = |count: usize| Semaphore::new(count.min(Semaphore::MAX_PERMITS));
-            let removals = bound.saturating_mul(REMOVALS_PER_START);
-            self.0.get_or_init(|| (turns(bound), turns(removals)));
+            let turns = || Semaphore::new(bound.min(Semaphore::MAX_PERMITS));
+            self.0.get_or_init(|| (turns(), turns()));
         }
     }
 

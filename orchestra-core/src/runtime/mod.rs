@@ -28,8 +28,8 @@ pub use state::{
     RuntimeInfo, SandboxId, SandboxState, SandboxStatus,
 };
 pub use stream::{
-    EventStream, ExecOptions, ExecOutput, ExecSession, LogChunk, LogOptions, LogSource, LogStream,
-    MAX_EXEC_OUTPUT,
+    AttachSession, EventStream, ExecOptions, ExecOutput, ExecSession, LogChunk, LogOptions, LogSource,
+    LogStream, MAX_EXEC_OUTPUT, TarStream,
 };
 
 /// Runs containers on one host.
@@ -169,6 +169,38 @@ pub trait Runtime: Debug + Send + Sync + 'static {
     async fn exec(&self, container: &ContainerId, options: &ExecOptions)
     -> Result<ExecSession, RuntimeError>;
 
+    /// Connects to the program of a running container: its output from now on and, with `stdin`, its input. A runtime that does not
+    /// have this follows the container's log, and has no input.
+    ///
+    /// # Errors
+    /// [`RuntimeError::Unsupported`] where the container's spec, or the runtime, has no input for it; see [`RuntimeError`].
+    async fn attach(&self, container: &ContainerId, stdin: bool) -> Result<AttachSession, RuntimeError> {
+        attach_by_log(self, container, stdin).await
+    }
+
+    /// Reads a file, or a directory with all in it, out of a container, also one that has ended: a tar archive, whose paths begin with
+    /// the last part of `path`. A link that is asked for is given as that.
+    ///
+    /// # Errors
+    /// [`RuntimeError::NotFound`] where there is no such container or path, [`RuntimeError::Unsupported`] where the runtime can't.
+    async fn read_files(&self, container: &ContainerId, path: &str) -> Result<TarStream, RuntimeError> {
+        Err(copies_nothing(container, path))
+    }
+
+    /// Unpacks a tar archive into a directory of a container, which exists. Nothing gets out of the container's own file system.
+    ///
+    /// # Errors
+    /// As [`read_files`](Self::read_files). What came before the archive broke off stays.
+    async fn write_files(
+        &self,
+        container: &ContainerId,
+        directory: &str,
+        _archive: TarStream,
+    ) -> Result<(), RuntimeError> {
+        let why = format!("this runtime copies nothing into {directory}: run `tar` in the container by exec");
+        Err(RuntimeError::Unsupported { subject: container.to_string(), why })
+    }
+
     /// What all running containers of this cluster use now, in one call.
     ///
     /// # Errors
@@ -183,3 +215,27 @@ pub trait Runtime: Debug + Send + Sync + 'static {
 }
 
 const _: fn(&dyn Runtime) = |_| {};
+
+/// [`Runtime::attach`] for a runtime that keeps a log of what its containers write, and has no input for them.
+///
+/// # Errors
+/// [`RuntimeError::Unsupported`] where input is asked for, and what the log says.
+pub async fn attach_by_log<R: Runtime + ?Sized>(
+    runtime: &R,
+    container: &ContainerId,
+    stdin: bool,
+) -> Result<AttachSession, RuntimeError> {
+    if stdin {
+        let why = "this runtime connects nobody to its standard input: use exec".to_owned();
+        return Err(RuntimeError::Unsupported { subject: container.to_string(), why });
+    }
+    let output = runtime.logs(container, &LogOptions::default().tail(0).follow()).await?;
+    Ok(AttachSession { output, stdin: None, resize: None })
+}
+
+/// What a runtime says that copies no files: `path` was to be read or written.
+#[must_use]
+pub fn copies_nothing(container: &ContainerId, path: &str) -> RuntimeError {
+    let why = format!("this runtime copies no files ({path}): run `tar` in the container by exec");
+    RuntimeError::Unsupported { subject: container.to_string(), why }
+}

@@ -1,8 +1,10 @@
-//! Logs, exec and events: what flows out of a runtime, and into a container.
+//! Logs, exec, attach, files and events: what flows out of a runtime, and into a container.
 
 use std::borrow::Cow;
 use std::fmt;
+use std::io;
 use std::pin::Pin;
+use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use futures_core::Stream;
@@ -206,5 +208,52 @@ impl ExecSession {
 impl fmt::Debug for ExecSession {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("ExecSession")
+    }
+}
+
+/// A connection to a container's own program. Dropping it changes nothing for the program.
+#[derive(Debug)]
+pub struct AttachSession {
+    /// What the program writes from now on. Ends when the container has ended.
+    pub output: LogStream,
+    /// What the program reads; dropping it ends this connection's input, and not that of the program. `None` where no input was asked for.
+    pub stdin: Option<mpsc::Sender<Bytes>>,
+    /// Changes the terminal's size (columns, rows). `None` where the container has no terminal.
+    pub resize: Option<mpsc::Sender<(u16, u16)>>,
+}
+
+/// Files as a tar archive, piece by piece.
+pub struct TarStream(Pin<Box<dyn Stream<Item = io::Result<Bytes>> + Send>>);
+
+impl TarStream {
+    /// An archive over a stream of its bytes.
+    pub fn new(bytes: impl Stream<Item = io::Result<Bytes>> + Send + 'static) -> Self {
+        Self(Box::pin(bytes))
+    }
+
+    /// The next piece; `None` at the end. Cancel-safe.
+    pub async fn next(&mut self) -> Option<io::Result<Bytes>> {
+        std::future::poll_fn(|cx| self.0.as_mut().poll_next(cx)).await
+    }
+}
+
+impl From<Vec<u8>> for TarStream {
+    /// An archive that is in memory.
+    fn from(bytes: Vec<u8>) -> Self {
+        Self::new(futures_util::stream::iter([Ok(bytes.into())]))
+    }
+}
+
+impl Stream for TarStream {
+    type Item = io::Result<Bytes>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        self.0.as_mut().poll_next(cx)
+    }
+}
+
+impl fmt::Debug for TarStream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("TarStream")
     }
 }

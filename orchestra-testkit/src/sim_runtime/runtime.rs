@@ -7,9 +7,10 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::stream;
 use orchestra_core::runtime::{
-    ContainerId, ContainerSpec, ContainerState, ContainerStats, EventStream, ExecOptions, ExecSession,
-    ImageInfo, ImageSpec, LogChunk, LogOptions, LogSource, LogStream, OnPull, RegistryAuth, Runtime,
-    RuntimeError, RuntimeInfo, SandboxId, SandboxSpec, SandboxState, SandboxStatus,
+    AttachSession, ContainerId, ContainerSpec, ContainerState, ContainerStats, EventStream, ExecOptions,
+    ExecSession, ImageInfo, ImageSpec, LogChunk, LogOptions, LogSource, LogStream, OnPull, RegistryAuth,
+    Runtime, RuntimeError, RuntimeInfo, SandboxId, SandboxSpec, SandboxState, SandboxStatus, TarStream,
+    attach_by_log, copies_nothing,
 };
 use tokio::sync::mpsc;
 use tokio::time::Instant;
@@ -273,6 +274,23 @@ impl Runtime for SimRuntime {
         let (_, output) = mpsc::channel(1);
         let code = i32::from(!well);
         Ok(ExecSession { output, stdin: None, resize: None, exit: Box::pin(async move { Ok(code) }) })
+    }
+
+    async fn attach(&self, container: &ContainerId, stdin: bool) -> Result<AttachSession, RuntimeError> {
+        attach_by_log(self, container, stdin).await
+    }
+
+    async fn read_files(&self, container: &ContainerId, path: &str) -> Result<TarStream, RuntimeError> {
+        Err(copies_nothing(container, path))
+    }
+
+    async fn write_files(
+        &self,
+        container: &ContainerId,
+        directory: &str,
+        _archive: TarStream,
+    ) -> Result<(), RuntimeError> {
+        Err(copies_nothing(container, directory))
     }
 
     async fn stats(&self) -> Result<Vec<ContainerStats>, RuntimeError> {

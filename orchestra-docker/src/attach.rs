@@ -1,0 +1,70 @@
+//! Connecting to a container's own program.
+
+use std::sync::Arc;
+
+use bollard::container::{AttachContainerResults, LogOutput};
+use bollard::query_parameters::{AttachContainerOptionsBuilder, ResizeContainerTTYOptionsBuilder};
+use futures_util::StreamExt;
+use orchestra_core::clock::{Clock as _, SystemClock};
+use orchestra_core::runtime::{AttachSession, ContainerId, LogChunk, LogSource, LogStream, RuntimeError};
+use tokio::sync::mpsc;
+
+use crate::core::Core;
+use crate::exec::{QUEUE, feed};
+use crate::{container, error};
+
+pub(crate) async fn start(
+    core: &Arc<Core>,
+    id: &ContainerId,
+    stdin: bool,
+) -> Result<AttachSession, RuntimeError> {
+    let found = container::existing(core, &id.0).await?;
+    if !found.is_running() {
+        return Err(error::refused(&id.0, "attach to it", "the container does not run"));
+    }
+    let config = found.details.config.as_ref();
+    let reads = config.and_then(|config| config.open_stdin) == Some(true);
+    if stdin && !reads {
+        let why = "its program reads no standard input: set `stdin` in the container's spec".to_owned();
+        return Err(RuntimeError::Unsupported { subject: id.to_string(), why });
+    }
+    let options =
+        AttachContainerOptionsBuilder::default().stream(true).stdin(stdin).stdout(true).stderr(true);
+    let attached = core.docker.attach_container(&found.docker_id, Some(options.build())).await;
+    let attached = attached.map_err(|error| error::effect(&id.0, "attach to it", error))?;
+    let AttachContainerResults { output, input } = attached;
+    let tasks = core.tasks.tracker();
+    let stdin = stdin.then(|| {
+        let (to_program, from_user) = mpsc::channel(QUEUE);
+        tasks.spawn(feed(input, from_user));
+        to_program
+    });
+    let has_terminal = config.and_then(|config| config.tty) == Some(true);
+    let resize = has_terminal.then(|| {
+        let (to_terminal, sizes) = mpsc::channel(QUEUE);
+        tasks.spawn(resize(Arc::clone(core), found.docker_id.clone(), sizes));
+        to_terminal
+    });
+    let subject = id.to_string();
+    let output = output.map(move |piece| {
+        let (source, bytes) = match piece {
+            Ok(LogOutput::StdErr { message }) => (LogSource::Stderr, message),
+            Ok(
+                LogOutput::StdOut { message } | LogOutput::StdIn { message } | LogOutput::Console { message },
+            ) => (LogSource::Stdout, message),
+            Err(error) => return Err(error::read(&subject, "read the program's output", error)),
+        };
+        Ok(LogChunk { source, at: SystemClock.now(), bytes })
+    });
+    Ok(AttachSession { output: LogStream::new(output), stdin, resize })
+}
+
+/// Hands over sizes until the session is dropped.
+async fn resize(core: Arc<Core>, docker_id: String, mut sizes: mpsc::Receiver<(u16, u16)>) {
+    while let Some((columns, rows)) = sizes.recv().await {
+        let size = ResizeContainerTTYOptionsBuilder::default().w(columns.into()).h(rows.into()).build();
+        if let Err(error) = core.docker.resize_container_tty(&docker_id, size).await {
+            tracing::debug!(container = docker_id, %error, "the terminal keeps its size");
+        }
+    }
+}
