@@ -49,6 +49,8 @@ struct Podman {
 impl Podman {
     fn command(&self) -> Command {
         let mut command = Command::new("podman");
+        // What watches a container writes a file where it was started.
+        command.current_dir(&self.dir);
         command.arg("--root").arg(self.dir.join("root")).arg("--runroot").arg(self.dir.join("run"));
         if let Some(runtime) = &self.runtime {
             command.arg("--runtime").arg(runtime);
