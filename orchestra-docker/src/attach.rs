@@ -2,15 +2,14 @@
 
 use std::sync::Arc;
 
-use bollard::container::{AttachContainerResults, LogOutput};
+use bollard::container::AttachContainerResults;
 use bollard::query_parameters::{AttachContainerOptionsBuilder, ResizeContainerTTYOptionsBuilder};
 use futures_util::StreamExt;
-use orchestra_core::clock::{Clock as _, SystemClock};
-use orchestra_core::runtime::{AttachSession, ContainerId, LogChunk, LogSource, LogStream, RuntimeError};
+use orchestra_core::runtime::{AttachSession, ContainerId, LogStream, RuntimeError};
 use tokio::sync::mpsc;
 
 use crate::core::Core;
-use crate::exec::{QUEUE, feed};
+use crate::exec::{QUEUE, chunk, feed};
 use crate::{container, error};
 
 pub(crate) async fn start(
@@ -46,16 +45,7 @@ pub(crate) async fn start(
         to_terminal
     });
     let subject = id.to_string();
-    let output = output.map(move |piece| {
-        let (source, bytes) = match piece {
-            Ok(LogOutput::StdErr { message }) => (LogSource::Stderr, message),
-            Ok(
-                LogOutput::StdOut { message } | LogOutput::StdIn { message } | LogOutput::Console { message },
-            ) => (LogSource::Stdout, message),
-            Err(error) => return Err(error::read(&subject, "read the program's output", error)),
-        };
-        Ok(LogChunk { source, at: SystemClock.now(), bytes })
-    });
+    let output = output.map(move |piece| chunk(piece, &subject));
     Ok(AttachSession { output: LogStream::new(output), stdin, resize })
 }
 

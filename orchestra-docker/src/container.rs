@@ -193,9 +193,7 @@ async fn wait(core: &Core, docker_id: &str, grace: Duration) -> Result<(), Runti
 
 pub(crate) async fn remove(core: &Core, id: &str) -> Result<(), RuntimeError> {
     let Some(found) = core.find(id, ROLE_CONTAINER).await? else { return Ok(()) };
-    if core.created.take(id).is_none() && found.is_forgotten() {
-        core.end_forgotten(&found.docker_id, id).await?;
-    }
+    core.end_if_forgotten(&found, id, id).await?;
     // Podman does not remove one that has ended as long as the program of an exec is left in it.
     let force = core.is_podman && found.phase() == ContainerStateStatusEnum::EXITED;
     core.remove(&found.docker_id, id, force).await?;

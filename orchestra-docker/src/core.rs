@@ -215,25 +215,33 @@ impl Core {
             let filters = HashMap::from([("label".to_owned(), vec![format!("{}={id}", labels::SANDBOX)])]);
             return self.details(self.listed(&filters, true).await?).await;
         };
-        let found = stream::iter(members.into_iter().map(|member| async move {
-            let details = self.inspect(&member).await?;
-            if details.is_none() {
-                self.members.is_missing(id, &member);
-            }
-            Ok::<_, RuntimeError>(details)
-        }));
-        let found: Vec<_> = found.buffer_unordered(IN_FLIGHT).try_collect().await?;
-        let found = found.into_iter().flatten().filter_map(|details| self.ours(details));
+        let mut found = self.described(members, |member| self.members.is_missing(id, member)).await?;
         // Under a name that is free somebody may have made one of their own.
-        Ok(found.filter(|found| found.labels.get(labels::SANDBOX).is_some_and(|of| of == id)).collect())
+        found.retain(|found| found.labels.get(labels::SANDBOX).is_some_and(|of| of == id));
+        Ok(found)
     }
 
     /// Those containers in full, without those that went away in between.
     pub(crate) async fn details(&self, of: Vec<ContainerSummary>) -> Result<Vec<Found>, RuntimeError> {
-        let ids = of.into_iter().filter_map(|summary| summary.id);
-        let found = stream::iter(ids.map(|id| async move { self.inspect(&id).await }));
-        let found: Vec<_> = found.buffer_unordered(IN_FLIGHT).try_collect().await?;
-        Ok(found.into_iter().flatten().filter_map(|details| self.ours(details)).collect())
+        self.described(of.into_iter().filter_map(|summary| summary.id), |_gone| {}).await
+    }
+
+    /// Those of ours among these ids or names, in full; `missing` is told of each that the engine does not have.
+    async fn described(
+        &self,
+        ids: impl IntoIterator<Item = String>,
+        missing: impl Fn(&str),
+    ) -> Result<Vec<Found>, RuntimeError> {
+        let looks = ids.into_iter().map(|id| async move { Ok((self.inspect(&id).await?, id)) });
+        let mut looks = stream::iter(looks).buffer_unordered(IN_FLIGHT);
+        let mut all = Vec::new();
+        while let Some((details, id)) = looks.try_next().await? {
+            match details {
+                Some(details) => all.extend(self.ours(details)),
+                None => missing(&id),
+            }
+        }
+        Ok(all)
     }
 
     /// Creates a container, or finds the one that an earlier call, or one whose answer was lost, has created under the
@@ -298,6 +306,20 @@ impl Core {
                 Err(error::refused(subject, "end what a lost start has left", &why))
             }
         }
+    }
+
+    /// The same for a container of this name that is to be removed, where its start may have been lost. Whether what was created was
+    /// to be started, the engine does not know: those that were not are known here.
+    pub(crate) async fn end_if_forgotten(
+        &self,
+        found: &Found,
+        name: &str,
+        subject: &str,
+    ) -> Result<(), RuntimeError> {
+        if self.created.take(name).is_none() && found.is_forgotten() {
+            self.end_forgotten(&found.docker_id, subject).await?;
+        }
+        Ok(())
     }
 
     /// Removes a container, killing it where `force` says so, and returns when it is gone.

@@ -187,6 +187,21 @@ fn session(
     ExecSession { output: from_program, stdin, resize, exit }
 }
 
+/// A piece of what a program of this container writes.
+pub(crate) fn chunk(
+    piece: Result<LogOutput, bollard::errors::Error>,
+    container: &str,
+) -> Result<LogChunk, RuntimeError> {
+    let (source, bytes) = match piece {
+        Ok(LogOutput::StdErr { message }) => (LogSource::Stderr, message),
+        Ok(LogOutput::StdOut { message } | LogOutput::StdIn { message } | LogOutput::Console { message }) => {
+            (LogSource::Stdout, message)
+        }
+        Err(error) => return Err(error::read(container, "read the program's output", error)),
+    };
+    Ok(LogChunk { source, at: SystemClock.now(), bytes })
+}
+
 /// Hands over input until its end, or the program's.
 pub(crate) async fn feed(mut input: Pin<Box<dyn AsyncWrite + Send>>, mut from_user: mpsc::Receiver<Bytes>) {
     while let Some(bytes) = from_user.recv().await {
@@ -205,17 +220,8 @@ impl Running {
     async fn follow(&self, mut output: Output, reader: mpsc::Sender<LogChunk>) -> Result<i32, RuntimeError> {
         let mut held = Held::default();
         while let Some(piece) = output.next().await {
-            let (source, bytes) = match piece {
-                Ok(LogOutput::StdErr { message }) => (LogSource::Stderr, message),
-                Ok(
-                    LogOutput::StdOut { message }
-                    | LogOutput::StdIn { message }
-                    | LogOutput::Console { message },
-                ) => (LogSource::Stdout, message),
-                Err(error) => return Err(error::read(&self.container, "read the program's output", error)),
-            };
             // Who does not read any more may still wait for the exit.
-            for piece in held.take(LogChunk { source, at: SystemClock.now(), bytes }) {
+            for piece in held.take(chunk(piece, &self.container)?) {
                 drop(reader.send(piece).await);
             }
         }

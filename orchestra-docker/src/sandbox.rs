@@ -172,10 +172,7 @@ pub(crate) async fn stop(core: &Core, id: &str) -> Result<(), RuntimeError> {
 /// Removes a container of the pod, whatever it does.
 async fn remove_one(core: &Core, found: &Found, id: &str) -> Result<(), RuntimeError> {
     let name = found.details.name.as_deref().unwrap_or_default().trim_start_matches('/');
-    // Whether what was created was to be started, the engine does not know: those that were not are known here.
-    if found.is_forgotten() && core.created.take(name).is_none() {
-        core.end_forgotten(&found.docker_id, id).await?;
-    }
+    core.end_if_forgotten(found, name, id).await?;
     core.remove(&found.docker_id, id, true).await
 }
 

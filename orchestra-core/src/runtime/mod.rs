@@ -197,8 +197,7 @@ pub trait Runtime: Debug + Send + Sync + 'static {
         directory: &str,
         _archive: TarStream,
     ) -> Result<(), RuntimeError> {
-        let why = format!("this runtime copies nothing into {directory}: run `tar` in the container by exec");
-        Err(RuntimeError::Unsupported { subject: container.to_string(), why })
+        Err(copies_nothing(container, directory))
     }
 
     /// What all running containers of this cluster use now, in one call.
