@@ -113,10 +113,15 @@ const TEXT: &[u8] = b"PROXY ";
 const LONGEST_TEXT: usize = 107;
 
 pub(crate) fn parse(bytes: &[u8]) -> Parsed {
-    let is_text = bytes.starts_with(TEXT) || TEXT.starts_with(bytes);
-    if is_text && !bytes.windows(2).any(|end| end == b"\r\n") {
-        // The parser of lines takes some that are not whole for none.
-        return if bytes.len() < LONGEST_TEXT { Parsed::Part } else { Parsed::Other };
+    let mut bytes = bytes;
+    if bytes.starts_with(TEXT) || TEXT.starts_with(bytes) {
+        // The parser is given one whole line: it takes some that are not whole for none, and may end one at a lone CR.
+        match bytes.iter().position(|byte| matches!(byte, b'\r' | b'\n')) {
+            None if bytes.len() < LONGEST_TEXT => return Parsed::Part,
+            Some(end) if bytes[end] == b'\r' && bytes.len() == end + 1 => return Parsed::Part,
+            Some(end) if bytes[end..].starts_with(b"\r\n") => bytes = &bytes[..end + 2],
+            _ => return Parsed::Other,
+        }
     }
     let header = HeaderResult::parse(bytes);
     let part = header.is_incomplete();
@@ -178,9 +183,14 @@ mod tests {
 
     #[test]
     fn what_is_no_header_is_told_at_once() {
-        for other in
-            ["GET / HTTP/1.1\r\nhost: x\r\n\r\n", "PROXY TCP4 a b c d\r\n", "PROXY TCP9 ::1 ::1 1 1\r\n"]
-        {
+        for other in [
+            "GET / HTTP/1.1\r\nhost: x\r\n\r\n",
+            "PROXY TCP4 a b c d\r\n",
+            "PROXY TCP9 ::1 ::1 1 1\r\n",
+            "PROXY UNKNOWN \n WW\r\rN\r\n",
+            "PROXY UNKNOWN\rN\r\n",
+            "PROXY UNKNOWN\n",
+        ] {
             assert_eq!(parse(other.as_bytes()), Parsed::Other, "{other}");
         }
     }
