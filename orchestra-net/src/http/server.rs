@@ -1,25 +1,29 @@
 //! The proxy's listeners.
 
+use std::future::Future;
 use std::net::SocketAddr;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use http::StatusCode;
 use http::header::{CONNECTION, HeaderValue};
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
+use hyper::body::Incoming;
+use hyper::server::conn::http1::{self, UpgradeableConnection};
+use hyper::service::{HttpService, service_fn};
 use hyper_util::rt::TokioIo;
 use orchestra_core::engine::Tasks;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
+use tokio::time::error::Elapsed;
 
 use super::forwarded::Client;
+use super::options::HttpOptions;
 use super::tap::{Tap, Tapped};
 use super::timer::ConnectionTimer;
 use super::{HttpProxy, http2};
 use crate::body::ProxyBody;
-use crate::error::NetError;
+use crate::error::{Cause, NetError};
 use crate::listener::{Listening, listen, listen_on};
 use crate::patient::Patient;
 use crate::proxy_protocol::who;
@@ -107,10 +111,21 @@ impl HttpProxy {
     }
 
     /// Serves one connection until it ends, or, told to end, until its last request is answered.
-    async fn serve(self, mut stream: TcpStream, client: SocketAddr, tasks: Tasks) {
-        let Some(client) = self.who(&mut stream, client, &tasks).await else { return };
-        let stream = Patient::new(stream, self.inner.options.write_timeout);
-        self.converse(stream, Client::new(client), tasks).await;
+    #[allow(
+        clippy::manual_async_fn,
+        reason = "a block keeps what it is given once, an `async fn` twice, and idle connections are many"
+    )]
+    fn serve(
+        self,
+        mut stream: TcpStream,
+        client: SocketAddr,
+        tasks: Tasks,
+    ) -> impl Future<Output = ()> + Send {
+        async move {
+            let Some(client) = self.who(&mut stream, client, &tasks).await else { return };
+            let stream = Patient::new(stream, self.inner.options.write_timeout);
+            self.converse(stream, Client::new(client), tasks).await;
+        }
     }
 
     /// The same, after a handshake, which is waited for here and not where connections are accepted.
@@ -142,7 +157,7 @@ impl HttpProxy {
     }
 
     /// Speaks HTTP/1.1, or HTTP/2 where the client begins with it.
-    async fn converse<S>(self, stream: S, client: Client, tasks: Tasks)
+    fn converse<S>(self, stream: S, client: Client, tasks: Tasks) -> impl Future<Output = ()> + Send
     where
         S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
@@ -166,39 +181,71 @@ impl HttpProxy {
             .serve_connection(TokioIo::new(stream), service)
             .with_upgrades();
         // Polled when it has something to say, and not, under a lock that all connections share, whenever a byte comes.
-        let told_to_end = pin!(tasks.cancelled());
-        let mut told_to_end = Seldom::new(told_to_end);
-        let ended = tokio::select! {
-            biased;
-            () = &mut told_to_end => {
-                served.ending.store(true, Ordering::Relaxed);
-                // Boxed, as all that few connections come to: the others keep no place for it.
-                Box::pin(async {
-                    match tokio::time::timeout(options.idle_grace, &mut connection).await {
-                        Ok(ended) => Ok(ended),
-                        Err(_elapsed) => {
-                            Pin::new(&mut connection).graceful_shutdown();
-                            tokio::time::timeout(options.shutdown_grace, &mut connection).await
-                        }
+        let told_to_end = tasks.cancelled();
+        // What few connections come to is boxed: the others keep no place for it.
+        async move {
+            let ended = {
+                let told_to_end = pin!(told_to_end);
+                let mut told_to_end = Seldom::new(told_to_end);
+                tokio::select! {
+                    biased;
+                    () = &mut told_to_end => {
+                        served.ending.store(true, Ordering::Relaxed);
+                        Box::pin(last_requests(&mut connection, &served.proxy.inner.options)).await
                     }
-                })
-                .await
+                    ended = &mut connection => Ok(ended),
+                }
+            };
+            if let Some(stream) = speaks_http2(ended, connection, &served) {
+                Box::pin(http2::serve(stream, served, tasks)).await;
             }
-            ended = &mut connection => Ok(ended),
-        };
-        let client = served.client.address;
-        let error = match ended {
-            Ok(Ok(())) => return,
-            Ok(Err(error)) => error,
-            Err(_elapsed) => {
-                tracing::warn!(%client, "cut a connection off: its request took longer than the shutdown may");
-                return;
-            }
-        };
-        let parts = connection.into_parts().filter(|parts| parts.read_buf.starts_with(PREFACE));
-        match parts.map(|parts| parts.io.into_inner().again(parts.read_buf)) {
-            Some(stream) => Box::pin(http2::serve(stream, served, tasks)).await,
-            None => tracing::debug!(%client, %error, "a client's connection ended"),
         }
     }
+}
+
+/// Lets the requests that are under way, and one that may just be coming, be answered.
+async fn last_requests<S, V>(
+    connection: &mut UpgradeableConnection<TokioIo<Tapped<S>>, V>,
+    options: &HttpOptions,
+) -> Result<hyper::Result<()>, Elapsed>
+where
+    S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    V: HttpService<Incoming, ResBody = ProxyBody>,
+    V::Error: Into<Cause>,
+{
+    match tokio::time::timeout(options.idle_grace, &mut *connection).await {
+        Ok(ended) => Ok(ended),
+        Err(_elapsed) => {
+            Pin::new(&mut *connection).graceful_shutdown();
+            tokio::time::timeout(options.shutdown_grace, connection).await
+        }
+    }
+}
+
+/// The stream, where the connection ended because its client speaks HTTP/2; else it is told how it ended, if not well.
+fn speaks_http2<S, V>(
+    ended: Result<hyper::Result<()>, Elapsed>,
+    connection: UpgradeableConnection<TokioIo<Tapped<S>>, V>,
+    served: &Served,
+) -> Option<Tapped<S>>
+where
+    S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    V: HttpService<Incoming, ResBody = ProxyBody>,
+    V::Error: Into<Cause>,
+{
+    let client = served.client.address;
+    let error = match ended {
+        Ok(Ok(())) => return None,
+        Ok(Err(error)) => error,
+        Err(_elapsed) => {
+            tracing::warn!(%client, "cut a connection off: its request took longer than the shutdown may");
+            return None;
+        }
+    };
+    let parts = connection.into_parts().filter(|parts| parts.read_buf.starts_with(PREFACE));
+    let stream = parts.map(|parts| parts.io.into_inner().again(parts.read_buf));
+    if stream.is_none() {
+        tracing::debug!(%client, %error, "a client's connection ended");
+    }
+    stream
 }
