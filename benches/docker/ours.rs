@@ -18,6 +18,9 @@ use crate::{SERVER, SURGE, seconds};
 /// Each cluster has another name: none takes over what another made.
 static CLUSTERS: AtomicU32 = AtomicU32::new(0);
 
+/// A question that every pod is asked once a minute.
+const PROBE: &str = "readinessProbe: {httpGet: {path: /, port: 8080}, periodSeconds: 60}";
+
 /// What a scaling took, in seconds.
 pub(crate) struct Scaled {
     /// Until all pods ran, or all that were too many were gone.
@@ -31,6 +34,8 @@ pub(crate) struct Ours<'a> {
     cluster: Cluster,
     name: String,
     version: AtomicU32,
+    /// What asks a pod whether it is ready, as YAML.
+    probe: &'static str,
 }
 
 /// The CPU time that this process used.
@@ -54,17 +59,22 @@ impl<'a> Ours<'a> {
             .capacity("pods", Quantity::from_units(2000));
         let cluster = Cluster::builder().node(node).start().await.unwrap();
         cluster.ready().await;
-        Self { engine, cluster, name, version: AtomicU32::new(0) }
+        Self { engine, cluster, name, version: AtomicU32::new(0), probe: PROBE }
+    }
+
+    /// The same with pods that nobody asks anything.
+    pub(crate) fn unasked(self) -> Self {
+        Self { probe: "", ..self }
     }
 
     fn manifest(&self, replicas: usize) -> String {
-        let (image, version) = (self.engine.image(), self.version.load(Ordering::SeqCst));
+        let (image, version, probe) = (self.engine.image(), self.version.load(Ordering::SeqCst), self.probe);
         format!(
             r#"{{apiVersion: apps/v1, kind: Deployment, metadata: {{name: web}}, spec: {{replicas: {replicas},
               strategy: {{rollingUpdate: {{maxSurge: {SURGE}, maxUnavailable: 0}}}},
               selector: {{matchLabels: {{app: web}}}}, template: {{metadata: {{labels: {{app: web}}}}, spec: {{containers: [
               {{name: web, image: "{image}", command: [/bin/sh, -c, "{SERVER}"], env: [{{name: VERSION, value: "{version}"}}],
-              readinessProbe: {{httpGet: {{path: /, port: 8080}}, periodSeconds: 60}}}}]}}}}}}}}"#
+              {probe}}}]}}}}}}}}"#
         )
     }
 

@@ -180,8 +180,8 @@ impl Core {
             .filter(|found| found.has_role(role)))
     }
 
-    fn ours(&self, details: ContainerInspectResponse) -> Option<Found> {
-        let labels = details.config.as_ref()?.labels.clone()?;
+    fn ours(&self, mut details: ContainerInspectResponse) -> Option<Found> {
+        let labels = details.config.as_mut()?.labels.take()?;
         let docker_id = details.id.clone()?;
         (labels.get(labels::CLUSTER)? == &self.cluster).then_some(Found { docker_id, labels, details })
     }
@@ -213,7 +213,8 @@ impl Core {
     pub(crate) async fn of_sandbox(&self, id: &str) -> Result<Vec<Found>, RuntimeError> {
         let Some(members) = self.members.of(id) else {
             let filters = HashMap::from([("label".to_owned(), vec![format!("{}={id}", labels::SANDBOX)])]);
-            return self.details(self.listed(&filters, true).await?).await;
+            let listed = self.listed(&filters, true).await?;
+            return self.described(listed.into_iter().filter_map(|summary| summary.id), |_gone| {}).await;
         };
         let mut found = self.described(members, |member| self.members.is_missing(id, member)).await?;
         // Under a name that is free somebody may have made one of their own.
@@ -221,13 +222,8 @@ impl Core {
         Ok(found)
     }
 
-    /// Those containers in full, without those that went away in between.
-    pub(crate) async fn details(&self, of: Vec<ContainerSummary>) -> Result<Vec<Found>, RuntimeError> {
-        self.described(of.into_iter().filter_map(|summary| summary.id), |_gone| {}).await
-    }
-
     /// Those of ours among these ids or names, in full; `missing` is told of each that the engine does not have.
-    async fn described(
+    pub(crate) async fn described(
         &self,
         ids: impl IntoIterator<Item = String>,
         missing: impl Fn(&str),

@@ -8,7 +8,7 @@ use bollard::query_parameters::{CreateContainerOptions, StartContainerOptions, W
 use futures_util::StreamExt;
 use orchestra_core::runtime::RuntimeError;
 
-use crate::core::{Core, Found};
+use crate::core::Core;
 use crate::{error, labels};
 
 /// Runs the sandboxes' program with these words, and what `host` adds to the rights of a container that has none; says
@@ -74,15 +74,12 @@ pub(crate) async fn remove_left(core: &Core) -> Result<(), RuntimeError> {
     Ok(())
 }
 
-/// Removes those helpers among these containers that nobody waits for: their engine was away, and the call that made them is over.
-pub(crate) async fn remove_lost(core: &Core, found: &[Found]) {
-    let lost = |found: &&Found| {
-        let used = core.helpers.lock().unwrap_or_else(PoisonError::into_inner);
-        found.has_role(labels::ROLE_HELPER) && !used.contains(&found.docker_id)
-    };
-    for helper in found.iter().filter(lost) {
-        if let Err(error) = core.remove(&helper.docker_id, "a helper", true).await {
-            tracing::warn!(helper = helper.docker_id, %error, "a helper is left until the next list");
+/// Removes those of these helpers that nobody waits for: their engine was away, and the call that made them is over.
+pub(crate) async fn remove_lost(core: &Core, helpers: &[String]) {
+    let is_used = |id: &str| core.helpers.lock().unwrap_or_else(PoisonError::into_inner).contains(id);
+    for helper in helpers.iter().filter(|id| !is_used(id)) {
+        if let Err(error) = core.remove(helper, "a helper", true).await {
+            tracing::warn!(helper, %error, "a helper is left until the next list");
         }
     }
 }

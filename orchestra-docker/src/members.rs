@@ -8,8 +8,12 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 #[derive(Debug, Default)]
 pub(crate) struct Members(Mutex<BTreeMap<String, Of>>);
 
-/// Of one sandbox: by name the engine's id, once the engine has said it.
-type Of = BTreeMap<String, Option<String>>;
+/// Of one sandbox: names, and the engine's ids, once the engine has said them. They are few.
+type Of = Vec<(Box<str>, Option<Box<str>>)>;
+
+fn id_of<'a>(of: &'a mut Of, name: &str) -> Option<&'a mut Option<Box<str>>> {
+    of.iter_mut().find(|(known, _)| **known == *name).map(|(_, id)| id)
+}
 
 impl Members {
     fn all(&self) -> MutexGuard<'_, BTreeMap<String, Of>> {
@@ -18,33 +22,41 @@ impl Members {
 
     /// A sandbox was created, with nothing but its own container.
     pub(crate) fn begin(&self, sandbox: &str, docker_id: &str) {
-        self.all().insert(sandbox.to_owned(), Of::from([(sandbox.to_owned(), Some(docker_id.to_owned()))]));
+        self.all().insert(sandbox.to_owned(), vec![(sandbox.into(), Some(docker_id.into()))]);
     }
 
     /// A container may come into being from now on.
     pub(crate) fn comes(&self, sandbox: &str, name: &str) {
-        if let Some(of) = self.all().get_mut(sandbox) {
-            of.entry(name.to_owned()).or_default();
+        if let Some(of) = self.all().get_mut(sandbox)
+            && id_of(of, name).is_none()
+        {
+            of.push((name.into(), None));
         }
     }
 
     /// It is there.
     pub(crate) fn came(&self, sandbox: &str, name: &str, docker_id: &str) {
-        if let Some(id) = self.all().get_mut(sandbox).and_then(|of| of.get_mut(name)) {
-            *id = Some(docker_id.to_owned());
+        if let Some(id) = self.all().get_mut(sandbox).and_then(|of| id_of(of, name)) {
+            *id = Some(docker_id.into());
         }
     }
 
     /// All that may be there, by their ids or, while those are not known, their names; `None` where the engine has to be asked.
     pub(crate) fn of(&self, sandbox: &str) -> Option<Vec<String>> {
-        Some(self.all().get(sandbox)?.iter().map(|(name, id)| id.as_ref().unwrap_or(name).clone()).collect())
+        Some(
+            self.all()
+                .get(sandbox)?
+                .iter()
+                .map(|(name, id)| id.as_ref().unwrap_or(name).to_string())
+                .collect(),
+        )
     }
 
     /// The engine has none of that id. Under a name one may come yet.
     pub(crate) fn is_missing(&self, sandbox: &str, docker_id: &str) {
         let mut all = self.all();
         let Some(of) = all.get_mut(sandbox) else { return };
-        of.retain(|_, id| id.as_deref() != Some(docker_id));
+        of.retain(|(_, id)| id.as_deref() != Some(docker_id));
         if of.is_empty() {
             all.remove(sandbox);
         }
@@ -52,10 +64,8 @@ impl Members {
 
     /// None came, and none will.
     pub(crate) fn comes_not(&self, sandbox: &str, name: &str) {
-        if let Some(of) = self.all().get_mut(sandbox)
-            && of.get(name) == Some(&None)
-        {
-            of.remove(name);
+        if let Some(of) = self.all().get_mut(sandbox) {
+            of.retain(|(known, id)| **known != *name || id.is_some());
         }
     }
 

@@ -8,9 +8,10 @@ use std::time::Duration;
 use bollard::models::ContainerStateStatusEnum;
 use bollard::query_parameters::{KillContainerOptionsBuilder, StartContainerOptions};
 use futures_util::future::try_join_all;
+use futures_util::{StreamExt, TryStreamExt, stream};
 use orchestra_core::runtime::{ContainerLimits, RuntimeError, SandboxId, SandboxSpec, SandboxStatus};
 
-use crate::core::{Core, Created, Found};
+use crate::core::{Core, Created, Found, IN_FLIGHT};
 use crate::labels::{self, PodRef, ROLE_CONTAINER, ROLE_SANDBOX};
 use crate::{container, error, helper, message, pod_limits, podman, spec, status, volumes};
 
@@ -86,11 +87,30 @@ pub(crate) async fn get(core: &Core, id: &str) -> Result<Option<SandboxStatus>, 
     Ok(group(core, &found).pop())
 }
 
+/// Sandboxes that are looked at at once: most have two containers.
+const SANDBOXES_IN_FLIGHT: usize = IN_FLIGHT / 2;
+
 pub(crate) async fn list(core: &Core) -> Result<Vec<SandboxStatus>, RuntimeError> {
-    let found = core.details(core.summaries(&[], true).await?).await?;
+    let (mut sandboxes, mut helpers) = (BTreeMap::<String, Vec<String>>::new(), Vec::new());
+    for summary in core.summaries(&[], true).await? {
+        let (Some(id), Some(mut labels)) = (summary.id, summary.labels) else { continue };
+        match labels.remove(labels::SANDBOX) {
+            Some(sandbox) => sandboxes.entry(sandbox).or_default().push(id),
+            None if labels.get(labels::ROLE).is_some_and(|role| role == labels::ROLE_HELPER) => {
+                helpers.push(id)
+            }
+            None => {}
+        }
+    }
     core.addresses.lock().unwrap_or_else(PoisonError::into_inner).clear();
-    helper::remove_lost(core, &found).await;
-    Ok(group(core, &found))
+    // One after the other: what the engine says of a container is some 10 KB, of which little is kept.
+    let looks = sandboxes.into_values().map(|ids| async {
+        Ok::<_, RuntimeError>(group(core, &core.described(ids, |_gone| {}).await?).pop())
+    });
+    let looks = stream::iter(looks).buffered(SANDBOXES_IN_FLIGHT);
+    let listed = looks.try_filter_map(|status| std::future::ready(Ok(status))).try_collect().await?;
+    helper::remove_lost(core, &helpers).await;
+    Ok(listed)
 }
 
 /// Puts containers to their sandboxes, ordered by id. Also those whose sandbox somebody removed have one.

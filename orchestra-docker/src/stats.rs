@@ -36,7 +36,8 @@ async fn one(core: &Core, summary: ContainerSummary) -> Result<Option<ContainerS
     Ok(filled(ContainerStats::new(id, run, pod.uid, at), reading, at))
 }
 
-/// `None` where the container has ended: the engine answers with zeros.
+/// `None` where the container has ended: the engine answers with zeros. One that counts no processes, as it lacks the
+/// controller, still knows of CPU time.
 fn filled(
     mut stats: ContainerStats,
     reading: ContainerStatsResponse,
@@ -46,7 +47,7 @@ fn filled(
     stats.cpu_nanos = reading.cpu_stats?.cpu_usage?.total_usage?;
     stats.pids = reading.pids_stats.and_then(|pids| pids.current).unwrap_or_default();
     stats.memory = reading.memory_stats.map(|memory| held(&memory)).unwrap_or_default();
-    (stats.pids > 0).then_some(stats)
+    (stats.pids > 0 || stats.cpu_nanos > 0).then_some(stats)
 }
 
 /// Memory without the cache that the host can take back: named so by cgroup v1, and so by v2.

@@ -96,5 +96,7 @@ pub(crate) fn sandbox(
     status.created_at = oldest.unwrap_or(Timestamp::EPOCH);
     status.containers = containers.iter().filter_map(|found| container(core, found)).collect();
     status.containers.sort_by(|a, b| (&a.name, a.attempt).cmp(&(&b.name, b.attempt)));
+    // Collected, they have room for four, and they are kept.
+    status.containers.shrink_to_fit();
     status
 }

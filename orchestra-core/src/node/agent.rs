@@ -266,7 +266,7 @@ impl Shared {
             return;
         }
         for key in &plan.cancel {
-            if let Some(Busy { abort: Some(abort), .. }) = slot.memory.busy.remove(key) {
+            if let Some(Busy { abort: Some(abort), .. }) = slot.memory.end(key) {
                 abort.abort();
             }
             slot.memory.changed_serial = self.next_serial();
@@ -383,7 +383,7 @@ impl Shared {
         if slot.memory.busy.get(key).is_none_or(|busy| busy.serial != serial) {
             return;
         }
-        slot.memory.busy.remove(key);
+        slot.memory.end(key);
         let pod = slot.latest();
         let is_ending =
             pod.as_ref().is_none_or(|p| p.is_terminating()) || self.shutdown.load(Ordering::SeqCst);

@@ -69,9 +69,13 @@ async fn follow(shared: &Arc<Shared>, mut events: EventStream) {
     }
 }
 
+/// Up to so many pods are listed as often as the options say.
+const LISTED_OFTEN: usize = 100;
+
 async fn resync(shared: &Arc<Shared>) {
     loop {
-        tokio::time::sleep(shared.options.resync).await;
+        let pods = shared.lock().len().max(LISTED_OFTEN);
+        tokio::time::sleep(shared.options.resync.mul_f64(pods as f64 / LISTED_OFTEN as f64)).await;
         relist(shared, false).await;
     }
 }

@@ -118,7 +118,8 @@ pub(crate) struct Memory {
     pub(crate) prune_trouble: Option<Trouble>,
     /// Whether the init containers are done in the present sandbox. Latched.
     pub(crate) initialized: bool,
-    pub(crate) containers: BTreeMap<String, ContainerMemory>,
+    /// Boxed: a tree makes room for eleven at once.
+    pub(crate) containers: BTreeMap<String, Box<ContainerMemory>>,
     pub(crate) busy: BTreeMap<OpKey, Busy>,
     /// Whether the balancers have let go of the pod.
     pub(crate) drained: bool,
@@ -213,12 +214,12 @@ impl Memory {
             started: None,
             config_changed: false,
         };
-        self.containers.get(name).unwrap_or(NOTHING)
+        self.containers.get(name).map_or(NOTHING, |memory| memory)
     }
 
     pub(crate) fn container_mut(&mut self, name: &str) -> &mut ContainerMemory {
         if !self.containers.contains_key(name) {
-            self.containers.insert(name.to_owned(), ContainerMemory::default());
+            self.containers.insert(name.to_owned(), Box::default());
         }
         self.containers.entry(name.to_owned()).or_default()
     }
@@ -253,6 +254,16 @@ impl Memory {
         }
         let is_settled = !self.is_stale() && !self.is_busy(&OpKey::Observe);
         is_settled && matches!(self.run(container), Run::Running(_)) == runs
+    }
+
+    /// An operation is over, or given up.
+    pub(crate) fn end(&mut self, key: &OpKey) -> Option<Busy> {
+        let ended = self.busy.remove(key);
+        if self.busy.is_empty() {
+            // An empty tree keeps its node.
+            self.busy = BTreeMap::new();
+        }
+        ended
     }
 
     pub(crate) fn is_busy(&self, key: &OpKey) -> bool {

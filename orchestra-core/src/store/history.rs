@@ -7,7 +7,7 @@ use std::time::Duration;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct HistoryLimits {
-    /// For how long a change is held once a thousand newer ones are there. 10 s unless set: watches in this process are
+    /// For how long a change is held once 250 newer ones are there. 10 s unless set: watches in this process are
     /// milliseconds behind, and whoever comes back later lists again. A store looks at this with each commit.
     pub age: Duration,
     /// How many changes. 100,000 unless set: at about 300 bytes a change beside the objects, some 30 MB.
@@ -25,10 +25,10 @@ impl Default for HistoryLimits {
 }
 
 impl HistoryLimits {
-    /// So many of the newest changes are held whatever their age, unless fewer are held at all.
-    pub(super) const WHATEVER_AGE: usize = 1000;
+    /// So many of the newest changes are held whatever their age, unless fewer are held at all. They keep the objects as these were.
+    pub(super) const WHATEVER_AGE: usize = 250;
 
-    /// Sets for how long changes are held once a thousand newer ones are there.
+    /// Sets for how long changes are held once 250 newer ones are there.
     #[must_use]
     pub fn with_age(mut self, age: Duration) -> Self {
         self.age = age;

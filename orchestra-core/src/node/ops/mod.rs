@@ -49,7 +49,8 @@ pub(in crate::node) async fn bounded<R>(
     }
 }
 
-/// Carries out a job. Where it touched the runtime, it also reads how things are after it.
+/// Carries out a job; what it does in the pod's task is in boxes, and gone when that is over, as hundreds of jobs may wait at
+/// once. Where it touched the runtime, it also reads how things are after it.
 #[tracing::instrument(
     name = "operation",
     level = "debug",
@@ -99,11 +100,12 @@ async fn carry_out(shared: &Arc<Shared>, job: &Job) -> Done {
             Done::Pruned(bounded(CALL_LIMIT, &id.0, "remove the container", call).await)
         }
         Action::Start { container, attempt } => {
-            let result = start::start(shared, job, container, *attempt).await;
+            let result = Box::pin(start::start(shared, job, container, *attempt)).await;
             Done::Started { container: container.clone(), attempt: *attempt, result }
         }
         Action::Stop { container, id, deadline, floor, hook } => {
-            let result = stop::stop(shared, job, container, id, *deadline, *floor, *hook).await;
+            let call = stop::stop(shared, job, container, id, *deadline, *floor, *hook);
+            let result = Box::pin(call).await;
             Done::Stopped { container: container.clone(), result }
         }
         Action::Drain { revision, limit } => {
@@ -111,14 +113,14 @@ async fn carry_out(shared: &Arc<Shared>, job: &Job) -> Done {
             Done::Drained { acknowledged: tokio::time::timeout(*limit, drained).await.is_ok() }
         }
         Action::Probe { container, attempt, kind } => {
-            let outcome = probe::check(shared, job, container, *attempt, *kind).await;
+            let outcome = Box::pin(probe::check(shared, job, container, *attempt, *kind)).await;
             Done::Probed { container: container.clone(), attempt: *attempt, kind: *kind, outcome }
         }
-        Action::RefreshVolumes => Done::VolumesRefreshed(refresh_volumes(shared, job).await),
+        Action::RefreshVolumes => Done::VolumesRefreshed(Box::pin(refresh_volumes(shared, job)).await),
         Action::RemoveFiles => {
             Done::FilesRemoved(shared.volumes.remove(&job.uid).await.map_err(|error| chain(&error)))
         }
-        Action::DeletePod => Done::PodDeleted(delete_pod(shared, job).await),
+        Action::DeletePod => Done::PodDeleted(Box::pin(delete_pod(shared, job)).await),
     }
 }
 
@@ -158,8 +160,8 @@ async fn look(shared: &Arc<Shared>, job: &Job) -> Seen {
 
 async fn run_sandbox(shared: &Arc<Shared>, job: &Job, attempt: u32) -> Done {
     let Some(pod) = &job.pod else { return Done::Observed };
-    let spec = sandbox_spec(pod, attempt, &shared.options.dns);
     let _turn = shared.turns.to_start().await;
+    let spec = sandbox_spec(pod, attempt, &shared.options.dns);
     let call = shared.runtime.run_sandbox(&spec);
     Done::SandboxRun(bounded(CALL_LIMIT, &pod.metadata.name, "run the sandbox", call).await)
 }

@@ -13,7 +13,7 @@ use crate::node::error::chain;
 use crate::node::security::{check_user, ignored};
 use crate::node::spec::container_spec;
 use crate::node::volumes::{Means, MountError, check_served, mounts};
-use crate::runtime::{ContainerId, ContainerSpec, RuntimeError, SandboxId};
+use crate::runtime::{ContainerId, ContainerSpec, RuntimeError, SandboxId, SandboxStatus};
 
 /// How long a postStart hook may take. Kubernetes lets it run for ever, and the container hang with it.
 const POST_START_LIMIT: Duration = Duration::from_secs(600);
@@ -25,27 +25,21 @@ pub(super) async fn start(
     name: &str,
     attempt: u32,
 ) -> Result<(), StartError> {
-    let create = |message: &str| StartError::Create { message: message.to_owned(), outcome_unknown: false };
     let (Some(pod), Some(sandbox)) = (&job.pod, &job.sandbox) else {
-        return Err(create("the pod or its sandbox is gone"));
+        return Err(refused("the pod or its sandbox is gone"));
     };
-    let pod = with_addresses(shared, pod, Some(sandbox));
-    let Some(container) = pod.spec.container(name) else { return Err(create("there is no such container")) };
-    let sources = shared.sources(&pod).await.map_err(|error| create(&chain(&error)))?;
-    check_served(&pod, &sources).map_err(|error| StartError::Config { message: error.to_string() })?;
-    let user = image::ensure(shared, &pod, container, &sources).await?;
-    let spec = resolve(shared, &pod, container, attempt, &sources).await?;
-    check_user(&pod, container, &spec, user)
-        .map_err(|error| StartError::Config { message: error.to_string() })?;
+    let Some(container) = pod.spec.container(name) else { return Err(refused("there is no such container")) };
+    // Done and gone before a turn is waited for: on a busy node many wait.
+    let spec = Box::pin(prepare(shared, pod, sandbox, container, attempt)).await?;
     let id = create_and_start(shared, &sandbox.id, &spec).await?;
     if attempt == 0 {
-        tell_ignored(shared, &pod, container, &spec);
+        tell_ignored(shared, pod, container, &spec);
     }
     let Some(handler) = container.lifecycle.as_ref().and_then(|l| l.post_start.as_ref()) else {
         return Ok(());
     };
-    let ran = hook::run(shared, sandbox, container, &id, handler, POST_START_LIMIT).await;
-    if let Err(message) = ran {
+    let ran = Box::pin(hook::run(shared, sandbox, container, &id, handler, POST_START_LIMIT));
+    if let Err(message) = ran.await {
         let grace = Duration::from_secs(pod.spec.termination_grace_period_seconds);
         let call = shared.runtime.stop_container(&id, grace);
         let stopped = bounded(grace + CALL_LIMIT, name, "stop after a failed postStart hook", call).await;
@@ -55,6 +49,24 @@ pub(super) async fn start(
         return Err(StartError::PostStart { message });
     }
     Ok(())
+}
+
+/// Makes the image present and resolves what the container is to be.
+async fn prepare(
+    shared: &Arc<Shared>,
+    pod: &Pod,
+    sandbox: &SandboxStatus,
+    container: &Container,
+    attempt: u32,
+) -> Result<ContainerSpec, StartError> {
+    let pod = with_addresses(shared, pod, Some(sandbox));
+    let sources = shared.sources(&pod).await.map_err(|error| refused(&chain(&error)))?;
+    check_served(&pod, &sources).map_err(|error| StartError::Config { message: error.to_string() })?;
+    let user = image::ensure(shared, &pod, container, &sources).await?;
+    let spec = resolve(shared, &pod, container, attempt, &sources).await?;
+    check_user(&pod, container, &spec, user)
+        .map_err(|error| StartError::Config { message: error.to_string() })?;
+    Ok(spec)
 }
 
 /// Tells people what the container asked for and does not have.
@@ -103,6 +115,10 @@ async fn create_and_start(
     let call = shared.runtime.start_container(&id);
     bounded(CALL_LIMIT, &spec.name, "start the container", call).await.map_err(|error| failed(&error))?;
     Ok(id)
+}
+
+fn refused(why: &str) -> StartError {
+    StartError::Create { message: why.to_owned(), outcome_unknown: false }
 }
 
 fn failed(error: &RuntimeError) -> StartError {

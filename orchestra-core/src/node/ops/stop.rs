@@ -26,7 +26,8 @@ pub(super) async fn stop(
         && let Some(handler) = container.lifecycle.as_ref().and_then(|l| l.pre_stop.as_ref())
     {
         let limit = deadline.saturating_duration_since(Instant::now());
-        if let Err(message) = hook::run(shared, sandbox, container, id, handler, limit).await {
+        let ran = Box::pin(hook::run(shared, sandbox, container, id, handler, limit));
+        if let Err(message) = ran.await {
             let note = Note::warning("FailedPreStopHook", format!("container {name}: {message}"));
             shared.tell(pod, &note);
         }
