@@ -141,7 +141,7 @@ impl Found {
     }
 
     pub(crate) fn has_role(&self, role: &str) -> bool {
-        self.labels.get(labels::ROLE).is_some_and(|of| of == role)
+        labels::has_role(&self.labels, role)
     }
 }
 

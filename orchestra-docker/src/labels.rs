@@ -27,6 +27,11 @@ pub(crate) const ROLE_CONTAINER: &str = "container";
 /// A container that does one thing for the runtime, and goes.
 pub(crate) const ROLE_HELPER: &str = "helper";
 
+/// Whether these labels say that a container is for this.
+pub(crate) fn has_role(labels: &HashMap<String, String>, role: &str) -> bool {
+    labels.get(ROLE).is_some_and(|of| of == role)
+}
+
 /// Makes a part of a name: only what Docker takes, no dot, and different for different texts.
 fn escape(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());

@@ -96,14 +96,12 @@ pub(crate) async fn list(core: &Core) -> Result<Vec<SandboxStatus>, RuntimeError
         let (Some(id), Some(mut labels)) = (summary.id, summary.labels) else { continue };
         match labels.remove(labels::SANDBOX) {
             Some(sandbox) => sandboxes.entry(sandbox).or_default().push(id),
-            None if labels.get(labels::ROLE).is_some_and(|role| role == labels::ROLE_HELPER) => {
-                helpers.push(id)
-            }
+            None if labels::has_role(&labels, labels::ROLE_HELPER) => helpers.push(id),
             None => {}
         }
     }
     core.addresses.lock().unwrap_or_else(PoisonError::into_inner).clear();
-    // One after the other: what the engine says of a container is some 10 KB, of which little is kept.
+    // A few at a time: what the engine says of a container is some 10 KB, of which little is kept.
     let looks = sandboxes.into_values().map(|ids| async {
         Ok::<_, RuntimeError>(group(core, &core.described(ids, |_gone| {}).await?).pop())
     });

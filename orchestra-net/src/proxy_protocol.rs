@@ -112,14 +112,13 @@ pub(crate) enum Parsed {
 const TEXT: &[u8] = b"PROXY ";
 const LONGEST_TEXT: usize = 107;
 
-pub(crate) fn parse(bytes: &[u8]) -> Parsed {
-    let mut bytes = bytes;
+pub(crate) fn parse(mut bytes: &[u8]) -> Parsed {
     if bytes.starts_with(TEXT) || TEXT.starts_with(bytes) {
         // The parser is given one whole line: it takes some that are not whole for none, and may end one at a lone CR.
-        match bytes.iter().position(|byte| matches!(byte, b'\r' | b'\n')) {
-            None if bytes.len() < LONGEST_TEXT => return Parsed::Part,
-            Some(end) if bytes[end] == b'\r' && bytes.len() == end + 1 => return Parsed::Part,
-            Some(end) if bytes[end..].starts_with(b"\r\n") => bytes = &bytes[..end + 2],
+        let end = bytes.iter().position(|byte| matches!(byte, b'\r' | b'\n')).unwrap_or(bytes.len());
+        match &bytes[end..] {
+            [b'\r', b'\n', ..] => bytes = &bytes[..end + 2],
+            [] | [b'\r'] if bytes.len() < LONGEST_TEXT => return Parsed::Part,
             _ => return Parsed::Other,
         }
     }
@@ -183,7 +182,9 @@ mod tests {
 
     #[test]
     fn what_is_no_header_is_told_at_once() {
+        let endless = format!("PROXY UNKNOWN {}\r", "x".repeat(LONGEST_TEXT));
         for other in [
+            endless.as_str(),
             "GET / HTTP/1.1\r\nhost: x\r\n\r\n",
             "PROXY TCP4 a b c d\r\n",
             "PROXY TCP9 ::1 ::1 1 1\r\n",

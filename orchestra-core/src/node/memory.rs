@@ -218,9 +218,6 @@ impl Memory {
     }
 
     pub(crate) fn container_mut(&mut self, name: &str) -> &mut ContainerMemory {
-        if !self.containers.contains_key(name) {
-            self.containers.insert(name.to_owned(), Box::default());
-        }
         self.containers.entry(name.to_owned()).or_default()
     }
 
