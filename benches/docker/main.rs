@@ -53,7 +53,8 @@ fn main() {
         wanted if wanted.is_empty() => PHASES.to_vec(),
         wanted => wanted,
     };
-    let tokio = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    // Nothing here waits for more than one core, and the system's allocator keeps memory for each thread.
+    let tokio = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let mut report = Report::new();
     tokio.block_on(async {
         let name = format!("orchestra-bench-{}", std::process::id());

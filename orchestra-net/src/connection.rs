@@ -34,7 +34,7 @@ use crate::wrapped::passes_on_the_rest;
 
 /// The largest head of an answer, and how much of a body is read at once: what hyper takes as its least is
 /// 8 KB; 64 KB keep large bodies cheap.
-const READ_BUFFER: usize = 64 * 1024;
+const READ_BUFFER: usize = 128 * 1024;
 
 type Driver = http1::Connection<TokioIo<Socket>, ProxyBody>;
 

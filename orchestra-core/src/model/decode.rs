@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
+use super::blame::{self, Blame};
 use super::unmodelled;
 use super::{
     AnyObject, Decoded, FieldErrors, KindInfo, ManifestError, ManifestProblem, ObjectMeta, Resource,
@@ -12,7 +13,7 @@ use super::{
 
 /// Reads a manifest of the kind `T`, with warnings, and with the path to what is wrong.
 pub(super) fn checked<T: Resource>(manifest: Value) -> Result<Decoded, ManifestError> {
-    let object: T = serde_path_to_error::deserialize(manifest).map_err(|e| field_error("", &e))?;
+    let object: T = blame::read(&manifest).map_err(|wrong| field_error("", wrong))?;
     let mut warnings = unmodelled::warnings(&object);
     let mut fields = FieldErrors::new();
     object.without_effect(&mut fields);
@@ -36,8 +37,7 @@ pub(super) fn unstructured(manifest: Value, info: KindInfo) -> Result<AnyObject,
     value.remove("kind");
     let mut metadata = value.remove("metadata").unwrap_or_else(|| Value::Object(Map::new()));
     drop_nulls(&mut metadata);
-    let metadata: ObjectMeta =
-        serde_path_to_error::deserialize(metadata).map_err(|e| field_error("metadata", &e))?;
+    let metadata: ObjectMeta = blame::read(&metadata).map_err(|wrong| field_error("metadata", wrong))?;
     let mut object = Unstructured::new(info, metadata);
     object.value = value;
     Ok(Arc::new(object))
@@ -98,17 +98,14 @@ fn drop_nulls_in(name: &str, value: &mut Value) {
 }
 
 /// What serde says, with the path to it.
-fn field_error(prefix: &str, error: &serde_path_to_error::Error<serde_json::Error>) -> ManifestError {
+fn field_error(prefix: &str, Blame { path: inner, mut message }: Blame) -> ManifestError {
     let mut path = prefix.to_owned();
-    let inner = error.path().to_string();
-    // serde_path_to_error writes `.` for the root.
-    if inner != "." {
+    if !inner.is_empty() {
         if !path.is_empty() {
             path.push('.');
         }
         path.push_str(&inner);
     }
-    let mut message = error.inner().to_string();
     if let Some(field) = message.strip_prefix("missing field `").and_then(|m| m.strip_suffix('`')) {
         if !path.is_empty() {
             path.push('.');

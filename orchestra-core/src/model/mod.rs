@@ -6,6 +6,7 @@ mod autoscaler_behavior;
 mod autoscaler_metric;
 mod autoscaler_rules;
 mod autoscaler_status;
+mod blame;
 mod bytes;
 mod condition;
 mod config_map;

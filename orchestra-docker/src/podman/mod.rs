@@ -42,7 +42,8 @@ pub(crate) fn read<T: serde::de::DeserializeOwned>(answer: Result<T, Error>) -> 
         {
             let mut value = serde_json::from_str(&contents)?;
             replace(&mut value);
-            Ok(serde_json::from_value(value)?)
+            // From text, as the client reads all else: a second reader would be large.
+            Ok(serde_json::from_slice(&serde_json::to_vec(&value)?)?)
         }
         answer => answer,
     }
