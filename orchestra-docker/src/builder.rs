@@ -202,9 +202,12 @@ impl DockerRuntimeBuilder {
         volumes::remove_left(&core).await?;
         if let Some(dir) = &core.state_dir {
             // Those of containers that somebody removed while nobody looked.
-            let names =
-                core.summaries(&[], true).await?.into_iter().flat_map(|c| c.names.unwrap_or_default());
-            let names: BTreeSet<_> = names.map(|name| name.trim_start_matches('/').to_owned()).collect();
+            let mut names = BTreeSet::new();
+            core.each(|summary| {
+                let of_it = summary.names.unwrap_or_default();
+                names.extend(of_it.iter().map(|name| name.trim_start_matches('/').to_owned()));
+            })
+            .await?;
             message::remove_all(dir, |container| !names.contains(container));
         }
         if let Some(network) = core.service_network {

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use bollard::Docker;
+use bollard::errors::Error;
 use bollard::models::{
     ContainerCreateBody, ContainerInspectResponse, ContainerStateStatusEnum, ContainerSummary,
 };
@@ -29,8 +30,27 @@ pub(crate) const IN_FLIGHT: usize = 8;
 /// How long a container may take to be created or removed by a call that was begun before.
 const SETTLE_LIMIT: Duration = Duration::from_secs(20);
 
+/// Containers in one answer of the engine, where all are listed: what is read of one is some 4 KB, of which little is kept.
+const PAGE: i32 = 100;
+
+/// How often a list that is read page by page begins again where the container is gone that its next page would begin after. Then
+/// it is read at once.
+const BEGINS: usize = 3;
+
 /// Between two looks at a container that is being created or removed: the engine tells of neither.
 const SETTLE_PERIOD: Duration = Duration::from_millis(20);
+
+/// The filter of those that were created before a container.
+const BEFORE: &str = "before";
+
+/// The filter of containers with all these labels.
+fn labelled(labels: Vec<String>) -> HashMap<String, Vec<String>> {
+    HashMap::from([("label".to_owned(), labels)])
+}
+
+fn list_failed(error: Error) -> RuntimeError {
+    error::read("the engine", "list containers", error)
+}
 
 #[derive(Debug)]
 pub(crate) struct Core {
@@ -194,26 +214,47 @@ impl Core {
     ) -> Result<Vec<ContainerSummary>, RuntimeError> {
         let mut wanted = vec![format!("{}={}", labels::CLUSTER, self.cluster)];
         wanted.extend(with.iter().map(|(key, value)| format!("{key}={value}")));
-        let filters = HashMap::from([("label".to_owned(), wanted)]);
-        self.listed(&filters, all).await
+        let options = ListContainersOptionsBuilder::default().all(all).filters(&labelled(wanted));
+        self.listed(options).await.map_err(list_failed)
     }
 
-    async fn listed(
-        &self,
-        filters: &HashMap<String, Vec<String>>,
-        all: bool,
-    ) -> Result<Vec<ContainerSummary>, RuntimeError> {
-        let options = ListContainersOptionsBuilder::default().all(all).filters(filters).build();
-        let listed = podman::read(self.docker.list_containers(Some(options)).await);
-        listed.map_err(|error| error::read("the engine", "list containers", error))
+    async fn listed(&self, options: ListContainersOptionsBuilder) -> Result<Vec<ContainerSummary>, Error> {
+        podman::read(self.docker.list_containers(Some(options.build())).await)
+    }
+
+    /// Shows `seen` all containers of the cluster, page by page, the newest first; some of them more than once, where one is removed
+    /// meanwhile. One that is created meanwhile may be among them or not.
+    pub(crate) async fn each(&self, mut seen: impl FnMut(ContainerSummary)) -> Result<(), RuntimeError> {
+        let mut filters = labelled(vec![format!("{}={}", labels::CLUSTER, self.cluster)]);
+        let mut begins = 1;
+        loop {
+            let paged = begins <= BEGINS;
+            let options = ListContainersOptionsBuilder::default().all(true).filters(&filters);
+            let page = match self.listed(if paged { options.limit(PAGE) } else { options }).await {
+                Err(error) if filters.contains_key(BEFORE) && error::status(&error).is_some() => {
+                    filters.remove(BEFORE);
+                    begins += 1;
+                    continue;
+                }
+                page => page.map_err(list_failed)?,
+            };
+            let full = i32::try_from(page.len()).is_ok_and(|length| length == PAGE);
+            let last = page.last().and_then(|summary| summary.id.clone());
+            page.into_iter().for_each(&mut seen);
+            match last {
+                Some(last) if paged && full => filters.insert(BEFORE.to_owned(), vec![last]),
+                _ => return Ok(()),
+            };
+        }
     }
 
     /// The containers of a sandbox, its own among them, in full. Where another process has made it the engine looks through all that
     /// it has for each label that is asked for, so it is asked for one, which no other cluster's containers have.
     pub(crate) async fn of_sandbox(&self, id: &str) -> Result<Vec<Found>, RuntimeError> {
         let Some(members) = self.members.of(id) else {
-            let filters = HashMap::from([("label".to_owned(), vec![format!("{}={id}", labels::SANDBOX)])]);
-            let listed = self.listed(&filters, true).await?;
+            let filters = labelled(vec![format!("{}={id}", labels::SANDBOX)]);
+            let options = ListContainersOptionsBuilder::default().all(true).filters(&filters);
+            let listed = self.listed(options).await.map_err(list_failed)?;
             return self.described(listed.into_iter().filter_map(|summary| summary.id), |_gone| {}).await;
         };
         let mut found = self.described(members, |member| self.members.is_missing(id, member)).await?;

@@ -1,5 +1,6 @@
 //! Containers that do one thing on the engine's host, which its API can't, and go.
 
+use std::collections::BTreeSet;
 use std::sync::PoisonError;
 
 use bollard::errors::Error;
@@ -75,7 +76,7 @@ pub(crate) async fn remove_left(core: &Core) -> Result<(), RuntimeError> {
 }
 
 /// Removes those of these helpers that nobody waits for: their engine was away, and the call that made them is over.
-pub(crate) async fn remove_lost(core: &Core, helpers: &[String]) {
+pub(crate) async fn remove_lost(core: &Core, helpers: &BTreeSet<String>) {
     let is_used = |id: &str| core.helpers.lock().unwrap_or_else(PoisonError::into_inner).contains(id);
     for helper in helpers.iter().filter(|id| !is_used(id)) {
         if let Err(error) = core.remove(helper, "a helper", true).await {

@@ -1,6 +1,6 @@
 //! Sandboxes: run, stop, remove, and list them with their containers.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
@@ -91,15 +91,16 @@ pub(crate) async fn get(core: &Core, id: &str) -> Result<Option<SandboxStatus>, 
 const SANDBOXES_IN_FLIGHT: usize = IN_FLIGHT / 2;
 
 pub(crate) async fn list(core: &Core) -> Result<Vec<SandboxStatus>, RuntimeError> {
-    let (mut sandboxes, mut helpers) = (BTreeMap::<String, Vec<String>>::new(), Vec::new());
-    for summary in core.summaries(&[], true).await? {
-        let (Some(id), Some(mut labels)) = (summary.id, summary.labels) else { continue };
-        match labels.remove(labels::SANDBOX) {
-            Some(sandbox) => sandboxes.entry(sandbox).or_default().push(id),
-            None if labels::has_role(&labels, labels::ROLE_HELPER) => helpers.push(id),
-            None => {}
+    let (mut sandboxes, mut helpers) = (BTreeMap::<String, BTreeSet<String>>::new(), BTreeSet::new());
+    core.each(|summary| {
+        let (Some(id), Some(mut labels)) = (summary.id, summary.labels) else { return };
+        if let Some(sandbox) = labels.remove(labels::SANDBOX) {
+            sandboxes.entry(sandbox).or_default().insert(id);
+        } else if labels::has_role(&labels, labels::ROLE_HELPER) {
+            helpers.insert(id);
         }
-    }
+    })
+    .await?;
     core.addresses.lock().unwrap_or_else(PoisonError::into_inner).clear();
     // A few at a time: what the engine says of a container is some 10 KB, of which little is kept.
     let looks = sandboxes.into_values().map(|ids| async {
