@@ -32,14 +32,21 @@ enum Kind {
     #[default]
     Empty,
     Full(Bytes),
-    /// What a client sends, and how much more it may.
-    Request(Incoming, Progress, Option<Limit>),
+    /// What a client sends. Boxed: each connection to an endpoint sets room aside for 32 requests, most of which have no body.
+    Request(Box<Sent>),
     /// The same, kept as it passes.
     Kept(Reader),
     /// What an endpoint answers.
     Answer(Box<Answer>),
     /// Anything else.
     Boxed(UnsyncBoxBody<Bytes, Cause>),
+}
+
+/// What a client sends, how it gets on, and how much more it may be.
+pub(crate) struct Sent {
+    pub(crate) incoming: Incoming,
+    pub(crate) progress: Progress,
+    limit: Option<Limit>,
 }
 
 /// An answer's body: it moves the connection that it comes from, and gives it back when it has ended.
@@ -112,8 +119,8 @@ impl ProxyBody {
         if incoming.is_end_stream() {
             return Self::default();
         }
-        let limited = longest.map(|longest| Limit { longest, left: longest });
-        Self(Kind::Request(incoming, Progress::new(tap.clone()), limited))
+        let limit = longest.map(|longest| Limit { longest, left: longest });
+        Self(Kind::Request(Box::new(Sent { incoming, progress: Progress::new(tap.clone()), limit })))
     }
 
     /// The body of an answer that came over `connection`, which goes back to its endpoint at the end.
@@ -137,8 +144,8 @@ impl ProxyBody {
     /// Makes what a client sends a body that is kept as it passes, so that it can be sent again.
     pub(crate) fn keep(&mut self) -> Option<Kept> {
         match std::mem::take(&mut self.0) {
-            Kind::Request(incoming, progress, limit) => {
-                let (reader, kept) = kept::keep(incoming, progress, limit);
+            Kind::Request(sent) => {
+                let (reader, kept) = kept::keep(*sent);
                 self.0 = Kind::Kept(reader);
                 Some(kept)
             }
@@ -151,12 +158,12 @@ impl ProxyBody {
 
     /// Whether it is what a client sends, and has not been taken whole.
     pub(crate) fn is_incoming(&self) -> bool {
-        matches!(self.0, Kind::Request(..))
+        matches!(self.0, Kind::Request(_))
     }
 
     pub(crate) fn progress(&self) -> Option<Progress> {
         match &self.0 {
-            Kind::Request(_, progress, _) => Some(progress.clone()),
+            Kind::Request(sent) => Some(sent.progress.clone()),
             Kind::Kept(reader) => Some(reader.progress()),
             _ => None,
         }
@@ -186,7 +193,7 @@ impl fmt::Debug for ProxyBody {
         let kind = match &self.0 {
             Kind::Empty => "empty",
             Kind::Full(bytes) => return write!(f, "ProxyBody({} bytes)", bytes.len()),
-            Kind::Request(..) | Kind::Kept(_) => "a request's",
+            Kind::Request(_) | Kind::Kept(_) => "a request's",
             Kind::Answer(_) => "an answer's",
             Kind::Boxed(_) => "boxed",
         };
@@ -242,30 +249,27 @@ impl Answer {
     }
 }
 
-pub(crate) fn poll_request(
-    mut incoming: Pin<&mut Incoming>,
-    progress: &Progress,
-    limit: &mut Option<Limit>,
-    cx: &mut Context<'_>,
-) -> Polled {
-    let frame = incoming.as_mut().poll_frame(cx);
-    progress.polled(frame.is_ready());
-    if matches!(frame, Poll::Ready(None)) || incoming.is_end_stream() {
-        progress.ended();
-    }
-    match (&frame, limit) {
-        (Poll::Ready(Some(Err(_))), _) => progress.broken(Fault::Broken),
-        (Poll::Ready(Some(Ok(frame))), Some(Limit { longest, left })) => {
-            let length = frame.data_ref().map_or(0, |data| data.len() as u64);
-            let Some(less) = left.checked_sub(length) else {
-                progress.broken(Fault::TooLarge(*longest));
-                return Poll::Ready(Some(Err(NetError::BodyTooLarge { limit: *longest }.into())));
-            };
-            *left = less;
+impl Sent {
+    pub(crate) fn poll_frame(&mut self, cx: &mut Context<'_>) -> Polled {
+        let frame = Pin::new(&mut self.incoming).poll_frame(cx);
+        self.progress.polled(frame.is_ready());
+        if matches!(frame, Poll::Ready(None)) || self.incoming.is_end_stream() {
+            self.progress.ended();
         }
-        _ => {}
+        match (&frame, &mut self.limit) {
+            (Poll::Ready(Some(Err(_))), _) => self.progress.broken(Fault::Broken),
+            (Poll::Ready(Some(Ok(frame))), Some(Limit { longest, left })) => {
+                let length = frame.data_ref().map_or(0, |data| data.len() as u64);
+                let Some(less) = left.checked_sub(length) else {
+                    self.progress.broken(Fault::TooLarge(*longest));
+                    return Poll::Ready(Some(Err(NetError::BodyTooLarge { limit: *longest }.into())));
+                };
+                *left = less;
+            }
+            _ => {}
+        }
+        frame.map_err(Into::into)
     }
-    frame.map_err(Into::into)
 }
 
 impl Body for ProxyBody {
@@ -280,7 +284,7 @@ impl Body for ProxyBody {
                 self.0 = Kind::Empty;
                 Poll::Ready((!bytes.is_empty()).then(|| Ok(Frame::data(bytes))))
             }
-            Kind::Request(incoming, progress, limit) => poll_request(Pin::new(incoming), progress, limit, cx),
+            Kind::Request(sent) => sent.poll_frame(cx),
             Kind::Kept(reader) => reader.poll_frame(cx),
             Kind::Answer(answer) => answer.poll_frame(cx),
             Kind::Boxed(body) => Pin::new(body).poll_frame(cx),
@@ -291,7 +295,7 @@ impl Body for ProxyBody {
         match &self.0 {
             Kind::Empty => true,
             Kind::Full(bytes) => bytes.is_empty(),
-            Kind::Request(incoming, ..) => incoming.is_end_stream(),
+            Kind::Request(sent) => sent.incoming.is_end_stream(),
             Kind::Kept(reader) => reader.is_end_stream(),
             Kind::Answer(answer) => answer.incoming.is_end_stream(),
             Kind::Boxed(body) => body.is_end_stream(),
@@ -302,7 +306,7 @@ impl Body for ProxyBody {
         match &self.0 {
             Kind::Empty => SizeHint::with_exact(0),
             Kind::Full(bytes) => SizeHint::with_exact(bytes.len() as u64),
-            Kind::Request(incoming, ..) => incoming.size_hint(),
+            Kind::Request(sent) => sent.incoming.size_hint(),
             Kind::Kept(reader) => reader.size_hint(),
             Kind::Answer(answer) => answer.incoming.size_hint(),
             Kind::Boxed(body) => body.size_hint(),

@@ -1,16 +1,14 @@
 //! A request's body that is kept as it passes, so that it can be sent again from its begin.
 
-use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use http::HeaderMap;
 use http_body::{Body as _, Frame, SizeHint};
-use hyper::body::Incoming;
 
-use crate::body::{Polled, poll_request};
-use crate::progress::{Limit, Progress};
+use crate::body::{Polled, Sent};
+use crate::progress::Progress;
 
 /// How much of a body is kept, in bytes: as much as of one whose length is said.
 const LONGEST: usize = 64 * 1024;
@@ -27,9 +25,7 @@ pub(crate) struct Reader {
 pub(crate) struct Kept(Arc<Mutex<Body>>);
 
 struct Body {
-    incoming: Incoming,
-    progress: Progress,
-    limit: Option<Limit>,
+    sent: Sent,
     kept: Vec<Piece>,
     bytes: usize,
     keeping: bool,
@@ -71,8 +67,8 @@ fn lock(body: &Mutex<Body>) -> MutexGuard<'_, Body> {
 }
 
 /// Begins to keep a body, which is read by the reader.
-pub(crate) fn keep(incoming: Incoming, progress: Progress, limit: Option<Limit>) -> (Reader, Kept) {
-    let body = Body { incoming, progress, limit, kept: Vec::new(), bytes: 0, keeping: true, reader: 0 };
+pub(crate) fn keep(sent: Sent) -> (Reader, Kept) {
+    let body = Body { sent, kept: Vec::new(), bytes: 0, keeping: true, reader: 0 };
     let body = Arc::new(Mutex::new(body));
     (Reader { body: Arc::clone(&body), number: 0, at: 0 }, Kept(body))
 }
@@ -94,7 +90,7 @@ impl Drop for Kept {
 
 impl Reader {
     pub(crate) fn progress(&self) -> Progress {
-        lock(&self.body).progress.clone()
+        lock(&self.body).sent.progress.clone()
     }
 
     pub(crate) fn poll_frame(&mut self, cx: &mut Context<'_>) -> Polled {
@@ -117,13 +113,13 @@ impl Reader {
 
     pub(crate) fn is_end_stream(&self) -> bool {
         let body = lock(&self.body);
-        self.at >= body.kept.len() && body.incoming.is_end_stream()
+        self.at >= body.kept.len() && body.sent.incoming.is_end_stream()
     }
 
     pub(crate) fn size_hint(&self) -> SizeHint {
         let body = lock(&self.body);
         let left: usize = body.kept.iter().skip(self.at).map(Piece::length).sum();
-        let (left, rest) = (left as u64, body.incoming.size_hint());
+        let (left, rest) = (left as u64, body.sent.incoming.size_hint());
         let mut hint = SizeHint::new();
         hint.set_lower(rest.lower() + left);
         if let Some(upper) = rest.upper() {
@@ -140,7 +136,7 @@ impl Body {
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Polled {
-        let polled = poll_request(Pin::new(&mut self.incoming), &self.progress, &mut self.limit, cx);
+        let polled = self.sent.poll_frame(cx);
         if let (true, Poll::Ready(Some(Ok(frame)))) = (self.keeping, &polled) {
             match Piece::of(frame) {
                 Some(piece) if self.bytes + piece.length() <= LONGEST => {
