@@ -13,7 +13,7 @@ use super::{
 
 /// Reads a manifest of the kind `T`, with warnings, and with the path to what is wrong.
 pub(super) fn checked<T: Resource>(manifest: Value) -> Result<Decoded, ManifestError> {
-    let object: T = blame::read(&manifest).map_err(|wrong| field_error("", wrong))?;
+    let object: T = blame::read(manifest).map_err(|wrong| field_error("", wrong))?;
     let mut warnings = unmodelled::warnings(&object);
     let mut fields = FieldErrors::new();
     object.without_effect(&mut fields);
@@ -37,7 +37,7 @@ pub(super) fn unstructured(manifest: Value, info: KindInfo) -> Result<AnyObject,
     value.remove("kind");
     let mut metadata = value.remove("metadata").unwrap_or_else(|| Value::Object(Map::new()));
     drop_nulls(&mut metadata);
-    let metadata: ObjectMeta = blame::read(&metadata).map_err(|wrong| field_error("metadata", wrong))?;
+    let metadata: ObjectMeta = blame::read(metadata).map_err(|wrong| field_error("metadata", wrong))?;
     let mut object = Unstructured::new(info, metadata);
     object.value = value;
     Ok(Arc::new(object))
