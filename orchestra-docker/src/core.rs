@@ -214,11 +214,17 @@ impl Core {
     ) -> Result<Vec<ContainerSummary>, RuntimeError> {
         let mut wanted = vec![format!("{}={}", labels::CLUSTER, self.cluster)];
         wanted.extend(with.iter().map(|(key, value)| format!("{key}={value}")));
-        let options = ListContainersOptionsBuilder::default().all(all).filters(&labelled(wanted));
-        self.listed(options).await.map_err(list_failed)
+        self.listed(&labelled(wanted), all, None).await.map_err(list_failed)
     }
 
-    async fn listed(&self, options: ListContainersOptionsBuilder) -> Result<Vec<ContainerSummary>, Error> {
+    async fn listed(
+        &self,
+        filters: &HashMap<String, Vec<String>>,
+        all: bool,
+        most: Option<i32>,
+    ) -> Result<Vec<ContainerSummary>, Error> {
+        let options = ListContainersOptionsBuilder::default().all(all).filters(filters);
+        let options = if let Some(most) = most { options.limit(most) } else { options };
         podman::read(self.docker.list_containers(Some(options.build())).await)
     }
 
@@ -228,9 +234,8 @@ impl Core {
         let mut filters = labelled(vec![format!("{}={}", labels::CLUSTER, self.cluster)]);
         let mut begins = 1;
         loop {
-            let paged = begins <= BEGINS;
-            let options = ListContainersOptionsBuilder::default().all(true).filters(&filters);
-            let page = match self.listed(if paged { options.limit(PAGE) } else { options }).await {
+            let most = (begins <= BEGINS).then_some(PAGE);
+            let page = match self.listed(&filters, true, most).await {
                 Err(error) if filters.contains_key(BEFORE) && error::status(&error).is_some() => {
                     filters.remove(BEFORE);
                     begins += 1;
@@ -238,11 +243,11 @@ impl Core {
                 }
                 page => page.map_err(list_failed)?,
             };
-            let full = i32::try_from(page.len()).is_ok_and(|length| length == PAGE);
+            let is_full = i32::try_from(page.len()).ok() == most;
             let last = page.last().and_then(|summary| summary.id.clone());
             page.into_iter().for_each(&mut seen);
             match last {
-                Some(last) if paged && full => filters.insert(BEFORE.to_owned(), vec![last]),
+                Some(last) if is_full => filters.insert(BEFORE.to_owned(), vec![last]),
                 _ => return Ok(()),
             };
         }
@@ -253,8 +258,7 @@ impl Core {
     pub(crate) async fn of_sandbox(&self, id: &str) -> Result<Vec<Found>, RuntimeError> {
         let Some(members) = self.members.of(id) else {
             let filters = labelled(vec![format!("{}={id}", labels::SANDBOX)]);
-            let options = ListContainersOptionsBuilder::default().all(true).filters(&filters);
-            let listed = self.listed(options).await.map_err(list_failed)?;
+            let listed = self.listed(&filters, true, None).await.map_err(list_failed)?;
             return self.described(listed.into_iter().filter_map(|summary| summary.id), |_gone| {}).await;
         };
         let mut found = self.described(members, |member| self.members.is_missing(id, member)).await?;

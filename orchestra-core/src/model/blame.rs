@@ -88,13 +88,11 @@ struct Place {
     span: Range<usize>,
 }
 
-/// An object or a list that has begun.
-struct Open {
-    start: usize,
-    /// The name of the field that is read, with its quotes, and whether that is still to come; of an object.
-    field: Option<(Range<usize>, bool)>,
-    /// How many came before in a list.
-    index: usize,
+/// What of an object or a list is read.
+enum At {
+    /// The field of this name, which stands there with its quotes.
+    Field(Range<usize>),
+    Item(usize),
 }
 
 impl Place {
@@ -102,51 +100,49 @@ impl Place {
     /// has just read, after so many bytes.
     fn of(json: &str, after: usize) -> Option<Self> {
         let bytes = json.as_bytes();
-        let mut open = Vec::<Open>::new();
+        // Where the objects and lists begin that have not ended, and what of them is read.
+        let mut open = Vec::<(usize, At)>::new();
         let mut at = 0;
         while at < bytes.len() {
             let start = at;
             at += 1;
-            let value = match bytes[start] {
+            let start = match bytes[start] {
                 b'{' => {
-                    open.push(Open { start, field: Some((0..0, true)), index: 0 });
+                    open.push((start, At::Field(0..0)));
                     continue;
                 }
                 b'[' => {
-                    open.push(Open { start, field: None, index: 0 });
+                    open.push((start, At::Item(0)));
                     continue;
                 }
                 b',' => {
-                    let within = open.last_mut()?;
-                    match &mut within.field {
-                        Some((_, to_come)) => *to_come = true,
-                        None => within.index += 1,
+                    if let (_, At::Item(index)) = open.last_mut()? {
+                        *index += 1;
                     }
                     continue;
                 }
                 b':' => continue,
-                b'}' | b']' => open.pop()?.start..at,
+                b'}' | b']' => open.pop()?.0,
                 b'"' => {
                     while bytes[at] != b'"' {
                         at += if bytes[at] == b'\\' { 2 } else { 1 };
                     }
                     at += 1;
-                    match open.last_mut().and_then(|within| within.field.as_mut()) {
-                        Some((field, to_come @ true)) => {
-                            (*field, *to_come) = (start..at, false);
-                            continue;
-                        }
-                        _ => start..at,
+                    if bytes.get(at) == Some(&b':') {
+                        open.last_mut()?.1 = At::Field(start..at);
+                        continue;
                     }
+                    start
                 }
                 _ => {
                     let rest = bytes[at..].iter().take_while(|byte| !matches!(byte, b',' | b'}' | b']'));
                     at += rest.count();
-                    start..at
+                    start
                 }
             };
-            if value.start <= after && after <= value.end {
-                return Some(Self { path: path(json, &open), span: value });
+            if start <= after && after <= at {
+                let path = path(json, open.iter().map(|(_, at)| at));
+                return Some(Self { path, span: start..at });
             }
         }
         None
@@ -154,16 +150,16 @@ impl Place {
 }
 
 /// The path to what is read inside of these.
-fn path(json: &str, open: &[Open]) -> String {
+fn path<'a>(json: &str, open: impl Iterator<Item = &'a At>) -> String {
     let mut path = String::new();
-    for within in open {
-        match &within.field {
-            Some((field, _)) => {
+    for at in open {
+        match at {
+            At::Field(field) => {
                 let name: String = serde_json::from_str(&json[field.clone()]).unwrap_or_default();
                 path.push_str(if path.is_empty() { "" } else { "." });
                 path.push_str(&name);
             }
-            None => write!(path, "[{}]", within.index).expect("a string takes all"),
+            At::Item(index) => write!(path, "[{index}]").expect("a string takes all"),
         }
     }
     path
