@@ -6,6 +6,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
+use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Limited};
@@ -14,7 +15,7 @@ use tokio::time::{Instant, Sleep};
 
 use crate::connection::Connection;
 use crate::error::{Cause, NetError};
-use crate::http::Tap;
+use crate::http::{HttpOptions, Tap, grpc};
 use crate::kept::{self, Kept, Reader};
 use crate::progress::{Fault, Limit, Progress};
 use crate::upstream::Ticket;
@@ -44,9 +45,41 @@ enum Kind {
 
 /// What a client sends, how it gets on, and how much more it may be.
 pub(crate) struct Sent {
-    pub(crate) incoming: Incoming,
+    pub(crate) incoming: Upload,
     pub(crate) progress: Progress,
     limit: Option<Limit>,
+}
+
+/// Where what a client sends comes from.
+pub(crate) enum Upload {
+    Listener(Incoming),
+    Caller(UnsyncBoxBody<Bytes, Cause>),
+}
+
+impl Body for Upload {
+    type Data = Bytes;
+    type Error = Cause;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Polled {
+        match &mut *self {
+            Self::Listener(body) => Pin::new(body).poll_frame(cx).map_err(Into::into),
+            Self::Caller(body) => Pin::new(body).poll_frame(cx),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Listener(body) => body.is_end_stream(),
+            Self::Caller(body) => body.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Listener(body) => body.size_hint(),
+            Self::Caller(body) => body.size_hint(),
+        }
+    }
 }
 
 /// An answer's body: it moves the connection that it comes from, and gives it back when it has ended.
@@ -114,13 +147,43 @@ impl ProxyBody {
         Ok(String::from_utf8_lossy(&self.bytes().await?).into_owned())
     }
 
-    /// What a client sends; `longest`: how much it may, in bytes; `tap` is told of its end.
-    pub(crate) fn request(incoming: Incoming, longest: Option<u64>, tap: &Tap) -> Self {
-        if incoming.is_end_stream() {
-            return Self::default();
+    /// What a client sends, within these options' bounds; `tap` is told of its end.
+    pub(crate) fn request(incoming: Incoming, options: &HttpOptions, tap: &Tap) -> Self {
+        match incoming.is_end_stream() {
+            true => Self::default(),
+            false => Self::sent(Upload::Listener(incoming), options, tap),
         }
-        let limit = longest.map(|longest| Limit { longest, left: longest });
-        Self(Kind::Request(Box::new(Sent { incoming, progress: Progress::new(tap.clone()), limit })))
+    }
+
+    /// The same of one who calls as a function.
+    pub(crate) fn called<B>(body: B, options: &HttpOptions) -> Self
+    where
+        B: Body<Data = Bytes> + Send + 'static,
+        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
+        match body.is_end_stream() {
+            true => Self::default(),
+            false => {
+                Self::sent(Upload::Caller(body.map_err(Into::into).boxed_unsync()), options, &Tap::new(0))
+            }
+        }
+    }
+
+    /// A request's body of the application's own: it may take its time.
+    pub(crate) fn own(self) -> Self {
+        match self.0 {
+            Kind::Boxed(body) => {
+                let options = HttpOptions::default().with_body_timeout(Duration::MAX);
+                Self::sent(Upload::Caller(body), &options, &Tap::new(0))
+            }
+            other => Self(other),
+        }
+    }
+
+    fn sent(incoming: Upload, options: &HttpOptions, tap: &Tap) -> Self {
+        let limit = options.max_body.map(|longest| Limit { longest, left: longest });
+        let progress = Progress::new(tap.clone(), options.body_timeout);
+        Self(Kind::Request(Box::new(Sent { incoming, progress, limit })))
     }
 
     /// The body of an answer that came over `connection`, which goes back to its endpoint at the end.
@@ -222,8 +285,8 @@ impl Answer {
                     ticket.broke_off();
                 }
             }
-            Poll::Ready(None) => self.end(),
-            Poll::Ready(Some(Ok(_))) if self.incoming.is_end_stream() => self.end(),
+            Poll::Ready(None) => self.end(None),
+            Poll::Ready(Some(Ok(frame))) if self.incoming.is_end_stream() => self.end(frame.trailers_ref()),
             _ => {}
         }
         frame.map_err(Into::into)
@@ -242,8 +305,11 @@ impl Answer {
         Poll::Ready(Some(Err(ticket.stalled(limit).into())))
     }
 
-    fn end(&mut self) {
-        if let Some((connection, ticket)) = self.from.take() {
+    fn end(&mut self, trailers: Option<&HeaderMap>) {
+        if let Some((connection, mut ticket)) = self.from.take() {
+            if ticket.is_open() {
+                ticket.ended(grpc::ended(trailers));
+            }
             connection.give_back(&ticket);
         }
     }
@@ -268,7 +334,7 @@ impl Sent {
             }
             _ => {}
         }
-        frame.map_err(Into::into)
+        frame
     }
 }
 

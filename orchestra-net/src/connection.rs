@@ -28,7 +28,7 @@ use crate::gather;
 use crate::http2::{Refusal, Shared, http2_form};
 use crate::progress::{Fault, Progress};
 use crate::stream::Stream;
-use crate::timer::poll_until;
+use crate::timer::{later, poll_until};
 use crate::upstream::Ticket;
 use crate::wrapped::passes_on_the_rest;
 
@@ -149,15 +149,15 @@ impl Connection {
         stands && self.sender.is_ready()
     }
 
-    /// Sends a request, which is taken, and returns the head of the answer. `silence` bounds the time in which neither the
-    /// answer begins nor the request's body moves on; it is over at `deadline` the first time.
+    /// Sends a request, which is taken, and returns the head of the answer. `silence` bounds the time, from `since` on, in which
+    /// neither the answer begins nor the endpoint takes of the request's body.
     pub(crate) async fn send(
         &mut self,
         request: &mut Request<ProxyBody>,
-        mut deadline: Instant,
+        since: Instant,
         silence: Duration,
     ) -> Result<Response<Incoming>, SendError> {
-        let mut progress = request.body().progress().map(|progress| (progress, 0));
+        let mut waiting = Waiting::new(request.body().progress(), since, silence);
         let timer = &mut self.silence;
         let driver = &mut self.driver;
         let sent = std::mem::take(request);
@@ -188,12 +188,12 @@ impl Connection {
                         *request = again;
                         SendError::NotSent(Box::new(error.into_error()))
                     }
-                    None => match progress.as_ref().and_then(|(progress, _)| progress.fault()) {
+                    None => match waiting.fault() {
                         Some(fault) => SendError::Client(fault),
                         None => SendError::of(error.into_error()),
                     },
                 })),
-                Poll::Pending => silent(timer.as_mut(), &mut deadline, silence, &mut progress, cx).map(Err),
+                Poll::Pending => waiting.poll(timer.as_mut(), cx).map(Err),
             }
         })
         .await
@@ -229,24 +229,48 @@ pub(crate) async fn connect(address: std::net::SocketAddr, limit: Duration) -> i
     Ok(stream)
 }
 
-/// Ready when nothing has moved until the deadline: neither an answer nor, by `progress`, the upload, which moves the
-/// deadline on.
-fn silent(
-    mut timer: Pin<&mut Sleep>,
-    deadline: &mut Instant,
-    limit: Duration,
-    progress: &mut Option<(Progress, u64)>,
-    cx: &mut Context<'_>,
-) -> Poll<SendError> {
-    while poll_until(timer.as_mut(), *deadline, cx).is_ready() {
-        match progress {
-            Some((progress, seen)) if progress.frames() != *seen => *seen = progress.frames(),
-            Some((progress, _)) if progress.starving() => return Poll::Ready(SendError::Client(Fault::Slow)),
-            _ => return Poll::Ready(SendError::TimedOut),
-        }
-        *deadline = Instant::now() + limit;
+/// The wait for an answer, in which nothing may be silent for too long: neither the endpoint, nor, where it is the client's turn, the
+/// client.
+struct Waiting {
+    /// What the client sends, and how many pieces of it had passed when it was last looked at.
+    upload: Option<(Progress, u64)>,
+    silence: Duration,
+    /// When something was last seen to have moved.
+    since: Instant,
+    deadline: Instant,
+}
+
+impl Waiting {
+    fn new(upload: Option<Progress>, since: Instant, silence: Duration) -> Self {
+        let first = upload.as_ref().map_or(silence, |upload| silence.min(upload.patience()));
+        Self { upload: upload.map(|upload| (upload, 0)), silence, since, deadline: later(since, first) }
     }
-    Poll::Pending
+
+    fn fault(&self) -> Option<Fault> {
+        self.upload.as_ref().and_then(|(upload, _)| upload.fault())
+    }
+
+    /// Ready when it has been silent for too long.
+    fn poll(&mut self, mut timer: Pin<&mut Sleep>, cx: &mut Context<'_>) -> Poll<SendError> {
+        while poll_until(timer.as_mut(), self.deadline, cx).is_ready() {
+            let now = Instant::now();
+            let (mut limit, mut error) = (self.silence, SendError::TimedOut);
+            if let Some((upload, seen)) = &mut self.upload {
+                if upload.frames() != *seen {
+                    (*seen, self.since) = (upload.frames(), now);
+                }
+                if upload.starving() {
+                    limit = upload.patience();
+                    error = SendError::Client(Fault::Slow(limit));
+                }
+            }
+            self.deadline = later(self.since, limit);
+            if self.deadline <= now {
+                return Poll::Ready(error);
+            }
+        }
+        Poll::Pending
+    }
 }
 
 /// A stream that can be made to look at the kernel's state instead of what tokio has heard of it so far.

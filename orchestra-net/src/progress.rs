@@ -21,6 +21,7 @@ pub(crate) struct Progress(Arc<Passed>);
 #[derive(Debug)]
 struct Passed {
     tap: Tap,
+    patience: Duration,
     frames: AtomicU64,
     starving: AtomicBool,
     fault: OnceLock<Fault>,
@@ -29,8 +30,8 @@ struct Passed {
 /// What is wrong with a request's body: with the client, not with the endpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Fault {
-    /// The client did not send the rest for too long.
-    Slow,
+    /// The client sent nothing of the rest for so long.
+    Slow(Duration),
     /// The client broke off, or its framing is none.
     Broken,
     /// It is longer than this.
@@ -38,10 +39,10 @@ pub(crate) enum Fault {
 }
 
 impl Fault {
-    /// The same, for people; `within`: how long the client had.
-    pub(crate) fn error(self, within: Duration) -> NetError {
+    /// The same, for people.
+    pub(crate) fn error(self) -> NetError {
         match self {
-            Self::Slow => NetError::SlowClient { limit: within },
+            Self::Slow(limit) => NetError::SlowClient { limit },
             Self::Broken => NetError::BadRequest("its body broke off"),
             Self::TooLarge(limit) => NetError::BodyTooLarge { limit },
         }
@@ -49,10 +50,15 @@ impl Fault {
 }
 
 impl Progress {
-    /// That of a body that has just begun; `tap` is told of its end.
-    pub(crate) fn new(tap: Tap) -> Self {
+    /// That of a body that has just begun; `tap` is told of its end, and `patience` is how long the client may send nothing.
+    pub(crate) fn new(tap: Tap, patience: Duration) -> Self {
         let (frames, starving, fault) = Default::default();
-        Self(Arc::new(Passed { tap, frames, starving, fault }))
+        Self(Arc::new(Passed { tap, patience, frames, starving, fault }))
+    }
+
+    /// How long the client may send nothing while the next piece is waited for.
+    pub(crate) fn patience(&self) -> Duration {
+        self.0.patience
     }
 
     /// All of it has been read.

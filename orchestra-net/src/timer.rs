@@ -3,8 +3,17 @@
 use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use tokio::time::{Instant, Sleep};
+
+/// What counts as never: some thirty years, as tokio has it.
+const NEVER: Duration = Duration::from_secs(86_400 * 365 * 30);
+
+/// The moment so long after this one, also where somebody means "without a bound" by the time.
+pub(crate) fn later(now: Instant, after: Duration) -> Instant {
+    now + after.min(NEVER)
+}
 
 /// Ready at `deadline`, whatever `timer` is set for: where that is later it is set anew at once, where it is earlier when
 /// it is due.

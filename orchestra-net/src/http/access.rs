@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::HOST;
@@ -12,8 +13,10 @@ use http_body::{Body, Frame, SizeHint};
 use tokio::time::Instant;
 
 use super::identity::REQUEST_ID;
+use super::proxy::Routed;
 use crate::body::ProxyBody;
-use crate::error::Cause;
+use crate::error::{Cause, NetError};
+use crate::upstream::AnsweredBy;
 
 /// What is known of a request before its answer.
 pub(super) struct Access {
@@ -24,7 +27,10 @@ pub(super) struct Access {
     target: String,
     id: Option<HeaderValue>,
     service: Option<Arc<str>>,
+    endpoint: Option<SocketAddr>,
     began: Instant,
+    /// How long until the answer began.
+    first_byte: Duration,
 }
 
 /// A header's value as text, for people.
@@ -33,22 +39,34 @@ fn text(value: Option<&HeaderValue>) -> &str {
 }
 
 impl Access {
-    pub(super) fn begin<B>(request: &Request<B>, client: SocketAddr, service: Option<&Arc<str>>) -> Self {
-        let header = |name| request.headers().get(name).cloned();
+    /// What is asked, as the client asks it.
+    pub(super) fn begin<B>(request: &Request<B>, client: SocketAddr) -> Self {
         Self {
             client,
             method: request.method().clone(),
             version: request.version(),
-            host: header(HOST),
+            host: request.headers().get(HOST).cloned(),
             target: request.uri().to_string(),
-            id: header(REQUEST_ID),
-            service: service.cloned(),
+            id: None,
+            service: None,
+            endpoint: None,
             began: Instant::now(),
+            first_byte: Duration::ZERO,
+        }
+    }
+
+    /// What it is called here, and who is asked.
+    pub(super) fn routed<B>(&mut self, request: &Request<B>, routed: &Result<Routed, NetError>) {
+        self.id = request.headers().get(REQUEST_ID).cloned();
+        if let Ok(Routed::To { upstream, .. }) = routed {
+            self.service = Some(Arc::clone(upstream.name()));
         }
     }
 
     /// Tells of the request when this answer has ended.
-    pub(super) fn answered(self, response: Response<ProxyBody>) -> Response<ProxyBody> {
+    pub(super) fn answered(mut self: Box<Self>, response: Response<ProxyBody>) -> Response<ProxyBody> {
+        self.first_byte = self.began.elapsed();
+        self.endpoint = response.extensions().get().map(|AnsweredBy(endpoint)| endpoint.address);
         let status = response.status().as_u16();
         response.map(|body| {
             let complete = body.is_end_stream();
@@ -60,7 +78,7 @@ impl Access {
 /// An answer's body, whose end is told.
 struct Logged {
     body: ProxyBody,
-    access: Access,
+    access: Box<Access>,
     status: u16,
     bytes: u64,
     complete: bool,
@@ -79,7 +97,9 @@ impl Drop for Logged {
             status = self.status,
             bytes = self.bytes,
             seconds = access.began.elapsed().as_secs_f64(),
+            first_byte_seconds = access.first_byte.as_secs_f64(),
             service = access.service.as_deref().unwrap_or("-"),
+            endpoint = access.endpoint.map(tracing::field::display),
             request_id = text(access.id.as_ref()),
             complete = self.complete || self.body.is_end_stream(),
             "request"

@@ -1,27 +1,37 @@
 //! What a proxy answers by itself.
 
 use http::header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER};
-use http::{HeaderName, Request, Response, StatusCode, Version};
+use http::{HeaderName, Response, StatusCode};
 
+use super::grpc;
 use crate::body::ProxyBody;
 use crate::error::NetError;
 
 /// Says that the answer is the proxy's and not the service's.
 const PROXY_STATUS: HeaderName = HeaderName::from_static("proxy-status");
 
-const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
-const GRPC_MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
+/// The answer to a request that is not answered by a service.
+pub(super) fn instead(error: &NetError, grpc: bool) -> Response<ProxyBody> {
+    // With the endpoint, and its cause.
+    tracing::debug!(error = error as &(dyn std::error::Error + 'static), "answered for a service");
+    let kind = kind(error).trim_start_matches("orchestra; error=");
+    metrics::counter!("orchestra_proxy_errors_total", "status" => error.status().as_str().to_owned(), "error" => kind)
+        .increment(1);
+    if grpc { grpc_failure(error) } else { failure(error) }
+}
 
-/// The answer that tells of `error`: its words, and its cause.
-pub(super) fn failure(error: &NetError) -> Response<ProxyBody> {
-    let mut text = error.to_string();
-    let mut cause = std::error::Error::source(error);
-    while let Some(source) = cause {
-        text = format!("{text}: {source}");
-        cause = source.source();
+/// What a stranger may know of it: not where a service's endpoints are, nor what is wrong with them.
+fn told(error: &NetError) -> String {
+    match error {
+        NetError::Upstream { service, .. } => format!("{service} did not answer"),
+        NetError::Timeout { service, limit, .. } => format!("{service} did not answer within {limit:?}"),
+        other => other.to_string(),
     }
-    text.push('\n');
-    let mut response = Response::new(ProxyBody::from(text));
+}
+
+/// The answer that tells of `error`.
+fn failure(error: &NetError) -> Response<ProxyBody> {
+    let mut response = Response::new(ProxyBody::from(told(error) + "\n"));
     *response.status_mut() = error.status();
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
@@ -39,25 +49,19 @@ pub(super) fn failure(error: &NetError) -> Response<ProxyBody> {
 }
 
 /// The same for a client that speaks gRPC, which looks for what went wrong in the headers of a good answer.
-pub(super) fn grpc_failure(error: &NetError) -> Response<ProxyBody> {
+fn grpc_failure(error: &NetError) -> Response<ProxyBody> {
     let mut response = failure(error);
     // What a header can't hold would have to be escaped.
-    let text = error.to_string().replace(|c: char| !matches!(c, ' '..='~') || c == '%', "?");
+    let text = told(error).replace(|c: char| !matches!(c, ' '..='~') || c == '%', "?");
     *response.status_mut() = StatusCode::OK;
     *response.body_mut() = ProxyBody::default();
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
-    headers.insert(GRPC_STATUS, HeaderValue::from_static(grpc_status(error)));
+    headers.insert(grpc::STATUS, HeaderValue::from_static(grpc_status(error)));
     if let Ok(text) = HeaderValue::try_from(text) {
-        headers.insert(GRPC_MESSAGE, text);
+        headers.insert(grpc::MESSAGE, text);
     }
     response
-}
-
-/// Whether the request is one of gRPC.
-pub(super) fn is_grpc<B>(request: &Request<B>) -> bool {
-    let kind = || request.headers().get(CONTENT_TYPE).map(HeaderValue::as_bytes);
-    request.version() == Version::HTTP_2 && kind().is_some_and(|kind| kind.starts_with(b"application/grpc"))
 }
 
 /// gRPC's status codes.

@@ -54,7 +54,7 @@ impl ServiceClient {
         &self,
         request: Request<impl Into<ProxyBody>>,
     ) -> Result<Response<ProxyBody>, NetError> {
-        let mut request = request.map(Into::into);
+        let mut request = request.map(|body| body.into().own());
         if !request.headers().contains_key(HOST) {
             let host = request.uri().authority().map_or(self.upstream.host(), |authority| authority.as_str());
             let host = HeaderValue::from_str(host).unwrap_or(HeaderValue::from_static("service"));

@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::BytesMut;
+use http::header::HOST;
 use http::{HeaderName, HeaderValue, Method, Request, Response, Uri, Version};
 use http_body::Body as _;
 use http_body_util::BodyExt as _;
@@ -12,16 +14,20 @@ use tokio::time::Instant;
 use tower::retry::budget::Budget;
 
 use super::hedge::Watched;
-use super::hop;
+use super::{grpc, hop};
 use crate::body::ProxyBody;
 use crate::connection::{Connection, SendError};
 use crate::error::{Cause, NetError};
 use crate::http2::{Refusal, begin_http2};
 use crate::kept::Kept;
-use crate::upstream::{Affinity, AnsweredBy, Ticket, Tries, Upstream};
+use crate::upstream::{Affinity, AnsweredBy, IfGivenUp, Ticket, Tries, Upstream};
 
 /// The largest body that is kept so that an idempotent request can be sent again.
 const REPLAY_LIMIT: u64 = 64 * 1024;
+
+/// From how long on a request that nobody waits for any more says that its endpoint is slow: below that, clients leave for reasons of
+/// their own.
+const GIVEN_UP: Duration = Duration::from_secs(1);
 
 /// Why a try got no answer.
 enum Failed {
@@ -39,15 +45,20 @@ enum Failed {
     Client(NetError),
 }
 
-/// Waits for all of a small body, so that it can be sent twice. `within`: how long the client may take.
-pub(super) async fn take(request: &mut Request<ProxyBody>, within: Duration) -> Result<(), NetError> {
+/// Waits for all of a small body, so that it can be sent twice.
+pub(super) async fn take(request: &mut Request<ProxyBody>) -> Result<(), NetError> {
     let body = request.body_mut();
-    if body.size_hint().exact().is_none_or(|size| size > REPLAY_LIMIT) {
-        return Ok(());
+    let small = body.size_hint().exact().filter(|size| *size <= REPLAY_LIMIT);
+    let (Some(size), Some(progress)) = (small, body.progress()) else { return Ok(()) };
+    let (mut rest, limit) = (std::mem::take(body), progress.patience());
+    let mut read = BytesMut::with_capacity(usize::try_from(size).unwrap_or_default());
+    while let Some(frame) =
+        tokio::time::timeout(limit, rest.frame()).await.map_err(|_elapsed| NetError::SlowClient { limit })?
+    {
+        let frame = frame.map_err(|_e| NetError::BadRequest("its body broke off"))?;
+        read.extend_from_slice(frame.data_ref().map_or(&[], |data| &data[..]));
     }
-    let read = tokio::time::timeout(within, std::mem::take(body).collect()).await;
-    let read = read.map_err(|_elapsed| NetError::SlowClient { limit: within })?;
-    *body = read.map_err(|_e| NetError::BadRequest("its body broke off"))?.to_bytes().into();
+    *body = read.freeze().into();
     Ok(())
 }
 
@@ -72,6 +83,11 @@ pub(super) async fn forward(
     watched: Option<&Watched>,
 ) -> Result<Response<ProxyBody>, NetError> {
     hop::strip(request.headers_mut());
+    if request.version() < Version::HTTP_11 && !request.headers().contains_key(HOST) {
+        // It becomes one of HTTP/1.1, which has a host.
+        let host = HeaderValue::from_str(upstream.host());
+        request.headers_mut().insert(HOST, host.unwrap_or(HeaderValue::from_static("service")));
+    }
     *request.version_mut() = Version::HTTP_11;
     upstream.budget.deposit();
     let mut tries = Tries::new(upstream, affinity);
@@ -82,8 +98,13 @@ pub(super) async fn forward(
     loop {
         let mut ticket = tries.next().await?;
         if let Some(watched) = watched {
-            watched.enters(&mut ticket);
+            watched.enters(&ticket);
         }
+        ticket.if_given_up(IfGivenUp {
+            slow: Some(watched.map_or(GIVEN_UP, |watched| watched.after)),
+            deadline: affinity.deadline,
+            upload: request.body().progress(),
+        });
         let copy = match &kept {
             Some(_) => Some(Again::of(request, ProxyBody::default())),
             None if idempotent || upstream.options.http2 => {
@@ -141,14 +162,17 @@ fn timed_out(upstream: &Upstream, ticket: &Ticket, limit: Duration) -> NetError 
 type Answer = (Response<Incoming>, Box<Connection>);
 
 /// The answer for whoever asked; its body holds the place at the endpoint.
-fn pass_on(answer: Answer, ticket: Ticket, affinity: Affinity) -> Response<ProxyBody> {
+fn pass_on(answer: Answer, mut ticket: Ticket, affinity: Affinity) -> Response<ProxyBody> {
     let (mut response, connection) = answer;
     hop::strip(response.headers_mut());
-    if affinity.session.is_some() {
-        response.extensions_mut().insert(AnsweredBy::of(ticket.id()));
+    if affinity.named {
+        response.extensions_mut().insert(AnsweredBy(ticket.id().clone()));
     }
     if response.body().is_end_stream() {
         // Nobody will poll such a body.
+        if ticket.is_open() {
+            ticket.ended(grpc::ended(None));
+        }
         connection.give_back(&ticket);
         return response.map(|_none| ProxyBody::default());
     }
@@ -163,6 +187,7 @@ pub(super) async fn once(
     affinity: Affinity,
 ) -> Result<Response<ProxyBody>, NetError> {
     let limit = affinity.response_timeout(upstream);
+    ticket.if_given_up(IfGivenUp { deadline: affinity.deadline, ..IfGivenUp::default() });
     match attempt(upstream, &mut ticket, request, true, limit).await {
         Ok(answer) => Ok(pass_on(answer, ticket, affinity)),
         Err(Failed::NotSent(cause) | Failed::Refused { cause, .. } | Failed::Broken(cause)) => {
@@ -200,10 +225,12 @@ async fn attempt(
             },
         };
         let reused = connection.reused;
-        match connection.send(request, now + silence, silence).await {
+        match connection.send(request, now, silence).await {
             Ok(response) => {
-                let failed = response.status().is_server_error();
-                ticket.ended(if failed { Outcome::Failure } else { Outcome::Success });
+                match grpc::outcome(&response) {
+                    Some(outcome) => ticket.ended(outcome),
+                    None => drop(ticket.answered()),
+                }
                 return Ok((response, connection));
             }
             Err(SendError::NotSent(_)) if reused => {}
@@ -227,7 +254,7 @@ async fn attempt(
                 return Err(Failed::Broken(cause));
             }
             // Which says nothing about the endpoint.
-            Err(SendError::Client(fault)) => return Err(Failed::Client(fault.error(silence))),
+            Err(SendError::Client(fault)) => return Err(Failed::Client(fault.error())),
             Err(SendError::TimedOut) => {
                 ticket.ended(Outcome::Failure);
                 return Err(Failed::TimedOut);

@@ -23,13 +23,18 @@ pub(super) fn admit<B>(request: &mut Request<B>, tap: Option<&Tap>) -> Result<()
     host(request)
 }
 
-/// A server that takes out dot segments would answer for another path than the one that a route was found for.
+/// A server that takes out dot segments would answer for another path than the one that a route was found for. Some do so after
+/// decoding what is encoded, take a backslash for a slash, or leave out what follows a semicolon.
 fn path(path: &str) -> Result<(), NetError> {
-    if !path.as_bytes().windows(2).any(|two| matches!(two, b"/." | b"/%")) {
+    if !path.contains(['%', '\\']) && !path.contains("/.") {
         return Ok(());
     }
-    let dot = |segment: &str| matches!(segment.replace("%2e", ".").replace("%2E", ".").as_str(), "." | "..");
-    match path.split('/').any(dot) {
+    let mut read = path.to_ascii_lowercase().replace('\\', "/");
+    for (encoded, byte) in [("%2e", "."), ("%2f", "/"), ("%5c", "/"), ("%3b", ";")] {
+        read = read.replace(encoded, byte);
+    }
+    let is_dots = |segment: &str| matches!(segment.split(';').next(), Some("." | ".."));
+    match read.split('/').any(is_dots) {
         true => Err(NetError::BadRequest("its path has a segment . or ..")),
         false => Ok(()),
     }

@@ -137,14 +137,13 @@ fn is_good(answer: &Result<Response<ProxyBody>, NetError>) -> bool {
 
 /// Where the first attempt is.
 pub(super) struct Watched {
-    after: Duration,
+    pub(super) after: Duration,
     at: Mutex<Option<EndpointId>>,
 }
 
 impl Watched {
     /// It tries this endpoint.
-    pub(super) fn enters(&self, ticket: &mut Ticket) {
-        ticket.tell_if_cancelled_after(self.after);
+    pub(super) fn enters(&self, ticket: &Ticket) {
         *self.at.lock().unwrap_or_else(PoisonError::into_inner) = Some(ticket.id().clone());
     }
 

@@ -4,8 +4,9 @@ use http::header::{CONNECTION, FORWARDED, HOST, HeaderMap, HeaderName, HeaderVal
 
 /// What belongs to one connection, whether or not `Connection` names it (RFC 9110, 7.6.1). The framing is among
 /// it: each side has its own.
-const FIXED: [&str; 7] = [
+const FIXED: [&str; 8] = [
     "connection",
+    "http2-settings",
     "keep-alive",
     "proxy-connection",
     "proxy-authenticate",
@@ -54,7 +55,7 @@ pub(super) fn strip(headers: &mut HeaderMap) {
 
 /// Whether a name has the length of one of those.
 fn may_be_fixed(name: &str) -> bool {
-    matches!(name.len(), 2 | 7 | 10 | 16..=19)
+    matches!(name.len(), 2 | 7 | 10 | 14 | 16..=19)
 }
 
 /// Takes out what `Connection` names before anything is put in, so that it can't take away what we say. It then names

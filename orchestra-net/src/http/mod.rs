@@ -9,6 +9,7 @@ mod forwarded;
 #[cfg(fuzzing)]
 pub(crate) mod fuzzing;
 mod gateway;
+pub(crate) mod grpc;
 mod guard;
 mod hedge;
 mod hop;

@@ -14,6 +14,8 @@ const LEAST_HEADER_BYTES: usize = 8 * 1024;
 pub struct HttpOptions {
     /// How long a client may take for the head of a request; also how long a connection waits for one.
     pub header_timeout: Duration,
+    /// How long a client may send nothing of a request's body while more of it is waited for: then it is answered with 408.
+    pub body_timeout: Duration,
     /// How long a client may take nothing of what waits for it, before its connection is cut off.
     pub write_timeout: Duration,
     /// The longest head of a request, in bytes: a longer one is answered with 431. As many are kept for each connection
@@ -57,6 +59,7 @@ impl Default for HttpOptions {
     fn default() -> Self {
         Self {
             header_timeout: Duration::from_secs(30),
+            body_timeout: Duration::from_secs(30),
             // Lost packets are sent again for about as long before a network counts as gone.
             write_timeout: Duration::from_secs(60),
             max_header_bytes: 64 * 1024,
@@ -80,6 +83,7 @@ impl Default for HttpOptions {
 impl HttpOptions {
     setters! {
         with_header_timeout: header_timeout: Duration;
+        with_body_timeout: body_timeout: Duration;
         with_write_timeout: write_timeout: Duration;
         with_max_body: max_body: Option<u64>;
         with_proxy_protocol: proxy_protocol: bool;

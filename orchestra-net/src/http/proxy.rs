@@ -27,10 +27,10 @@ use super::route::Route;
 use super::routes::Routes;
 use super::server::Served;
 use super::tap::Tap;
-use super::{answers, forward, guard, hop, upgrade};
+use super::{answers, forward, grpc, guard, hop, upgrade};
 use crate::body::ProxyBody;
 use crate::error::NetError;
-use crate::upstream::{Affinity, AnsweredBy, Upstream};
+use crate::upstream::{Affinity, AnsweredBy, Deadline, Upstream};
 
 /// Where a request came from. The proxy's listeners know; whoever calls it as a tower `Service` puts it
 /// into the request's extensions.
@@ -81,7 +81,8 @@ impl HttpProxy {
         B: Body<Data = Bytes> + Send + 'static,
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
-        let mut request = request.map(ProxyBody::new);
+        let options = &self.inner.options;
+        let mut request = request.map(|body| ProxyBody::called(body, options));
         let span = span(&request);
         self.answer(&mut request, &Client::new(client), None).instrument(span).await
     }
@@ -91,8 +92,8 @@ impl HttpProxy {
         request: Request<Incoming>,
         served: Arc<Served>,
     ) -> Pin<Box<dyn Future<Output = Result<Response<ProxyBody>, Infallible>> + Send>> {
-        let longest = served.proxy.inner.options.max_body;
-        let mut request = request.map(|body| ProxyBody::request(body, longest, &served.tap));
+        let options = &served.proxy.inner.options;
+        let mut request = request.map(|body| ProxyBody::request(body, options, &served.tap));
         let span = span(&request);
         // Boxed: hyper keeps the place for it as long as the connection lives.
         Box::pin(async move {
@@ -106,10 +107,11 @@ impl HttpProxy {
         })
     }
 
-    /// Checks a request, tells the endpoint of its client, and finds its service.
+    /// Checks a request, tells the endpoint of its client, and finds its service. `peer`: who sent it; `client`: who asks.
     pub(super) fn route<B>(
         &self,
         request: &mut Request<B>,
+        peer: &Client,
         client: &Client,
         tap: Option<&Tap>,
     ) -> Result<Routed, NetError> {
@@ -129,18 +131,23 @@ impl HttpProxy {
         if let Some(redirected) = route.redirected(request, client.scheme) {
             return Ok(Routed::Redirected(redirected?));
         }
-        let upstream = route.service().ok_or_else(|| NetError::NoBackend(request.uri().path().to_owned()))?;
-        let upstream = Arc::clone(upstream);
-        let affinity = Affinity {
-            hash: match &route.hash_by {
-                None => options.hash_client_address.then(|| hash(client.address)),
-                Some(policy) => policy.hash(request.headers(), client),
-            },
-            response_timeout: route.response_timeout,
-            session: route.sticky.as_ref().map(|cookie| cookie.session(request.headers())),
+        let hash = match &route.hash_by {
+            None => options.hash_client_address.then(|| hash(client.address)),
+            Some(policy) => policy.hash(request.headers(), client),
         };
+        let session = route.sticky.as_ref().map(|cookie| cookie.session(request.headers()));
+        let upstream = route.service(session, hash);
+        let upstream = upstream.ok_or_else(|| NetError::NoBackend(request.uri().path().to_owned()))?;
+        let affinity = Affinity {
+            hash,
+            session,
+            response_timeout: route.response_timeout,
+            deadline: route.timeout.map(Deadline::after),
+            named: session.is_some() || options.access_log,
+        };
+        let upstream = Arc::clone(upstream);
         hop::settle(request.headers_mut());
-        forwarded(request.headers_mut(), client, options.trust_forwarded, options.forwarded);
+        forwarded(request.headers_mut(), peer, options.trust_forwarded, options.forwarded);
         if options.request_ids || options.trace_context {
             self.inner.ids.name(request.headers_mut(), options);
             tell_names(request.headers());
@@ -153,49 +160,30 @@ impl HttpProxy {
     async fn answer(
         &self,
         request: &mut Request<ProxyBody>,
-        client: &Client,
+        peer: &Client,
         tap: Option<&Tap>,
     ) -> Response<ProxyBody> {
-        let routed = self.route(request, client, tap);
+        let options = &self.inner.options;
+        let told = options.trust_forwarded.then(|| Box::new(peer.told(request.headers())));
+        let client = told.as_deref().unwrap_or(peer);
+        // Before the route changes it.
+        let mut access = options.access_log.then(|| Box::new(Access::begin(request, client.address)));
+        let routed = self.route(request, peer, client, tap);
         if let Some(tap) = tap {
             tap.clear(request.body().is_incoming());
         }
-        let grpc = answers::is_grpc(request);
-        let access = self.inner.options.access_log.then(|| {
-            let service = match &routed {
-                Ok(Routed::To { upstream, .. }) => Some(upstream.name()),
-                _ => None,
-            };
-            Box::new(Access::begin(request, client.address, service))
-        });
+        if let Some(access) = &mut access {
+            access.routed(request, &routed);
+        }
+        let grpc = grpc::is_asked(request);
         let answered = match routed {
             Ok(Routed::To { route, upstream, affinity }) => {
-                let answered = match route.timeout {
-                    None => self.forward(&route, &upstream, affinity, request).await,
-                    Some(limit) => {
-                        let forwarding = self.forward(&route, &upstream, affinity, request);
-                        Box::pin(tokio::time::timeout(limit, forwarding)).await.unwrap_or_else(|_elapsed| {
-                            Err(NetError::Deadline { service: Arc::clone(upstream.name()), limit })
-                        })
-                    }
-                };
-                answered.map(|mut response| {
-                    route.answers.apply(response.headers_mut());
-                    if let Some(cookie) = &route.sticky
-                        && let Some(AnsweredBy(endpoint)) = response.extensions_mut().remove()
-                    {
-                        cookie.issue(response.headers_mut(), affinity.session, endpoint);
-                    }
-                    response
-                })
+                self.ask(&route, &upstream, affinity, request).await
             }
             Ok(Routed::Redirected(response)) => Ok(response.map(|()| ProxyBody::default())),
             Err(error) => Err(error),
         };
-        let response = answered.unwrap_or_else(|error| {
-            tracing::debug!(%error, "answered for a service");
-            if grpc { answers::grpc_failure(&error) } else { answers::failure(&error) }
-        });
+        let response = answered.unwrap_or_else(|error| answers::instead(&error, grpc));
         if LevelFilter::current() >= LevelFilter::DEBUG {
             tracing::Span::current().record("status", response.status().as_u16());
         }
@@ -203,6 +191,31 @@ impl HttpProxy {
             Some(access) => access.answered(response),
             None => response,
         }
+    }
+
+    /// Has a service asked, within the time that the route allows, and changes its answer as the route says.
+    async fn ask(
+        &self,
+        route: &Route,
+        upstream: &Arc<Upstream>,
+        affinity: Affinity,
+        request: &mut Request<ProxyBody>,
+    ) -> Result<Response<ProxyBody>, NetError> {
+        let mut response = match route.timeout {
+            None => self.forward(route, upstream, affinity, request).await?,
+            Some(limit) => {
+                let forwarding = self.forward(route, upstream, affinity, request);
+                let late = |_elapsed| NetError::Deadline { service: Arc::clone(upstream.name()), limit };
+                Box::pin(tokio::time::timeout(limit, forwarding)).await.map_err(late)??
+            }
+        };
+        route.answers.apply(response.headers_mut());
+        if let Some(cookie) = &route.sticky
+            && let Some(endpoint) = response.extensions().get().map(AnsweredBy::tag)
+        {
+            cookie.issue(response.headers_mut(), affinity.session, endpoint);
+        }
+        Ok(response)
     }
 
     /// What few requests need is boxed, so that the others have no room for it.
@@ -213,12 +226,13 @@ impl HttpProxy {
         affinity: Affinity,
         request: &mut Request<ProxyBody>,
     ) -> Result<Response<ProxyBody>, NetError> {
-        if upgrade::is_asked(request) {
+        // Those that speak HTTP/2 have nothing to change to: for them it is a plain request (RFC 9110, 7.8).
+        if upgrade::is_asked(request) && !upstream.options.http2 {
             return Box::pin(upgrade::forward(upstream, request, affinity, &self.inner.tasks)).await;
         }
         forward::fits(request.body(), self.inner.options.max_body)?;
         if request.body().is_incoming() && (route.mirrors() || request.method().is_idempotent()) {
-            Box::pin(forward::take(request, affinity.response_timeout(upstream))).await?;
+            Box::pin(forward::take(request)).await?;
         }
         if route.mirrors() {
             self.mirror(route, request);

@@ -12,7 +12,7 @@ use super::hedge::Hedge;
 use super::query;
 use super::rewrite::{HeaderChanges, PathChange, Redirect, Rewrite};
 use crate::error::NetError;
-use crate::upstream::Upstream;
+use crate::upstream::{Session, Upstream};
 
 /// How many copies of a route's requests may be on their way at once. More are not made.
 const MAX_MIRRORED: usize = 256;
@@ -322,15 +322,22 @@ impl Route {
             == (&other.hosts, &other.paths, &other.method, &other.headers, &other.parameters)
     }
 
-    /// The service for the next request, each as often as its weight says; `None` where no service has one.
-    pub(super) fn service(&self) -> Option<&Arc<Upstream>> {
+    /// The service for the next request, each as often as its weight says; `None` where no service has one. A session stays with the
+    /// service that it is with, and equal requests with one of them.
+    pub(super) fn service(&self, session: Option<Session>, hash: Option<u64>) -> Option<&Arc<Upstream>> {
         if let [(only, 1..)] = &self.services[..] {
             return Some(only);
         }
+        let mut shares = self.services.iter().filter(|(_, weight)| *weight > 0);
+        if let Some(Session::Of(tag)) = session
+            && let Some((service, _)) = shares.find(|(service, _)| service.has_session(tag))
+        {
+            return Some(service);
+        }
         let total: u128 = self.services.iter().map(|(_, weight)| u128::from(*weight)).sum();
         // Multiples of the golden ratio lie evenly in any number of shares.
-        let turn = self.turn.fetch_add(1, Ordering::Relaxed).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        let mut place = (u128::from(turn) * total) >> 64;
+        let turn = hash.unwrap_or_else(|| self.turn.fetch_add(1, Ordering::Relaxed));
+        let mut place = (u128::from(turn.wrapping_mul(0x9e37_79b9_7f4a_7c15)) * total) >> 64;
         for (service, weight) in &self.services {
             match place.checked_sub(u128::from(*weight)) {
                 Some(rest) => place = rest,

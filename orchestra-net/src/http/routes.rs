@@ -101,7 +101,7 @@ mod tests {
             .route("shop.local", "/api", host_api);
         let find = |host: &str, path: &str| {
             let request = Request::get(path).header(HOST, host).body(()).unwrap();
-            routes.find(&request).unwrap().service().unwrap().name().to_string()
+            routes.find(&request).unwrap().service(None, None).unwrap().name().to_string()
         };
         assert_eq!(find("x", "/"), "all");
         assert_eq!(find("x", "/apis"), "all");
@@ -128,7 +128,7 @@ mod tests {
         let find = |method: &str, host: &str, path: &str, canary: &str| {
             let request = Request::builder().method(method).uri(path).header(HOST, host);
             let request = request.header("x-canary", canary).body(()).unwrap();
-            routes.find(&request).unwrap().service().unwrap().name().to_string()
+            routes.find(&request).unwrap().service(None, None).unwrap().name().to_string()
         };
         assert_eq!(find("GET", "a.shop.local", "/cart", ""), "below", "the host counts first");
         assert_eq!(find("GET", "b.a.SHOP.local:80", "/", ""), "below");
@@ -146,13 +146,14 @@ mod tests {
     async fn shares_are_as_the_weights_say_and_lie_evenly() {
         let [a, b, none] = ["a", "b", "none"].map(Upstream::named);
         let route = Route::to(a).weight(9).split(b, 1).split(none, 0);
-        let picked: Vec<_> = (0..1000).map(|_| route.service().unwrap().name().to_string()).collect();
+        let picked: Vec<_> =
+            (0..1000).map(|_| route.service(None, None).unwrap().name().to_string()).collect();
         let of_b = |part: &[String]| part.iter().filter(|name| *name == "b").count();
         assert!((99..=101).contains(&of_b(&picked)), "{}", of_b(&picked));
         for part in picked.chunks(100) {
             assert!((8..=12).contains(&of_b(part)), "{}", of_b(part));
         }
         assert!(!picked.contains(&"none".to_owned()));
-        assert!(Route::to(Upstream::named("x")).weight(0).service().is_none());
+        assert!(Route::to(Upstream::named("x")).weight(0).service(None, None).is_none());
     }
 }

@@ -29,7 +29,7 @@ struct Seen {
 }
 
 impl Tap {
-    pub(super) fn new(limit: usize) -> Self {
+    pub(crate) fn new(limit: usize) -> Self {
         Self { seen: Arc::default(), limit }
     }
 

@@ -19,9 +19,10 @@ use crate::stream::Stream;
 use crate::upstream::{Affinity, AnsweredBy, Ticket, Tries, Upstream};
 
 /// Whether the client wants to change the protocol after this request. One that has a body besides is
-/// treated as a plain request.
+/// treated as a plain request, and one that wants HTTP/2, whose requests would then pass all routes and bounds.
 pub(super) fn is_asked<B: http_body::Body>(request: &Request<B>) -> bool {
     request.headers().contains_key(UPGRADE)
+        && !hop::has_token(request.headers(), UPGRADE, "h2c")
         && hop::has_token(request.headers(), CONNECTION, "upgrade")
         && request.version() == Version::HTTP_11
         && request.body().is_end_stream()
@@ -45,8 +46,8 @@ pub(super) async fn forward<B>(
         match ticket.backend().while_open(connecting).await {
             Ok(stream) => {
                 let mut response = send(upstream, ticket, stream, request, client, tasks, limit).await?;
-                if affinity.session.is_some() {
-                    response.extensions_mut().insert(AnsweredBy::of(&id));
+                if affinity.named {
+                    response.extensions_mut().insert(AnsweredBy(id));
                 }
                 return Ok(response);
             }

@@ -30,6 +30,7 @@ pub use self::health::{HealthCheck, Probe};
 pub use self::options::UpstreamOptions;
 pub(crate) use self::pick::{Affinity, AnsweredBy, Session, Tries};
 pub use self::ticket::Ticket;
+pub(crate) use self::ticket::{Deadline, IfGivenUp};
 
 use self::ejection::Ejections;
 use self::members::Members;

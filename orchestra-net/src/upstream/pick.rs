@@ -8,7 +8,7 @@ use orchestra_core::balance::{EndpointId, Lease, RequestKey};
 use tokio::time::Instant;
 
 use super::backend::Entry;
-use super::{Ticket, Upstream};
+use super::{Deadline, Ticket, Upstream};
 use crate::error::{Cause, NetError};
 use crate::http::{FNV, fnv};
 
@@ -91,6 +91,11 @@ impl Upstream {
         self.balancer.load().pick(&request.only(id)).filter(|lease| lease.id() == id)
     }
 
+    /// Whether the endpoint of this session is there, however it does.
+    pub(crate) fn has_session(&self, tag: u64) -> bool {
+        self.members.load().values().any(|backend| backend.tag == tag && !backend.is_closed())
+    }
+
     fn readmit(&self) {
         let back = self.ejections.readmit(self.now());
         if back.is_empty() {
@@ -131,6 +136,10 @@ pub(crate) struct Affinity {
     pub(crate) session: Option<Session>,
     /// How long the endpoint may be silent, where the route says so.
     pub(crate) response_timeout: Option<Duration>,
+    /// When whoever asks stops waiting, where the route says so.
+    pub(crate) deadline: Option<Deadline>,
+    /// Whether the answer is to say which endpoint it came from.
+    pub(crate) named: bool,
 }
 
 impl Affinity {
@@ -149,13 +158,14 @@ pub(crate) enum Session {
     Of(u64),
 }
 
-/// The tag of the endpoint that a response came from.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct AnsweredBy(pub(crate) u64);
+/// The endpoint that a response came from.
+#[derive(Clone, Debug)]
+pub(crate) struct AnsweredBy(pub(crate) EndpointId);
 
 impl AnsweredBy {
-    pub(crate) fn of(id: &EndpointId) -> Self {
-        Self(tag(id))
+    /// What its sessions are called.
+    pub(crate) fn tag(&self) -> u64 {
+        tag(&self.0)
     }
 }
 

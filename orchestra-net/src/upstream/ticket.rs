@@ -11,6 +11,8 @@ use super::Upstream;
 use super::backend::Backend;
 use crate::connection::Connection;
 use crate::error::NetError;
+use crate::progress::Progress;
+use crate::timer::later;
 
 /// A request's place at an endpoint, from the pick until the last byte of its answer. A drain waits for its drop.
 #[derive(Debug)]
@@ -18,16 +20,46 @@ pub struct Ticket {
     upstream: Arc<Upstream>,
     backend: Arc<Backend>,
     lease: Option<Lease>,
-    /// How the request went, and when its answer began.
-    outcome: Option<(Outcome, Duration)>,
-    /// Where it ends without an outcome: from how long on the balancer is told that it took so long.
-    slow: Option<Duration>,
+    /// When its answer began, or when it was clear that none would come.
+    answered: Option<Duration>,
+    /// How the request went.
+    outcome: Option<Outcome>,
+    /// What is learnt where it is given up before.
+    if_given_up: IfGivenUp,
+}
+
+/// What is to be learnt from a request that is given up before its answer has begun.
+#[derive(Debug, Default)]
+pub(crate) struct IfGivenUp {
+    /// From how long on the balancer is told that it took so long: an endpoint whose slow answers nobody waits for would look as
+    /// fast as ever.
+    pub(crate) slow: Option<Duration>,
+    /// When the endpoint has failed.
+    pub(crate) deadline: Option<Deadline>,
+    /// What the client sends: where it is the client that is waited for, nothing is learnt of the endpoint.
+    pub(crate) upload: Option<Progress>,
+}
+
+/// When an answer must have begun.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Deadline {
+    at: Instant,
+    /// How long before that the request came.
+    limit: Duration,
+}
+
+impl Deadline {
+    /// So long from now on.
+    pub(crate) fn after(limit: Duration) -> Self {
+        Self { at: later(Instant::now(), limit), limit }
+    }
 }
 
 impl Ticket {
     /// `backend` has been [entered](Backend::enter).
     pub(super) fn new(upstream: Arc<Upstream>, backend: Arc<Backend>, lease: Lease) -> Self {
-        Self { upstream, backend, lease: Some(lease), outcome: None, slow: None }
+        let (answered, outcome, if_given_up) = Default::default();
+        Self { upstream, backend, lease: Some(lease), answered, outcome, if_given_up }
     }
 
     /// Which endpoint.
@@ -53,25 +85,39 @@ impl Ticket {
 
     /// The answer has begun, or it is clear that none will come. Told to the balancer; failures in a row eject.
     pub fn ended(&mut self, outcome: Outcome) {
+        let took = self.answered().saturating_sub(self.started());
+        self.outcome = Some(outcome);
+        self.upstream.meters.ended(outcome == Outcome::Success, took);
+        if outcome == Outcome::Failure {
+            self.failed();
+        }
+    }
+
+    /// The answer has begun, but how it went its end will say. Returns when it began.
+    pub(crate) fn answered(&mut self) -> Duration {
+        if let Some(at) = self.answered {
+            return at;
+        }
         let now = self.upstream.now();
-        self.outcome = Some((outcome, now));
-        let took = now.saturating_sub(self.lease.as_ref().map_or(now, Lease::started));
+        self.answered = Some(now);
         if let Some(lease) = &mut self.lease {
             lease.answered(now);
         }
-        self.upstream.meters.ended(outcome == Outcome::Success, took);
-        let failures = &self.backend.failures;
-        match outcome {
-            Outcome::Success if failures.load(Ordering::Relaxed) == 0 => {}
-            Outcome::Success => {
-                failures.store(0, Ordering::Relaxed);
-                self.upstream.pardon(&self.backend.id);
-            }
-            Outcome::Failure => {
-                let failures = failures.fetch_add(1, Ordering::Relaxed) + 1;
-                self.upstream.failed_in_a_row(&self.backend.id, failures);
-            }
-        }
+        now
+    }
+
+    /// Whether nothing has said yet how the request went.
+    pub(crate) fn is_open(&self) -> bool {
+        self.outcome.is_none()
+    }
+
+    fn started(&self) -> Duration {
+        self.lease.as_ref().map_or(Duration::ZERO, Lease::started)
+    }
+
+    fn failed(&self) {
+        let failures = self.backend.failures.fetch_add(1, Ordering::Relaxed) + 1;
+        self.upstream.failed_in_a_row(&self.backend.id, failures);
     }
 
     /// No answer is waited for.
@@ -81,10 +127,9 @@ impl Ticket {
         }
     }
 
-    /// The balancer is to learn from it even where the request is cancelled, if that was after `slow`: an endpoint whose slow answers
-    /// nobody waits for would look as fast as ever.
-    pub(crate) fn tell_if_cancelled_after(&mut self, slow: Duration) {
-        self.slow = Some(slow);
+    /// Says what is to be learnt where nobody waits for the answer any more.
+    pub(crate) fn if_given_up(&mut self, learn: IfGivenUp) {
+        self.if_given_up = learn;
     }
 
     /// How long the endpoint may be silent in the middle of its answer.
@@ -100,21 +145,52 @@ impl Ticket {
 
     /// The answer began well, but broke off.
     pub(crate) fn broke_off(&mut self) {
-        self.ended(Outcome::Failure);
+        // Where the client did first, that is what the endpoint answers to.
+        if self.if_given_up.upload.as_ref().is_some_and(|upload| upload.fault().is_some()) {
+            return;
+        }
+        self.upstream.meters.broken.increment(1);
+        self.outcome = Some(Outcome::Failure);
+        self.failed();
+    }
+
+    /// It ends well, to the last byte: that is what ends a row of failures, not that an answer begins.
+    fn succeeded(&self) {
+        if self.backend.failures.load(Ordering::Relaxed) > 0 {
+            self.backend.failures.store(0, Ordering::Relaxed);
+            self.upstream.pardon(&self.backend.id);
+        }
+    }
+
+    /// Nobody waits for the answer any more, which had not begun.
+    fn given_up(&mut self) {
+        let IfGivenUp { slow, deadline, upload } = &self.if_given_up;
+        if upload.as_ref().is_some_and(Progress::starving) {
+            return;
+        }
+        let now = self.upstream.now();
+        let took = now.saturating_sub(self.started());
+        // One that got the request when most of the time was over is not to blame.
+        let is_over =
+            |deadline: Deadline| deadline.at <= self.upstream.origin + now && took >= deadline.limit / 2;
+        if deadline.is_some_and(is_over) {
+            self.ended(Outcome::Failure);
+        } else if slow.is_some_and(|slow| took >= slow) {
+            self.answered();
+        }
     }
 }
 
 impl Drop for Ticket {
     fn drop(&mut self) {
-        if let Some(lease) = self.lease.take() {
-            if let Some((outcome, at)) = self.outcome {
-                lease.complete(outcome, at);
-            } else if let Some(slow) = self.slow {
-                let now = self.upstream.now();
-                if now.saturating_sub(lease.started()) >= slow {
-                    lease.complete(Outcome::Success, now);
-                }
-            }
+        if self.answered.is_none() {
+            self.given_up();
+        }
+        if self.outcome == Some(Outcome::Success) {
+            self.succeeded();
+        }
+        if let (Some(lease), Some(at)) = (self.lease.take(), self.answered) {
+            lease.complete(self.outcome.unwrap_or(Outcome::Success), at);
         }
         self.backend.leave();
         self.upstream.place_is_free();

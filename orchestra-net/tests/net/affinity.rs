@@ -107,6 +107,45 @@ async fn a_session_stays_with_its_endpoint_and_moves_when_that_leaves_or_fails()
 }
 
 #[tokio::test]
+async fn a_session_stays_with_its_service_where_several_share_a_route() {
+    let (old, new) = (Backend::start("old").await, Backend::start("new").await);
+    let [one, other] = [&old, &new].map(|backend| {
+        let upstream = Upstream::named(backend.state.name.as_str());
+        upstream.apply([backend.endpoint()]);
+        upstream
+    });
+    let split = || Route::to(Arc::clone(&one)).split(Arc::clone(&other), 1);
+    let routes = Routes::new()
+        .with(split().prefix("/").sticky(StickyCookie::new("lb").unwrap()))
+        .with(split().host("hashed").hash_by(HashPolicy::Header(HeaderName::from_static("x-user"))));
+    let proxy = HttpProxy::new(routes, HttpOptions::default(), &Tasks::new());
+    let listening = proxy.bind(([127, 0, 0, 1], 0).into()).await.unwrap();
+    let mut client = Client::new(listening.address());
+    let mut met = BTreeSet::new();
+    for _ in 0..4 {
+        let (first, cookie) = ask(&mut client, ("x-none", "")).await;
+        let session = cookie.unwrap().split(';').next().unwrap().to_owned();
+        for _ in 0..4 {
+            assert_eq!(ask(&mut client, ("cookie", &session)).await, (first.clone(), None));
+        }
+        met.insert(first);
+    }
+    assert_eq!(met.len(), 2, "both services have sessions");
+    let mut met = BTreeSet::new();
+    for user in 0..8 {
+        let request =
+            || Request::get("/").header("host", "hashed").header("x-user", user).body(Full::default());
+        let first = read(client.send(request().unwrap()).await.unwrap()).await.unwrap().1;
+        for _ in 0..3 {
+            let again = read(client.send(request().unwrap()).await.unwrap()).await.unwrap().1;
+            assert_eq!(again, first, "user {user}");
+        }
+        met.insert(first);
+    }
+    assert_eq!(met.len(), 2, "both services have users");
+}
+
+#[tokio::test]
 async fn a_session_moves_where_its_endpoint_is_full() {
     let backends = four().await;
     let options = UpstreamOptions::default().with_max_in_flight(Some(1));

@@ -169,21 +169,25 @@ async fn answer(request: Request<Incoming>, state: &Arc<State>) -> Response<Body
     }
 }
 
-/// Sends back what comes, and in a trailer that all went well.
+/// Sends back what comes, and in a trailer how it went, which is as the request says.
 fn trailers(request: Request<Incoming>) -> Response<Body> {
-    let body = futures_util::stream::unfold(Some(request.into_body()), |body| async move {
-        let mut body = body?;
+    let header = |name| request.headers().get(name).cloned();
+    let kind = header("content-type").unwrap_or(http::HeaderValue::from_static("text/plain"));
+    let status = header("x-grpc-status").unwrap_or(http::HeaderValue::from_static("0"));
+    let body = futures_util::stream::unfold(Some((request.into_body(), status)), |left| async move {
+        let (mut body, status) = left?;
         match body.frame().await {
-            Some(frame) => Some((frame, Some(body))),
+            Some(frame) => Some((frame, Some((body, status)))),
             None => {
                 let mut trailers = http::HeaderMap::new();
-                trailers.insert("grpc-status", http::HeaderValue::from_static("0"));
+                trailers.insert("grpc-status", status);
                 Some((Ok(http_body::Frame::trailers(trailers)), None))
             }
         }
     });
     let body = http_body_util::StreamBody::new(body);
-    Response::builder().header("trailer", "grpc-status").body(BodyExt::boxed(body)).unwrap()
+    let answer = Response::builder().header("trailer", "grpc-status").header("content-type", kind);
+    answer.body(BodyExt::boxed(body)).unwrap()
 }
 
 /// As gRPC's health service answers.

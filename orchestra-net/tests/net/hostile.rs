@@ -125,8 +125,9 @@ async fn a_client_that_is_slow_with_its_head_is_let_go() {
 #[tokio::test]
 async fn a_client_that_is_slow_with_its_body_is_let_go_and_nobody_else_is_blamed() {
     let a = Backend::start("a").await;
-    let options = strict().with_response_timeout(Duration::from_millis(50));
-    let (upstream, listening) = proxy(&[&a], options).await;
+    let (upstream, _listening) = proxy(&[&a], strict()).await;
+    let listening =
+        bind(&upstream, HttpOptions::default().with_body_timeout(Duration::from_millis(50))).await;
     // One that is kept to be sent again, and one that streams.
     for head in ["PUT / HTTP/1.1\r\ncontent-length: 10", "POST / HTTP/1.1\r\ncontent-length: 10"] {
         let request = format!("{head}\r\nhost: x\r\n\r\nhalf");

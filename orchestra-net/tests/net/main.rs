@@ -16,6 +16,7 @@ mod health;
 mod hedging;
 mod hostile;
 mod http2;
+mod learning;
 mod limits;
 mod names;
 mod proxy;

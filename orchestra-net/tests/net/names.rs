@@ -89,7 +89,9 @@ async fn requests_have_names_and_each_is_told_when_it_is_answered() {
         "target=\"/head?x\"",
         "status=200",
         &format!("bytes={length}"),
+        "first_byte_seconds=0.",
         "service=\"test\"",
+        &format!("endpoint={}", a.address),
         &format!("request_id=\"{id}\""),
         "complete=true",
     ] {

@@ -79,7 +79,7 @@ async fn what_was_sent_is_sent_again_only_where_that_does_no_harm() {
     for _ in 0..6 {
         let (status, text) = client.call(Method::POST, "/", "x").await.unwrap();
         if status == StatusCode::BAD_GATEWAY {
-            assert!(text.contains("test did not answer at bad@"), "{text}");
+            assert_eq!(text, "test did not answer\n");
             failed += 1;
         }
     }

@@ -112,9 +112,19 @@ async fn a_route_bounds_the_time_of_its_requests() {
 async fn a_path_that_servers_read_in_different_ways_is_refused() {
     let a = Backend::start("a").await;
     let listening = listen(Routes::new().route("", "/public", upstream(&a))).await;
-    for path in
-        ["/public/../admin", "/public/%2e%2E/admin", "/public/.%2e", "/public/./x", "/public/%2E/x", "/.."]
-    {
+    for path in [
+        "/public/../admin",
+        "/public/%2e%2E/admin",
+        "/public/.%2e",
+        "/public/./x",
+        "/public/%2E/x",
+        "/..",
+        "/public/..%2fadmin",
+        "/public/x%2F..%2f..%2Fadmin",
+        "/public/..%5Cadmin",
+        "/public/..;/admin",
+        "/public/..%3Bx/admin",
+    ] {
         let request = format!("GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");
         let answer = raw(listening.address(), request.as_bytes()).await;
         assert!(answer.starts_with("HTTP/1.1 400"), "{path}: {answer}");

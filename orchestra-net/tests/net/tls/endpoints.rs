@@ -23,9 +23,17 @@ async fn refusal(http2: bool, offered: &str, asks: bool, tls: ClientTls, authori
     let (upstream, listening) = proxy(&[], options).await;
     upstream.set_tls(Some(tls));
     upstream.apply([endpoint]);
-    let (status, text) = Client::new(listening.address()).call(http::Method::POST, "/", "x").await.unwrap();
-    assert_eq!(status, StatusCode::BAD_GATEWAY, "{text}");
+    let answer = Client::new(listening.address()).call(http::Method::POST, "/", "x").await.unwrap();
+    assert_eq!(answer, (StatusCode::BAD_GATEWAY, "test did not answer\n".to_owned()));
+    // In this process it is said why.
+    let error = orchestra_net::ServiceClient::new(upstream).post("/", "x").await.unwrap_err();
     assert_eq!(a.entered(), 0);
+    let mut text = error.to_string();
+    let mut cause = std::error::Error::source(&error);
+    while let Some(source) = cause {
+        text = format!("{text}: {source}");
+        cause = source.source();
+    }
     text
 }
 
@@ -59,7 +67,7 @@ async fn endpoints_are_spoken_to_over_tls_in_both_protocols() {
 }
 
 #[tokio::test]
-async fn who_is_not_who_it_must_be_gets_no_request_and_the_answer_says_why() {
+async fn who_is_not_who_it_must_be_gets_no_request_and_the_error_says_why() {
     let (authority, stranger) = (Authority::new(), Authority::new());
     let root = authority.root.as_bytes();
     let named = |name: &str| ClientTls::new(name, root).unwrap();
