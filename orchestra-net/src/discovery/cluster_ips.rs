@@ -4,9 +4,11 @@ use std::any::Any;
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use orchestra_core::client::{Admission, Operation};
 use orchestra_core::model::{KindInfo, Object, Resource, Service, ServiceSpec, ServiceType, Uid};
+use tokio::time::Instant;
 
 /// Addresses in a block: a /24, so that most clusters need one.
 const BLOCK: u32 = 256;
@@ -18,6 +20,10 @@ const LOOPBACK: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 0);
 /// the process runtime begin at 127.1.0.0. 192 blocks hold 48,000 services, more than one process proxies. Other
 /// networks have the same blocks.
 const BLOCKS: std::ops::Range<u32> = 64..256;
+
+/// How long an address that somebody asked for by its number is kept for a Service that has not come into the store. Writes take
+/// milliseconds; one that takes longer than this has failed.
+const PROMISE: Duration = Duration::from_secs(10);
 
 /// Gives each Service that wants one an address of its own when it is created: an [`Admission`].
 ///
@@ -44,12 +50,13 @@ struct State {
     cursor: u32,
 }
 
-#[derive(Debug, PartialEq)]
+#[derive(Debug)]
 struct Owner {
     namespace: String,
     name: String,
     /// Known once the service was seen in the store.
     uid: Option<Uid>,
+    since: Instant,
 }
 
 impl ClusterIps {
@@ -132,7 +139,8 @@ impl ClusterIps {
         let mut state = self.lock();
         let owner = Owner::of(service);
         // The same write again, after a conflict.
-        if let Some((address, _)) = state.given.iter().find(|(_, other)| **other == owner) {
+        let is_ours = |other: &Owner| other.uid.is_none() && other.is_named_like(&owner);
+        if let Some((address, _)) = state.given.iter().find(|(_, other)| is_ours(other)) {
             return Ok(*address);
         }
         let address = self.free(&state).or_else(|| {
@@ -160,11 +168,11 @@ impl ClusterIps {
         let owner = Owner::of(service);
         let mut state = self.lock();
         match state.given.get(&address) {
-            Some(other) if (&other.namespace, &other.name) != (&owner.namespace, &owner.name) => {
+            Some(other) if other.is_named_like(&owner) => Ok(()),
+            Some(other) if other.uid.is_some() || other.since.elapsed() < PROMISE => {
                 Err(format!("spec.clusterIP: {text} belongs to Service {}/{}", other.namespace, other.name))
             }
-            Some(_) => Ok(()),
-            None => {
+            _ => {
                 state.given.insert(address, owner);
                 Ok(())
             }
@@ -175,7 +183,12 @@ impl ClusterIps {
 impl Owner {
     fn of(service: &Service) -> Self {
         let meta = &service.metadata;
-        Self { namespace: meta.namespace.clone(), name: meta.name.clone(), uid: None }
+        let (namespace, name) = (meta.namespace.clone(), meta.name.clone());
+        Self { namespace, name, uid: None, since: Instant::now() }
+    }
+
+    fn is_named_like(&self, other: &Self) -> bool {
+        (&self.namespace, &self.name) == (&other.namespace, &other.name)
     }
 }
 
@@ -294,6 +307,23 @@ mod tests {
         ips.adopt(&other);
         ips.release(&again);
         assert!(admit(&ips, &stored(again, "4"), None).is_err(), "releasing twice took it from another");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_a_failed_creation_asked_for_is_free_after_a_while() {
+        let ips = ClusterIps::new(4);
+        let named = |name: &str| {
+            let mut service = Service::new(name);
+            service.spec.cluster_ip = "127.0.64.9".to_owned();
+            service
+        };
+        admit(&ips, &named("failed"), None).unwrap();
+        assert!(admit(&ips, &named("other"), None).is_err(), "it may be on its way");
+        tokio::time::advance(PROMISE).await;
+        let other = stored(admit(&ips, &named("other"), None).unwrap(), "1");
+        ips.adopt(&other);
+        tokio::time::advance(PROMISE).await;
+        assert!(admit(&ips, &named("third"), None).is_err());
     }
 
     #[test]

@@ -17,6 +17,9 @@ const PLAIN_UDP: u16 = 512;
 /// The largest answer over UDP at all: what passes every network in one piece.
 pub(crate) const LARGEST_UDP: u16 = 1232;
 
+/// How many names may stand for one another, one after the other.
+const ALIASES: usize = 8;
+
 /// The answer to `query`; `None` where it is not a query at all. `udp`: whether it must fit a datagram.
 pub(crate) fn answer(zone: &Zone, query: &[u8], udp: bool) -> Option<Vec<u8>> {
     let Ok(request) = Message::from_vec(query) else { return malformed(query) };
@@ -31,13 +34,16 @@ pub(crate) fn answer(zone: &Zone, query: &[u8], udp: bool) -> Option<Vec<u8>> {
         response.add_query(question.clone());
     }
     let mut limit = PLAIN_UDP;
+    let mut newer = false;
     if let Some(asked) = &request.edns {
+        newer = asked.version() > 0;
         limit = asked.max_payload().clamp(PLAIN_UDP, LARGEST_UDP);
         let mut edns = Edns::new();
         edns.set_max_payload(LARGEST_UDP);
         response.set_edns(edns);
     }
     response.metadata.response_code = match (request.metadata.op_code, request.queries.as_slice()) {
+        _ if newer => ResponseCode::BADVERS,
         (OpCode::Query, [question]) => fill(zone, question, request.metadata.id, &mut response),
         (OpCode::Query, _) => ResponseCode::FormErr,
         _ => ResponseCode::NotImp,
@@ -65,36 +71,45 @@ fn fill(zone: &Zone, question: &Query, id: u16, response: &mut Message) -> Respo
         RecordType::SRV => Question::Service,
         _ => Question::Other,
     };
-    let name = &question.name;
-    let found = zone.lookup(&name.to_ascii(), asked);
+    let mut name = question.name.clone();
+    let mut found = zone.lookup(&name.to_ascii(), asked);
     if found == Answer::Elsewhere {
         return ResponseCode::Refused;
     }
     response.metadata.authoritative = true;
+    // Stub resolvers do not ask for what another name stands for: as much of it as is known here is said at once (RFC 1034, 4.3.2).
+    for _ in 0..ALIASES {
+        let Answer::Alias(other) = &found else { break };
+        let Ok(other) = Name::from_ascii(format!("{}.", other.trim_end_matches('.'))) else { break };
+        response.add_answer(record(&name, RData::CNAME(CNAME(other.clone()))));
+        if question.query_type == RecordType::CNAME {
+            break;
+        }
+        name = other;
+        found = zone.lookup(&name.to_ascii(), asked);
+    }
     let code = if found == Answer::NoName { ResponseCode::NXDomain } else { ResponseCode::NoError };
+    let aliases = response.answers.len();
     match found {
         Answer::Addresses(mut addresses) => {
             // Clients take the first one: which one that is differs from query to query.
             let turn = usize::from(id) % addresses.len().max(1);
             addresses.rotate_left(turn);
             addresses.retain(|address| fits(*address, question.query_type));
-            response.add_answers(addresses.into_iter().map(|address| record(name, at(address))));
+            response.add_answers(addresses.into_iter().map(|address| record(&name, at(address))));
         }
         Answer::Ports(ports) => {
             for (port, host, address) in ports {
                 let Ok(host) = Name::from_ascii(format!("{host}.")) else { continue };
                 response.add_additional(record(&host, at(address)));
-                response.add_answer(record(name, RData::SRV(SRV::new(0, 100, port, host))));
+                response.add_answer(record(&name, RData::SRV(SRV::new(0, 100, port, host))));
             }
         }
-        Answer::Alias(other) => {
-            if let Ok(other) = Name::from_ascii(format!("{}.", other.trim_end_matches('.'))) {
-                response.add_answer(record(name, RData::CNAME(CNAME(other))));
-            }
-        }
-        _ => {}
+        // What is elsewhere is not ours to say anything of.
+        Answer::Alias(_) | Answer::Elsewhere => return code,
+        Answer::Nothing | Answer::NoName => {}
     }
-    if response.answers.is_empty()
+    if response.answers.len() == aliases
         && let Some(authority) = authority(zone)
     {
         response.add_authority(authority);
@@ -195,5 +210,42 @@ mod tests {
         let asked = query(&[longest('a')], OpCode::Query, None);
         let (refused, length) = over_udp(&zone, &asked);
         assert!(length <= usize::from(PLAIN_UDP) && refused.queries.len() == 1, "{length}");
+    }
+
+    #[test]
+    fn names_that_stand_for_others_are_answered_to_the_end_and_for_ever_never() {
+        let zone = Zone::new("cluster.local");
+        let alias = |to: &str| ServiceRecord { alias: to.to_owned(), ..ServiceRecord::default() };
+        let address = ServiceRecord { address: Some([10, 0, 0, 1].into()), ..ServiceRecord::default() };
+        zone.set("a", "cart", address);
+        zone.set("a", "near", alias("cart.a.svc.cluster.local"));
+        zone.set("a", "far", alias("example.org."));
+        zone.set("a", "lost", alias("none.a.svc.cluster.local"));
+        zone.set("a", "round", alias("round.a.svc.cluster.local"));
+        let ask = |name: &str| {
+            let name = Name::from_ascii(format!("{name}.a.svc.cluster.local.")).unwrap();
+            let (answer, _) = over_udp(&zone, &query(&[name], OpCode::Query, None));
+            let types: Vec<_> = answer.answers.iter().map(Record::record_type).collect();
+            (answer.metadata.response_code, types, answer.authorities.len())
+        };
+        let (cname, a) = (RecordType::CNAME, RecordType::A);
+        assert_eq!(ask("near"), (ResponseCode::NoError, vec![cname, a], 0));
+        assert_eq!(ask("far"), (ResponseCode::NoError, vec![cname], 0));
+        assert_eq!(ask("lost"), (ResponseCode::NXDomain, vec![cname], 1));
+        assert_eq!(ask("round"), (ResponseCode::NoError, vec![cname; ALIASES], 0));
+    }
+
+    #[test]
+    fn a_later_version_of_the_extensions_is_not_spoken() {
+        let zone = Zone::new("cluster.local");
+        let mut query = Message::new(7, MessageType::Query, OpCode::Query);
+        let mut edns = Edns::new();
+        edns.set_version(1);
+        query.add_query(Query::query(Name::from_ascii("cluster.local.").unwrap(), RecordType::A));
+        query.set_edns(edns);
+        let (answer, _) = over_udp(&zone, &query.to_vec().unwrap());
+        // The number is BADSIG's, too.
+        assert_eq!(u16::from(answer.metadata.response_code), u16::from(ResponseCode::BADVERS));
+        assert_eq!(answer.edns.map(|edns| edns.version()), Some(0));
     }
 }

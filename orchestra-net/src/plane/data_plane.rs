@@ -130,8 +130,11 @@ fn service_changed(table: &ServiceTable, addresses: Option<&ClusterIps>, change:
     match (change.new, change.old) {
         (Some(service), old) => {
             if let Some(addresses) = addresses {
-                // One of the same name may have taken the place of another between two looks.
-                if let Some(old) = old.filter(|old| old.metadata.uid != service.metadata.uid) {
+                // One of the same name may have taken the place of another between two looks, and one that has become a name for
+                // another has no address any more.
+                let held =
+                    |service: &Service| (service.metadata.uid.clone(), service.spec.cluster_ip.clone());
+                if let Some(old) = old.filter(|old| held(old) != held(service)) {
                     addresses.release(old);
                 }
                 addresses.adopt(service);
