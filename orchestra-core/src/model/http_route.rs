@@ -234,15 +234,52 @@ pub struct HttpHeaderFilter {
     pub extra: Extra,
 }
 
-/// Where copies of requests go.
+/// Where copies of requests go; of all of them where nothing else is said.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct HttpRequestMirrorFilter {
     /// The service.
     pub backend_ref: BackendObjectReference,
+    /// Of how many of a hundred, 0 to 100.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub percent: Option<u32>,
+    /// The same, more finely.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fraction: Option<Fraction>,
     /// Fields not acted on.
     #[serde(flatten)]
     pub extra: Extra,
+}
+
+impl HttpRequestMirrorFilter {
+    /// Of how many requests copies are made: so many of so many.
+    #[must_use]
+    pub fn share(&self) -> (u32, u32) {
+        match (&self.fraction, self.percent) {
+            (Some(fraction), _) => (fraction.numerator, fraction.denominator),
+            (None, Some(percent)) => (percent, 100),
+            (None, None) => (1, 1),
+        }
+    }
+}
+
+/// A part of a whole.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Fraction {
+    /// How many, of the denominator at most.
+    pub numerator: u32,
+    /// Of how many, at least 1; 100 where it is not said.
+    pub denominator: u32,
+    /// Fields not acted on.
+    #[serde(flatten)]
+    pub extra: Extra,
+}
+
+impl Default for Fraction {
+    fn default() -> Self {
+        Self { numerator: 0, denominator: 100, extra: Extra::default() }
+    }
 }
 
 /// Where clients are sent instead. What it does not say stays as the client asked.

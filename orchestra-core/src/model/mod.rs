@@ -96,10 +96,11 @@ pub use endpoint_slice::{AddressType, Endpoint, EndpointConditions, EndpointPort
 pub use event::{Event, EventSeries, EventSource, EventType};
 pub use field::{FieldError, FieldErrors};
 pub use http_route::{
-    BackendObjectReference, HTTPRoute, HttpBackendRef, HttpHeaderFilter, HttpPathMatch, HttpPathModifier,
-    HttpPathModifierType, HttpRequestMirrorFilter, HttpRequestRedirectFilter, HttpRouteFilter,
-    HttpRouteFilterType, HttpRouteMatch, HttpRouteRule, HttpRouteSpec, HttpRouteStatus, HttpRouteTimeouts,
-    HttpUrlRewriteFilter, HttpValueMatch, ParentReference, PathMatchType, RouteParentStatus, ValueMatchType,
+    BackendObjectReference, Fraction, HTTPRoute, HttpBackendRef, HttpHeaderFilter, HttpPathMatch,
+    HttpPathModifier, HttpPathModifierType, HttpRequestMirrorFilter, HttpRequestRedirectFilter,
+    HttpRouteFilter, HttpRouteFilterType, HttpRouteMatch, HttpRouteRule, HttpRouteSpec, HttpRouteStatus,
+    HttpRouteTimeouts, HttpUrlRewriteFilter, HttpValueMatch, ParentReference, PathMatchType,
+    RouteParentStatus, ValueMatchType,
 };
 pub use ingress::{
     HttpIngressPath, HttpIngressRuleValue, Ingress, IngressBackend, IngressPathType, IngressRule,

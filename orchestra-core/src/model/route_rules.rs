@@ -5,9 +5,9 @@ use std::time::Duration;
 use super::names::{check_dns_label, check_dns_subdomain};
 use super::object::Rules;
 use super::{
-    FieldErrors, HTTPRoute, HttpBackendRef, HttpPathModifier, HttpPathModifierType, HttpRouteFilter,
-    HttpRouteFilterType, HttpRouteMatch, HttpRouteRule, HttpRouteTimeouts, HttpValueMatch, Ingress,
-    IngressBackend, IngressPathType, PathMatchType, ValueMatchType,
+    FieldErrors, HTTPRoute, HttpBackendRef, HttpPathModifier, HttpPathModifierType, HttpRequestMirrorFilter,
+    HttpRouteFilter, HttpRouteFilterType, HttpRouteMatch, HttpRouteRule, HttpRouteTimeouts, HttpValueMatch,
+    Ingress, IngressBackend, IngressPathType, PathMatchType, ValueMatchType,
 };
 
 /// The most rules of a route, and matches and filters of a rule: the Gateway API's limits.
@@ -185,6 +185,9 @@ fn check_filter(errors: &mut FieldErrors, filter: &HttpRouteFilter, rule: &HttpR
             errors.each("remove", &headers.remove, |errors, name| check_token(name, errors));
         });
     }
+    if let Some(mirror) = &filter.request_mirror {
+        errors.at("requestMirror", |errors| check_share(mirror, errors));
+    }
     if let Some(redirect) = &filter.request_redirect {
         errors.at("requestRedirect", |errors| {
             let status = redirect.status_code.is_none_or(|code| matches!(code, 301..=303 | 307 | 308));
@@ -199,6 +202,18 @@ fn check_filter(errors: &mut FieldErrors, filter: &HttpRouteFilter, rule: &HttpR
         errors.at("urlRewrite", |errors| {
             errors.at("hostname", |errors| check_host(&rewrite.hostname, errors));
             check_path(rewrite.path.as_ref(), rule, errors);
+        });
+    }
+}
+
+fn check_share(mirror: &HttpRequestMirrorFilter, errors: &mut FieldErrors) {
+    let percent = mirror.percent.is_none_or(|percent| percent <= 100);
+    errors.at("percent", |errors| errors.require(percent, "must be 0 to 100"));
+    if let Some(fraction) = &mirror.fraction {
+        errors.at("fraction", |errors| {
+            errors.require(mirror.percent.is_none(), "can't be beside percent: use one of them");
+            let part = fraction.denominator > 0 && fraction.numerator <= fraction.denominator;
+            errors.require(part, "must have a denominator of 1 or more, and a numerator of as much at most");
         });
     }
 }

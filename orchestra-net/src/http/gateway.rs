@@ -173,7 +173,8 @@ fn of_rule(rule: &HttpRouteRule, namespace: &str, find: Find<'_>, errors: &mut F
             let reference = Reference::from(&mirror.backend_ref);
             errors.at("requestMirror", |errors| {
                 if let Some(found) = service(reference, errors) {
-                    route = route.clone().mirror(found);
+                    let (many, of) = mirror.share();
+                    route = route.clone().mirror_some(found, many, of);
                 }
             });
         }

@@ -15,6 +15,7 @@ mod hedge;
 mod hop;
 mod http2;
 mod identity;
+mod mirror;
 mod options;
 mod proxy;
 mod query;

@@ -21,6 +21,7 @@ use tracing::level_filters::LevelFilter;
 use super::access::Access;
 use super::forwarded::{Client, forwarded};
 use super::identity::{Ids, REQUEST_ID, TRACEPARENT};
+use super::mirror::Mirror;
 use super::options::HttpOptions;
 use super::rate::Rates;
 use super::route::Route;
@@ -129,7 +130,9 @@ impl HttpProxy {
         };
         let route = routes.find(request).ok_or_else(nobody)?;
         if let Some(redirected) = route.redirected(request, client.scheme) {
-            return Ok(Routed::Redirected(redirected?));
+            let mut redirected = redirected?;
+            route.answers.apply(redirected.headers_mut());
+            return Ok(Routed::Redirected(redirected));
         }
         let hash = match &route.hash_by {
             None => options.hash_client_address.then(|| hash(client.address)),
@@ -231,11 +234,11 @@ impl HttpProxy {
             return Box::pin(upgrade::forward(upstream, request, affinity, &self.inner.tasks)).await;
         }
         forward::fits(request.body(), self.inner.options.max_body)?;
-        if request.body().is_incoming() && (route.mirrors() || request.method().is_idempotent()) {
+        if request.body().is_incoming() && (!route.mirrors.is_empty() || request.method().is_idempotent()) {
             Box::pin(forward::take(request)).await?;
         }
-        if route.mirrors() {
-            self.mirror(route, request);
+        for mirror in &route.mirrors {
+            self.mirror(mirror, request);
         }
         match &route.hedge {
             None => forward::forward(upstream, request, affinity, None).await,
@@ -243,10 +246,13 @@ impl HttpProxy {
         }
     }
 
-    /// Sends a copy to the route's mirror. What becomes of it is nobody's concern.
-    fn mirror(&self, route: &Route, request: &Request<ProxyBody>) {
-        let Some(mut copy) = forward::copy(request) else { return };
-        let Some((upstream, place)) = route.mirror_to() else { return };
+    /// Sends a copy to a mirror of the route. What becomes of it is nobody's concern.
+    fn mirror(&self, mirror: &Mirror, request: &Request<ProxyBody>) {
+        let Some(place) = mirror.place() else { return };
+        let Some(mut copy) = forward::copy(request) else {
+            return tracing::debug!(service = %mirror.upstream.name(), "no copy of a body whose length is not known");
+        };
+        let upstream = Arc::clone(&mirror.upstream);
         self.inner.tasks.spawn("mirror", async move {
             let _place = place;
             match forward::forward(&upstream, &mut copy, Affinity::default(), None).await {

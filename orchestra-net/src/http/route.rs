@@ -1,7 +1,7 @@
 //! One rule: which requests, and what becomes of them.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use http::header::{HOST, HeaderName, HeaderValue};
@@ -9,13 +9,11 @@ use http::{Method, Request};
 
 use super::affinity::{HashPolicy, StickyCookie};
 use super::hedge::Hedge;
+use super::mirror::Mirror;
 use super::query;
 use super::rewrite::{HeaderChanges, PathChange, Redirect, Rewrite};
 use crate::error::NetError;
 use crate::upstream::{Session, Upstream};
-
-/// How many copies of a route's requests may be on their way at once. More are not made.
-const MAX_MIRRORED: usize = 256;
 
 /// Which hosts.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -94,8 +92,7 @@ pub struct Route {
     parameters: Vec<(String, String)>,
     services: Vec<(Arc<Upstream>, u32)>,
     turn: Arc<AtomicU64>,
-    mirror: Option<Arc<Upstream>>,
-    mirrored: Arc<AtomicUsize>,
+    pub(super) mirrors: Vec<Mirror>,
     redirect: Option<Redirect>,
     rewrite: Rewrite,
     pub(super) answers: HeaderChanges,
@@ -117,8 +114,7 @@ impl Route {
             parameters: Vec::new(),
             services,
             turn: Arc::default(),
-            mirror: None,
-            mirrored: Arc::default(),
+            mirrors: Vec::new(),
             redirect: None,
             rewrite: Rewrite::default(),
             answers: HeaderChanges::default(),
@@ -217,10 +213,16 @@ impl Route {
     }
 
     /// Sends a copy of each request to this service, too, whose answers nobody sees. Of requests without a body, and with
-    /// one of at most 64 KB whose length is said; 256 at once.
+    /// one of at most 64 KB whose length is said; 256 at once. May be said of several services.
     #[must_use]
-    pub fn mirror(mut self, upstream: Arc<Upstream>) -> Self {
-        self.mirror = Some(upstream);
+    pub fn mirror(self, upstream: Arc<Upstream>) -> Self {
+        self.mirror_some(upstream, 1, 1)
+    }
+
+    /// The same of so many (`many`) of so many requests (`of`) alone, evenly.
+    #[must_use]
+    pub fn mirror_some(mut self, upstream: Arc<Upstream>, many: u32, of: u32) -> Self {
+        self.mirrors.push(Mirror::new(upstream, (many, of)));
         self
     }
 
@@ -335,9 +337,8 @@ impl Route {
             return Some(service);
         }
         let total: u128 = self.services.iter().map(|(_, weight)| u128::from(*weight)).sum();
-        // Multiples of the golden ratio lie evenly in any number of shares.
         let turn = hash.unwrap_or_else(|| self.turn.fetch_add(1, Ordering::Relaxed));
-        let mut place = (u128::from(turn.wrapping_mul(0x9e37_79b9_7f4a_7c15)) * total) >> 64;
+        let mut place = part(turn, total);
         for (service, weight) in &self.services {
             match place.checked_sub(u128::from(*weight)) {
                 Some(rest) => place = rest,
@@ -349,7 +350,10 @@ impl Route {
 
     /// All services that it leads to.
     pub fn services(&self) -> impl Iterator<Item = &Arc<Upstream>> {
-        self.services.iter().map(|(service, _)| service).chain(&self.mirror)
+        self.services
+            .iter()
+            .map(|(service, _)| service)
+            .chain(self.mirrors.iter().map(|mirror| &mirror.upstream))
     }
 
     /// Changes what it changes of a request.
@@ -373,25 +377,9 @@ impl Route {
             Paths::Prefix(prefix) | Paths::Exact(prefix) => prefix.len(),
         }
     }
-
-    /// Where copies go, and a place for one on its way.
-    pub(super) fn mirror_to(&self) -> Option<(Arc<Upstream>, Mirrored)> {
-        let upstream = Arc::clone(self.mirror.as_ref()?);
-        let before = self.mirrored.fetch_add(1, Ordering::Relaxed);
-        let place = Mirrored(Arc::clone(&self.mirrored));
-        (before < MAX_MIRRORED).then_some((upstream, place))
-    }
-
-    pub(super) fn mirrors(&self) -> bool {
-        self.mirror.is_some()
-    }
 }
 
-/// A copy of a request on its way.
-pub(super) struct Mirrored(Arc<AtomicUsize>);
-
-impl Drop for Mirrored {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
-    }
+/// Which of so many parts is the next one's: multiples of the golden ratio lie evenly in any number of them.
+pub(super) fn part(turn: u64, parts: u128) -> u128 {
+    (u128::from(turn.wrapping_mul(0x9e37_79b9_7f4a_7c15)) * parts) >> 64
 }

@@ -152,7 +152,9 @@ async fn serve(routes: Routes) -> Listening {
 #[tokio::test]
 async fn filters_shares_and_redirects_are_carried_out() {
     let (a, copy) = (Backend::start("a").await, Backend::start("copy").await);
+    let few = Backend::start("few").await;
     let services = Services::default();
+    services.find("shop/few:81".to_owned()).apply([few.endpoint()]);
     services.find("shop/a:80".to_owned()).apply([a.endpoint()]);
     services.find("shop/copy:81".to_owned()).apply([copy.endpoint()]);
     let (routes, refused) = services.routes(&[http_route("r", "2026-01-01T00:00:00Z", &json!({"rules": [
@@ -165,6 +167,7 @@ async fn filters_shares_and_redirects_are_carried_out() {
                 {"type": "URLRewrite", "urlRewrite": {
                     "hostname": "inside", "path": {"type": "ReplacePrefixMatch", "replacePrefixMatch": "/"}}},
                 {"type": "RequestMirror", "requestMirror": {"backendRef": {"name": "copy", "port": 81}}},
+                {"type": "RequestMirror", "requestMirror": {"backendRef": {"name": "few", "port": 81}, "percent": 0}},
             ],
             "backendRefs": [{"name": "a", "port": 80}, {"name": "b", "port": 80, "weight": 0}],
         },
@@ -196,6 +199,7 @@ async fn filters_shares_and_redirects_are_carried_out() {
     }
     assert!(!head.contains("x-gone"), "{head}");
     crate::until("the copy came", || copy.entered() == 1).await;
+    assert_eq!(few.entered(), 0);
     let ask = Request::get("/old/1?x").header("host", "shop.local").body(Full::default()).unwrap();
     let answer = client.send(ask).await.unwrap();
     assert_eq!(

@@ -496,6 +496,17 @@ fn http_routes() {
                 "spec.rules[0].filters[0].requestMirror: is required by the type",
             ),
             (
+                rule(json!({"filters": [{"type": "RequestMirror", "requestMirror": {
+                    "backendRef": {"name": "copy", "port": 80}, "percent": 101}}]})),
+                "spec.rules[0].filters[0].requestMirror.percent: must be 0 to 100",
+            ),
+            (
+                rule(json!({"filters": [{"type": "RequestMirror", "requestMirror": {
+                    "backendRef": {"name": "copy", "port": 80}, "fraction": {"numerator": 2, "denominator": 1}}}]})),
+                "spec.rules[0].filters[0].requestMirror.fraction: must have a denominator of 1 or more, and a \
+                 numerator of as much at most",
+            ),
+            (
                 rule(json!({"timeouts": {"request": "1s", "backendRequest": "2s"}})),
                 "spec.rules[0].timeouts.backendRequest: must not be longer than request",
             ),
