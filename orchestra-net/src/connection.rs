@@ -112,6 +112,11 @@ impl Connection {
         connection
     }
 
+    /// Whether it is a way into a connection that others have ways into, too.
+    pub(crate) fn is_way(&self) -> bool {
+        matches!(self.sender, Sender::Http2(_))
+    }
+
     fn new(sender: Sender, driver: Option<Driver>, ask_kernel: Arc<AtomicBool>) -> Box<Self> {
         let silence = Box::pin(tokio::time::sleep(Duration::ZERO));
         Box::new(Self { sender, driver, ask_kernel, silence, reused: false, idle_since: Instant::now() })

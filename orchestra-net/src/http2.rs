@@ -2,6 +2,8 @@
 
 use std::future::Future;
 use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
 
 use http::header::{HOST, HeaderValue};
 use http::uri::{Authority, Parts, PathAndQuery, Scheme};
@@ -13,15 +15,23 @@ use tokio::runtime::{Handle, RuntimeFlavor};
 
 use crate::body::ProxyBody;
 use crate::error::Cause;
+use crate::greeting::Greeting;
 use crate::stream::Stream;
 
 /// How much of a request's body waits for the endpoint.
 const SEND_BUFFER: usize = 64 * 1024;
 
-/// How much of one answer an endpoint may send ahead of its reader, and of all on one connection: 256 readers may stand
-/// still before others wait for them.
+/// How many requests are under way on one connection at most, whatever the endpoint allows. RFC 9113 asks endpoints not to
+/// allow fewer; Envoy and Go's gRPC allow as many.
+const MAX_STREAMS: u32 = 100;
+
+/// What the endpoint allows before it has said so: more than it can say.
+const UNKNOWN: usize = usize::MAX - 1;
+
+/// How much of one answer an endpoint may send ahead of its reader, and of all on one connection: also where all but one
+/// of the readers stand still, that one waits for none of them.
 const STREAM_WINDOW: u32 = 256 * 1024;
-const CONNECTION_WINDOW: u32 = 256 * STREAM_WINDOW;
+const CONNECTION_WINDOW: u32 = MAX_STREAMS * STREAM_WINDOW;
 
 /// Runs them in a group of tasks, on the thread that they come from. They end with their connection.
 #[derive(Clone, Debug)]
@@ -36,35 +46,71 @@ where
     }
 }
 
-/// A way into an HTTP/2 connection, for one request after another.
+/// An HTTP/2 connection. Each clone is a way into it, for one request after another.
 #[derive(Clone, Debug)]
 pub(crate) struct Shared {
     pub(crate) sender: http2::SendRequest<ProxyBody>,
     pub(crate) scheme: Scheme,
+    /// How many requests may be under way at once, one at least.
+    streams: usize,
+    /// Held by each clone: that is how they are counted.
+    clones: Arc<()>,
 }
 
 impl Shared {
     pub(crate) fn is_closed(&self) -> bool {
         self.sender.is_closed()
     }
+
+    /// How many other clones there are.
+    pub(crate) fn ways(&self) -> usize {
+        Arc::strong_count(&self.clones) - 1
+    }
+
+    /// Whether one more request may be under way, if each of the other clones has one.
+    pub(crate) fn has_room(&self) -> bool {
+        self.ways() < self.streams
+    }
 }
 
-/// Begins HTTP/2 over a stream to `address`, for many requests. It ends when nobody has a way into it any more. `tasks` move
-/// it.
-pub(crate) async fn begin_http2(stream: Stream, address: SocketAddr, tasks: &Tasks) -> Result<Shared, Cause> {
+/// Begins HTTP/2 over a stream to `address`, for many requests, and waits until the endpoint has said how many, `limit` at most.
+/// It ends when nobody has a way into it any more. `tasks` move it.
+pub(crate) async fn begin_http2(
+    stream: Stream,
+    address: SocketAddr,
+    limit: Duration,
+    tasks: &Tasks,
+) -> Result<Shared, Cause> {
     let scheme = if stream.is_secure() { Scheme::HTTPS } else { Scheme::HTTP };
-    let (sender, connection) = http2::Builder::new(InTasks(tasks.clone()))
+    let (stream, heard) = Greeting::of(stream);
+    let (sender, mut connection) = http2::Builder::new(InTasks(tasks.clone()))
+        .initial_max_send_streams(UNKNOWN)
         .initial_stream_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
         .max_send_buf_size(SEND_BUFFER)
         .handshake(TokioIo::new(stream))
         .await?;
+    let greeted = async {
+        while connection.current_max_send_streams() == UNKNOWN {
+            tokio::select! {
+                biased;
+                () = heard.notified() => {}
+                ended = &mut connection => {
+                    ended?;
+                    return Err(Cause::from("it closed the connection without a word of HTTP/2"));
+                }
+            }
+        }
+        Ok(connection.current_max_send_streams())
+    };
+    let allowed = tokio::time::timeout(limit, greeted).await;
+    let allowed = allowed.map_err(|_elapsed| format!("it said nothing of HTTP/2 within {limit:?}"))??;
     tasks.spawn("http2-connection", async move {
         if let Err(error) = connection.await {
             tracing::debug!(%address, %error, "an upstream connection ended");
         }
     });
-    Ok(Shared { sender, scheme })
+    Ok(Shared { sender, scheme, streams: allowed.clamp(1, MAX_STREAMS as usize), clones: Arc::default() })
 }
 
 /// How the other side said that it has done nothing with a request (RFC 9113, 8.7).

@@ -25,6 +25,7 @@ mod error;
 #[doc(hidden)]
 pub mod fuzzing;
 mod gather;
+mod greeting;
 #[cfg(target_os = "linux")]
 mod handover;
 mod http;

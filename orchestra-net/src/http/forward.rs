@@ -270,11 +270,14 @@ async fn open(upstream: &Upstream, ticket: &Ticket) -> Result<Box<Connection>, C
         return Ok(way);
     }
     upstream.meters.connections.increment(1);
-    let stream = ticket.backend().while_open(upstream.connect(address, limit, http2)).await?;
-    match http2 {
-        true => Ok(ticket.backend().share(begin_http2(stream, address, &upstream.tasks).await?)),
-        false => Connection::over(stream).await,
-    }
+    let opening = async {
+        let stream = upstream.connect(address, limit, http2).await?;
+        match http2 {
+            true => Ok(ticket.backend().share(begin_http2(stream, address, limit, &upstream.tasks).await?)),
+            false => Connection::over(stream).await,
+        }
+    };
+    ticket.backend().while_open(opening).await
 }
 
 /// The request with its body from its begin; `None` where that is not known any more.

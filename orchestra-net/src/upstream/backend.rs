@@ -47,8 +47,8 @@ pub(crate) struct Backend {
     /// For each thread that serves, in the order they were given back: a connection is moved by the thread that made
     /// it, so another one would have to be woken by that one for every byte.
     idle: Box<[Idle]>,
-    /// For each thread again: the HTTP/2 connection that new ways lead into.
-    shared: Box<[Mutex<Option<Shared>>]>,
+    /// For each thread again: the HTTP/2 connections that new ways lead into.
+    shared: Box<[Mutex<Vec<Shared>>]>,
     in_flight: AtomicUsize,
     quiet: Notify,
     /// It is leaving: no request enters, no connection is kept.
@@ -95,8 +95,9 @@ impl Backend {
 
     fn take(&self, oldest: Duration, now: Instant) -> Option<Box<Connection>> {
         let mut idle = self.lock();
-        // All before the last one waited longer still.
-        if now.saturating_duration_since(idle.last()?.idle_since) > oldest {
+        let last = idle.last()?;
+        // All before the last one waited longer still. A way into a connection that others use, too, is as good as any new one.
+        if !last.is_way() && now.saturating_duration_since(last.idle_since) > oldest {
             return None;
         }
         idle.pop()
@@ -114,31 +115,41 @@ impl Backend {
         false
     }
 
-    /// Another way into this thread's HTTP/2 connection, where there is one.
-    pub(crate) fn way_in(&self) -> Option<Box<Connection>> {
-        let shared = self.shared[shard()].lock().unwrap_or_else(PoisonError::into_inner);
-        shared.as_ref().filter(|shared| !shared.is_closed()).map(Connection::into_used)
+    fn shared(&self) -> MutexGuard<'_, Vec<Shared>> {
+        self.shared[shard()].lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Shares an HTTP/2 connection with this thread's next requests, unless there is one already; a way into the one
-    /// that is shared then.
+    /// Another way into one of this thread's HTTP/2 connections, where one has room.
+    pub(crate) fn way_in(&self) -> Option<Box<Connection>> {
+        with_room(&mut self.shared()).map(Connection::into_used)
+    }
+
+    /// Shares an HTTP/2 connection with this thread's next requests, unless another one has got room meanwhile; a way into
+    /// the one that has.
     pub(crate) fn share(&self, opened: Shared) -> Box<Connection> {
-        let mut shared = self.shared[shard()].lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(shared) = shared.as_ref().filter(|shared| !shared.is_closed()) {
-            return Connection::into(shared);
+        let mut shared = self.shared();
+        if let Some(other) = with_room(&mut shared) {
+            return Connection::into(other);
         }
         let way = Connection::into(&opened);
         // Under the lock, as `keep`.
         if !self.is_closed() {
-            *shared = Some(opened);
+            shared.push(opened);
         }
         way
     }
 
-    /// Shares no HTTP/2 connection any more: it ends with its last request.
+    /// Ends the HTTP/2 connections that there is no way into, neither in use nor waiting.
+    fn close_unused(&self) {
+        for shared in &self.shared {
+            shared.lock().unwrap_or_else(PoisonError::into_inner).retain(|shared| shared.ways() > 0);
+        }
+    }
+
+    /// Shares no HTTP/2 connection any more: each ends with its last request.
     fn unshare(&self) {
         for shared in &self.shared {
-            shared.lock().unwrap_or_else(PoisonError::into_inner).take();
+            shared.lock().unwrap_or_else(PoisonError::into_inner).clear();
         }
     }
 
@@ -154,10 +165,7 @@ impl Backend {
             idle.first().map(|connection| connection.idle_since + STALE)
         });
         let next = next.min();
-        // Nobody has used a way into those for long.
-        if next.is_none() && self.in_flight() == 0 {
-            self.unshare();
-        }
+        self.close_unused();
         next
     }
 
@@ -246,6 +254,12 @@ impl Backend {
             quiet.await;
         }
     }
+}
+
+/// The first one that has room; those that have ended go.
+fn with_room(shared: &mut Vec<Shared>) -> Option<&Shared> {
+    shared.retain(|shared| !shared.is_closed());
+    shared.iter().find(|shared| shared.has_room())
 }
 
 #[cfg(test)]

@@ -9,7 +9,8 @@ use crate::setters::setters;
 #[non_exhaustive]
 pub struct UpstreamOptions {
     /// Whether endpoints speak HTTP/2 from the first byte on, without TLS (h2c with prior knowledge). Else HTTP/1.1, which
-    /// requests that change their protocol need. Many requests share a connection, one for each thread that serves.
+    /// requests that change their protocol need. Requests of one thread share a connection: as many at once as the endpoint
+    /// allows, 100 at most; with more, another connection is opened.
     pub http2: bool,
     /// How long a connection may take to be made.
     pub connect_timeout: Duration,

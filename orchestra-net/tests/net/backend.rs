@@ -51,6 +51,15 @@ impl Backend {
     }
 
     pub(crate) async fn start_at(name: &str, address: SocketAddr) -> Self {
+        Self::start_as(name, address, auto::Builder::new(TokioExecutor::new())).await
+    }
+
+    /// One whose connections are served so.
+    pub(crate) async fn start_as(
+        name: &str,
+        address: SocketAddr,
+        server: auto::Builder<TokioExecutor>,
+    ) -> Self {
         let listener = TcpListener::bind(address).await.unwrap();
         let address = listener.local_addr().unwrap();
         let state = Arc::new(State {
@@ -63,7 +72,7 @@ impl Backend {
             serving: AtomicBool::new(true),
         });
         let tasks = Tasks::new();
-        tasks.spawn("backend", accept(listener, Arc::clone(&state), tasks.clone()));
+        tasks.spawn("backend", accept(listener, Arc::clone(&state), server, tasks.clone()));
         Self { address, state, tasks }
     }
 
@@ -99,7 +108,12 @@ impl Drop for Backend {
     }
 }
 
-async fn accept(listener: TcpListener, state: Arc<State>, tasks: Tasks) {
+async fn accept(
+    listener: TcpListener,
+    state: Arc<State>,
+    server: auto::Builder<TokioExecutor>,
+    tasks: Tasks,
+) {
     loop {
         let (stream, _) = listener.accept().await.unwrap();
         state.connections.fetch_add(1, Ordering::SeqCst);
@@ -108,8 +122,8 @@ async fn accept(listener: TcpListener, state: Arc<State>, tasks: Tasks) {
             let state = Arc::clone(&state);
             async move { Ok::<_, Infallible>(answer(request, &state).await) }
         });
+        let server = server.clone();
         tasks.spawn("backend-connection", async move {
-            let server = auto::Builder::new(TokioExecutor::new());
             drop(server.serve_connection_with_upgrades(TokioIo::new(stream), service).await);
         });
     }

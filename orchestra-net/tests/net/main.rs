@@ -24,6 +24,7 @@ mod proxy_protocol;
 mod refused;
 mod retries;
 mod routes;
+mod shared;
 mod streams;
 mod table;
 #[cfg(feature = "tls")]
