@@ -300,7 +300,8 @@ impl Answer {
         if !self.silence.poll(limit, cx) {
             return Poll::Pending;
         }
-        let Some((_, mut ticket)) = self.from.take() else { return Poll::Pending };
+        let Some((connection, mut ticket)) = self.from.take() else { return Poll::Pending };
+        connection.give_up();
         ticket.broke_off();
         Poll::Ready(Some(Err(ticket.stalled(limit).into())))
     }

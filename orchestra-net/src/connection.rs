@@ -32,9 +32,11 @@ use crate::timer::{later, poll_until};
 use crate::upstream::Ticket;
 use crate::wrapped::passes_on_the_rest;
 
-/// The largest head of an answer, and how much of a body is read at once: what hyper takes as its least is
-/// 8 KB; 64 KB keep large bodies cheap.
-const READ_BUFFER: usize = 128 * 1024;
+/// The largest head of an answer.
+pub(crate) const LARGEST_HEAD: u32 = 128 * 1024;
+
+/// How much of a body is read at once, and of a head: what hyper takes as its least is 8 KB; 64 KB keep large bodies cheap.
+const READ_BUFFER: usize = LARGEST_HEAD as usize;
 
 type Driver = http1::Connection<TokioIo<Socket>, ProxyBody>;
 
@@ -117,6 +119,21 @@ impl Connection {
         matches!(self.sender, Sender::Http2(_))
     }
 
+    /// An endpoint was silent on it for too long: if others share it, no more of them do. It may lead to nobody any more.
+    pub(crate) fn give_up(&self) {
+        if let Sender::Http2(shared) = &self.sender {
+            shared.give_up();
+        }
+    }
+
+    /// Whether it is known to carry no request any more.
+    pub(crate) fn has_ended(&self) -> bool {
+        match &self.sender {
+            Sender::Http1(_) => self.driver.is_none(),
+            Sender::Http2(shared) => shared.is_closed(),
+        }
+    }
+
     fn new(sender: Sender, driver: Option<Driver>, ask_kernel: Arc<AtomicBool>) -> Box<Self> {
         let silence = Box::pin(tokio::time::sleep(Duration::ZERO));
         Box::new(Self { sender, driver, ask_kernel, silence, reused: false, idle_since: Instant::now() })
@@ -132,10 +149,7 @@ impl Connection {
             }
             self.driver = None;
         }
-        match &self.sender {
-            Sender::Http1(_) => self.driver.is_some(),
-            Sender::Http2(shared) => !shared.is_closed(),
-        }
+        !self.has_ended()
     }
 
     /// Drives it between two requests. That needs the truth: that a task has used up its turn, which looks as if

@@ -3,6 +3,7 @@
 use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use http::header::{HOST, HeaderValue};
@@ -14,9 +15,12 @@ use orchestra_core::engine::Tasks;
 use tokio::runtime::{Handle, RuntimeFlavor};
 
 use crate::body::ProxyBody;
+use crate::connection::LARGEST_HEAD;
 use crate::error::Cause;
 use crate::greeting::Greeting;
+use crate::http::FreshTimer;
 use crate::stream::Stream;
+use crate::upstream::UpstreamOptions;
 
 /// How much of a request's body waits for the endpoint.
 const SEND_BUFFER: usize = 64 * 1024;
@@ -32,6 +36,9 @@ const UNKNOWN: usize = usize::MAX - 1;
 /// of the readers stand still, that one waits for none of them.
 const STREAM_WINDOW: u32 = 256 * 1024;
 const CONNECTION_WINDOW: u32 = MAX_STREAMS * STREAM_WINDOW;
+
+/// How long the answer to a ping may take: longer than a lost packet is sent again for a few times.
+const PONG_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// Runs them in a group of tasks, on the thread that they come from. They end with their connection.
 #[derive(Clone, Debug)]
@@ -53,18 +60,24 @@ pub(crate) struct Shared {
     pub(crate) scheme: Scheme,
     /// How many requests may be under way at once, one at least.
     streams: usize,
-    /// Held by each clone: that is how they are counted.
-    clones: Arc<()>,
+    /// Whether nothing more is to be sent on it. Held by each clone: that is how they are counted, too.
+    given_up: Arc<AtomicBool>,
 }
 
 impl Shared {
+    /// Whether it carries no more requests.
     pub(crate) fn is_closed(&self) -> bool {
-        self.sender.is_closed()
+        self.given_up.load(Ordering::Relaxed) || self.sender.is_closed()
+    }
+
+    /// Lets those who have requests under way finish, and nobody begin another.
+    pub(crate) fn give_up(&self) {
+        self.given_up.store(true, Ordering::Relaxed);
     }
 
     /// How many other clones there are.
     pub(crate) fn ways(&self) -> usize {
-        Arc::strong_count(&self.clones) - 1
+        Arc::strong_count(&self.given_up) - 1
     }
 
     /// Whether one more request may be under way, if each of the other clones has one.
@@ -73,14 +86,15 @@ impl Shared {
     }
 }
 
-/// Begins HTTP/2 over a stream to `address`, for many requests, and waits until the endpoint has said how many, `limit` at most.
-/// It ends when nobody has a way into it any more. `tasks` move it.
+/// Begins HTTP/2 over a stream to `address`, for many requests, and waits until the endpoint has said how many, within
+/// [`UpstreamOptions::connect_timeout`]. It ends when nobody has a way into it any more. `tasks` move it.
 pub(crate) async fn begin_http2(
     stream: Stream,
     address: SocketAddr,
-    limit: Duration,
+    options: &UpstreamOptions,
     tasks: &Tasks,
 ) -> Result<Shared, Cause> {
+    let limit = options.connect_timeout;
     let scheme = if stream.is_secure() { Scheme::HTTPS } else { Scheme::HTTP };
     let (stream, heard) = Greeting::of(stream);
     let (sender, mut connection) = http2::Builder::new(InTasks(tasks.clone()))
@@ -88,6 +102,10 @@ pub(crate) async fn begin_http2(
         .initial_stream_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
         .max_send_buf_size(SEND_BUFFER)
+        .max_header_list_size(LARGEST_HEAD)
+        .timer(FreshTimer)
+        .keep_alive_interval(options.http2_ping)
+        .keep_alive_timeout(PONG_TIMEOUT)
         .handshake(TokioIo::new(stream))
         .await?;
     let greeted = async {
@@ -110,7 +128,7 @@ pub(crate) async fn begin_http2(
             tracing::debug!(%address, %error, "an upstream connection ended");
         }
     });
-    Ok(Shared { sender, scheme, streams: allowed.clamp(1, MAX_STREAMS as usize), clones: Arc::default() })
+    Ok(Shared { sender, scheme, streams: allowed.clamp(1, MAX_STREAMS as usize), given_up: Arc::default() })
 }
 
 /// How the other side said that it has done nothing with a request (RFC 9113, 8.7).

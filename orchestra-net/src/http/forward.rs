@@ -256,6 +256,7 @@ async fn attempt(
             // Which says nothing about the endpoint.
             Err(SendError::Client(fault)) => return Err(Failed::Client(fault.error())),
             Err(SendError::TimedOut) => {
+                connection.give_up();
                 ticket.ended(Outcome::Failure);
                 return Err(Failed::TimedOut);
             }
@@ -273,7 +274,10 @@ async fn open(upstream: &Upstream, ticket: &Ticket) -> Result<Box<Connection>, C
     let opening = async {
         let stream = upstream.connect(address, limit, http2).await?;
         match http2 {
-            true => Ok(ticket.backend().share(begin_http2(stream, address, limit, &upstream.tasks).await?)),
+            true => {
+                let opened = begin_http2(stream, address, &upstream.options, &upstream.tasks).await?;
+                Ok(ticket.backend().share(opened))
+            }
             false => Connection::over(stream).await,
         }
     };

@@ -39,3 +39,4 @@ pub use self::rewrite::{HeaderChanges, PathChange, Redirect};
 pub use self::route::Route;
 pub use self::routes::Routes;
 pub(crate) use self::tap::Tap;
+pub(crate) use self::timer::FreshTimer;

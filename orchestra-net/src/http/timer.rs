@@ -39,7 +39,7 @@ impl fmt::Debug for ConnectionTimer {
 
 /// Timers that are each their own, for connections with many requests at once.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct FreshTimer;
+pub(crate) struct FreshTimer;
 
 impl Timer for FreshTimer {
     fn sleep(&self, duration: Duration) -> Pin<Box<dyn Sleep>> {

@@ -95,6 +95,7 @@ impl Backend {
 
     fn take(&self, oldest: Duration, now: Instant) -> Option<Box<Connection>> {
         let mut idle = self.lock();
+        while idle.pop_if(|last| last.has_ended()).is_some() {}
         let last = idle.last()?;
         // All before the last one waited longer still. A way into a connection that others use, too, is as good as any new one.
         if !last.is_way() && now.saturating_duration_since(last.idle_since) > oldest {

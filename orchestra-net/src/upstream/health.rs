@@ -146,7 +146,7 @@ async fn get(
     let http2 = upstream.options.http2;
     let stream = upstream.connect(id.address, timeout, http2).await?;
     let mut connection = match http2 {
-        true => Connection::into(&begin_http2(stream, id.address, timeout, &upstream.tasks).await?),
+        true => Connection::into(&begin_http2(stream, id.address, &upstream.options, &upstream.tasks).await?),
         false => Connection::over(stream).await?,
     };
     match connection.send(&mut request, Instant::now() + timeout, timeout).await {

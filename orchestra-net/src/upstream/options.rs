@@ -12,7 +12,12 @@ pub struct UpstreamOptions {
     /// requests that change their protocol need. Requests of one thread share a connection: as many at once as the endpoint
     /// allows, 100 at most; with more, another connection is opened.
     pub http2: bool,
-    /// How long a connection may take to be made.
+    /// For how long nothing may come over an HTTP/2 connection that has requests under way before the endpoint is pinged; `None`:
+    /// for ever. One that does not answer within 20 s is gone, and so are its requests. gRPC's servers end connections that ping
+    /// for the fourth time before five minutes have passed and anything was sent: 75 s or more go well with the default
+    /// [`body_timeout`](Self::body_timeout), 300 s with any.
+    pub http2_ping: Option<Duration>,
+    /// How long a connection may take to be made; over HTTP/2 the endpoint has to say its settings within as long again.
     pub connect_timeout: Duration,
     /// How long an endpoint may be silent: no answer begun, and none of the request's body taken.
     pub response_timeout: Duration,
@@ -43,6 +48,8 @@ impl Default for UpstreamOptions {
     fn default() -> Self {
         Self {
             http2: false,
+            // Before the fourth one, a stream in which nothing came is over by `body_timeout`.
+            http2_ping: Some(Duration::from_secs(90)),
             // A host that lives answers in microseconds; a lost first SYN is sent again after one second.
             connect_timeout: Duration::from_secs(2),
             response_timeout: Duration::from_secs(30),
@@ -65,6 +72,7 @@ impl Default for UpstreamOptions {
 impl UpstreamOptions {
     setters! {
         with_http2: http2: bool;
+        with_http2_ping: http2_ping: Option<Duration>;
         with_connect_timeout: connect_timeout: Duration;
         with_response_timeout: response_timeout: Duration;
         with_body_timeout: body_timeout: Option<Duration>;

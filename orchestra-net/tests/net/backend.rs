@@ -22,6 +22,9 @@ use tokio::sync::Semaphore;
 /// The length of `/large`: more than all buffers between it and its reader hold.
 pub(crate) const LARGE: usize = 32 << 20;
 
+/// How many headers of 2,000 bytes the answer of `/wide` has.
+pub(crate) const WIDE: usize = 60;
+
 /// What a backend does and has done.
 pub(crate) struct State {
     pub(crate) name: String,
@@ -170,6 +173,15 @@ async fn answer(request: Request<Incoming>, state: &Arc<State>) -> Response<Body
             Response::builder().header("content-length", "8").body(BodyExt::boxed(body)).unwrap()
         }
         "/large" => Response::new(full(vec![b'x'; LARGE])),
+        "/wide" => {
+            // Few and long: HTTP/1.1 has no more than 100 of them.
+            let mut response = Response::new(full(""));
+            for i in 0..WIDE {
+                let name = http::HeaderName::try_from(format!("x-{i}")).unwrap();
+                response.headers_mut().insert(name, "x".repeat(2000).parse().unwrap());
+            }
+            response
+        }
         "/echo" => Response::new(request.into_body().boxed()),
         "/fail" => status(StatusCode::INTERNAL_SERVER_ERROR, "failed"),
         "/upgrade" => upgrade(request).await,
