@@ -76,6 +76,12 @@ impl Upstream {
         let upstream = Arc::downgrade(self);
         tasks.spawn("health", watch(upstream, check));
     }
+
+    /// What a check says of an endpoint. Whether that is new; of one that has left meanwhile nothing is.
+    fn verdict(&self, id: &EndpointId, healthy: bool) -> bool {
+        // Whoever leaves does so before this or after it, and is then forgotten.
+        self.members.with_listed(|listed| listed.contains_key(id) && self.ejections.health(id, healthy))
+    }
 }
 
 async fn watch(upstream: Weak<Upstream>, check: HealthCheck) {
@@ -95,14 +101,14 @@ async fn watch(upstream: Weak<Upstream>, check: HealthCheck) {
             match result {
                 Ok(()) => {
                     *row = (*row).max(0) + 1;
-                    if *row >= i64::from(check.successes) && upstream.ejections.health(&id, true) {
+                    if *row >= i64::from(check.successes) && upstream.verdict(&id, true) {
                         tracing::info!(%service, endpoint = ?id, "an endpoint is healthy again");
                         upstream.publish_avoided();
                     }
                 }
                 Err(why) => {
                     *row = (*row).min(0) - 1;
-                    if *row <= -i64::from(check.failures) && upstream.ejections.health(&id, false) {
+                    if *row <= -i64::from(check.failures) && upstream.verdict(&id, false) {
                         tracing::info!(%service, endpoint = ?id, why, "an endpoint fails its health check");
                         upstream.publish_avoided();
                     }

@@ -60,14 +60,6 @@ impl Members {
         self.lock().listed.is_empty()
     }
 
-    pub(super) fn len(&self) -> usize {
-        self.lock().listed.len()
-    }
-
-    pub(super) fn is_listed(&self, id: &EndpointId) -> bool {
-        self.lock().listed.contains_key(id)
-    }
-
     pub(super) fn apply(
         &self,
         endpoints: impl IntoIterator<Item = Endpoint>,

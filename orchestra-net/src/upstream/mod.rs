@@ -263,10 +263,11 @@ impl Upstream {
     }
 
     fn publish_avoided(&self) {
-        let avoided = self.ejections.ids();
-        let avoids = !avoided.is_empty();
-        self.avoided.store(Arc::new(avoided));
-        self.avoids.store(avoids, Ordering::Release);
+        self.ejections.tell(|avoided| {
+            let avoids = !avoided.is_empty();
+            self.avoided.store(Arc::new(avoided));
+            self.avoids.store(avoids, Ordering::Release);
+        });
     }
 
     /// Closes connections that nobody used for long, in a task of `tasks`. May be called again.

@@ -111,11 +111,15 @@ impl Upstream {
     /// An endpoint has failed so many times in a row.
     pub(super) fn failed_in_a_row(&self, id: &EndpointId, failures: u32) {
         let options = &self.options;
-        if options.eject_after == 0 || failures < options.eject_after || !self.members.is_listed(id) {
+        if options.eject_after == 0 || failures < options.eject_after {
             return;
         }
-        let most = self.members.len() * options.eject_percent / 100;
-        if self.ejections.eject(id, most, options.eject_for, self.now()) {
+        // Whoever leaves does so before this or after it, and is then forgotten.
+        let ejected = self.members.with_listed(|listed| {
+            let most = listed.len() * options.eject_percent / 100;
+            listed.contains_key(id) && self.ejections.eject(id, most, options.eject_for, self.now())
+        });
+        if ejected {
             self.publish_avoided();
             self.meters.ejections.increment(1);
             tracing::info!(service = %self.name, endpoint = ?id, failures, "ejected an endpoint that fails");

@@ -1,5 +1,6 @@
 //! Endpoints that fail are avoided, but never too many of them.
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -101,6 +102,25 @@ async fn a_grpc_health_check_believes_the_health_service() {
     let (other, _listening) = proxy(&[&page], UpstreamOptions::default()).await;
     other.check(quick("shop.Unknown"), &tasks);
     until("the service asked for does not serve", || out(&other) == 1).await;
+    tasks.shutdown().await;
+}
+
+#[tokio::test]
+async fn what_a_check_says_of_one_that_has_left_counts_for_nothing() {
+    let (a, b) = (Backend::start("a").await, Backend::start("b").await);
+    let (upstream, _listening) = proxy(&[&a, &b], UpstreamOptions::default()).await;
+    let (tasks, holders) = (Tasks::new(), Arc::strong_count(&upstream));
+    b.state.gate.add_permits(1);
+    let once = HealthCheck::new(Probe::Http("/gated".to_owned()))
+        .every(Duration::from_secs(3600), Duration::from_secs(3600))
+        .thresholds(1, 1);
+    upstream.check(once, &tasks);
+    until("it is being asked", || a.inside() == 1).await;
+    upstream.remove(&[a.endpoint().id]).await;
+    a.kill().await;
+    until("all have been asked", || Arc::strong_count(&upstream) == holders).await;
+    upstream.insert([a.endpoint()]);
+    assert_eq!(out(&upstream), 0, "it is another one, of which nothing is known");
     tasks.shutdown().await;
 }
 
