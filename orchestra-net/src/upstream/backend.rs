@@ -220,14 +220,21 @@ impl Backend {
     /// Counting comes before looking here, and closing before counting in a drain: of a request and a drain
     /// at the same moment, one sees the other.
     pub(crate) fn enter(&self, most: Option<usize>) -> Entry {
-        let before = self.in_flight.fetch_add(1, Ordering::SeqCst);
+        match most {
+            None => {
+                self.in_flight.fetch_add(1, Ordering::SeqCst);
+            }
+            // Not even for a moment more than that: whoever looks then would find no place where one has just become free.
+            Some(most) => {
+                let one_more = |before: usize| (before < most).then_some(before + 1);
+                if self.in_flight.fetch_update(Ordering::SeqCst, Ordering::SeqCst, one_more).is_err() {
+                    return if self.is_closed() { Entry::Closed } else { Entry::Full };
+                }
+            }
+        }
         if self.is_closed() {
             self.leave();
             return Entry::Closed;
-        }
-        if most.is_some_and(|most| before >= most) {
-            self.leave();
-            return Entry::Full;
         }
         Entry::In
     }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use orchestra_core::balance::{EndpointId, Lease, RequestKey};
 use tokio::time::Instant;
 
-use super::backend::Entry;
+use super::backend::{Backend, Entry};
 use super::{Deadline, Ticket, Upstream};
 use crate::error::{Cause, NetError};
 use crate::http::{FNV, fnv};
@@ -16,10 +16,10 @@ use crate::http::{FNV, fnv};
 const FIRST_PAUSE: Duration = Duration::from_millis(10);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
-/// How often a pick is repeated because the endpoint left between being picked and being entered.
+/// How often a pick is repeated because the endpoint left, or became full, between being picked and being entered.
 ///
-/// Each time means that an endpoint left just then; more in a row than this means that a balancer picks
-/// endpoints that were removed.
+/// Each time means that it did so just then; more in a row than this means that a balancer picks endpoints that were removed,
+/// or excluded.
 const PICKS: usize = 64;
 
 impl Upstream {
@@ -41,25 +41,32 @@ impl Upstream {
 
     #[tracing::instrument(name = "pick", level = "trace", skip_all, fields(service = %self.name))]
     pub(crate) fn pick_for(self: &Arc<Self>, tried: &[EndpointId], affinity: Affinity) -> Option<Ticket> {
-        // Those that have as many requests as they may; nearly always none.
-        let mut full: Vec<EndpointId> = Vec::new();
+        // Those that were tried, and those that have as many requests as they may, once one of these was picked.
+        let mut out: Option<Vec<EndpointId>> = None;
         for _ in 0..PICKS {
-            let lease = match full.is_empty() {
-                true => self.lease(tried, affinity)?,
-                false => self.lease(&[tried, &full].concat(), affinity)?,
-            };
+            let lease = self.lease(out.as_deref().unwrap_or(tried), affinity)?;
             let Some(backend) = self.members.load().get(lease.id()).cloned() else { continue };
             match backend.enter(self.options.max_in_flight) {
                 Entry::In => return Some(Ticket::new(Arc::clone(self), backend, lease)),
-                Entry::Full => full.push(lease.id().clone()),
+                // All at once: there may be any number of them.
+                Entry::Full => out = Some(self.out(tried)?),
                 Entry::Closed => {}
             }
         }
-        if !full.is_empty() {
-            return None;
+        if out.is_none() {
+            tracing::error!(service = %self.name, "the balancer picks endpoints that were removed");
         }
-        tracing::error!(service = %self.name, "the balancer picks endpoints that were removed");
         None
+    }
+
+    /// Those that were tried, and those that have as many requests as they may; `None` where there is no other.
+    fn out(&self, tried: &[EndpointId]) -> Option<Vec<EndpointId>> {
+        let most = self.options.max_in_flight.unwrap_or(usize::MAX);
+        let members = self.members.load();
+        let open = members.values().filter(|backend| !backend.is_closed());
+        let is_out = |backend: &&Arc<Backend>| backend.in_flight() >= most || tried.contains(&backend.id);
+        let (out, others): (Vec<_>, Vec<_>) = open.partition(is_out);
+        (!others.is_empty()).then(|| out.into_iter().map(|backend| backend.id.clone()).collect())
     }
 
     fn lease(&self, tried: &[EndpointId], affinity: Affinity) -> Option<Lease> {
@@ -203,17 +210,13 @@ impl<'u> Tries<'u> {
     /// What the last endpoint said, or [`NetError::NoEndpoint`], where the time for waiting is over;
     /// [`NetError::Busy`] where too many wait.
     pub(crate) async fn next(&mut self) -> Result<Ticket, NetError> {
-        loop {
-            if self.tried.len() < self.upstream.options.attempts
-                && let Some(ticket) = self.upstream.pick_for(&self.tried, self.affinity)
-            {
-                return Ok(ticket);
-            }
-            // Boxed: few wait.
-            if let Some(ticket) = Box::pin(self.wait()).await? {
-                return Ok(ticket);
-            }
+        if self.tried.len() < self.upstream.options.attempts
+            && let Some(ticket) = self.upstream.pick_for(&self.tried, self.affinity)
+        {
+            return Ok(ticket);
         }
+        // Boxed: few wait.
+        Box::pin(self.wait()).await
     }
 
     /// The endpoint did not take the request, or lost it.
@@ -223,27 +226,29 @@ impl<'u> Tries<'u> {
         self.last = Some((id, cause));
     }
 
-    async fn wait(&mut self) -> Result<Option<Ticket>, NetError> {
+    /// Keeps its place among those who wait also where it is woken and another one has been faster.
+    async fn wait(&mut self) -> Result<Ticket, NetError> {
         let upstream = self.upstream;
         let since = *self.since.get_or_insert_with(Instant::now);
         let deadline = since + upstream.options.endpoint_wait;
         let _place = Place::take(upstream)?;
-        let arrived = upstream.arrived.notified();
-        tokio::pin!(arrived);
-        arrived.as_mut().enable();
-        // One that came before this moment is no news.
-        let refused = !self.tried.is_empty();
-        self.tried.clear();
-        if !refused && let Some(ticket) = upstream.pick_for(&[], self.affinity) {
-            return Ok(Some(ticket));
+        loop {
+            let arrived = upstream.arrived.notified();
+            tokio::pin!(arrived);
+            arrived.as_mut().enable();
+            // One that came before this moment is no news.
+            let refused = !self.tried.is_empty();
+            self.tried.clear();
+            if !refused && let Some(ticket) = upstream.pick_for(&[], self.affinity) {
+                return Ok(ticket);
+            }
+            let until = if refused { deadline.min(Instant::now() + self.pause) } else { deadline };
+            self.pause = (self.pause * 2).min(LONGEST_PAUSE);
+            let late = tokio::time::timeout_at(until, arrived).await.is_err();
+            if late && until == deadline {
+                return Err(self.given_up(since));
+            }
         }
-        let until = if refused { deadline.min(Instant::now() + self.pause) } else { deadline };
-        self.pause = (self.pause * 2).min(LONGEST_PAUSE);
-        let late = tokio::time::timeout_at(until, arrived).await.is_err();
-        if late && until == deadline {
-            return Err(self.given_up(since));
-        }
-        Ok(None)
     }
 
     fn given_up(&mut self, since: Instant) -> NetError {

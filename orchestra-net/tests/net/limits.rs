@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use http::StatusCode;
-use orchestra_net::{HttpOptions, RateLimit, UpstreamOptions};
+use orchestra_core::balance::{ConsistentHash, Endpoint, LoadBalancer, Maglev, PeakEwma};
+use orchestra_net::{HttpOptions, RateLimit, Upstream, UpstreamOptions};
 
 use crate::backend::Backend;
 use crate::client::{Client, raw};
@@ -33,6 +34,23 @@ async fn endpoints_get_no_more_at_once_than_they_may_and_the_rest_waits_its_turn
     let (answers, ()) = soon("all answers", futures_util::future::join(all, watching)).await;
     assert!(answers.iter().all(|(status, _)| *status == StatusCode::OK), "{answers:?}");
     assert_eq!(a.entered() + b.entered(), 10);
+}
+
+#[tokio::test]
+async fn a_free_endpoint_is_found_however_many_are_full() {
+    const MANY: u8 = 200;
+    let options = UpstreamOptions::default().with_max_in_flight(Some(1));
+    let balancers: [Box<dyn LoadBalancer>; 3] =
+        [Box::<ConsistentHash>::default(), Box::<Maglev>::default(), Box::<PeakEwma>::default()];
+    for balancer in balancers {
+        let upstream = Upstream::new("test", balancer, options);
+        upstream.apply((0..MANY).map(|i| Endpoint::new(format!("pod-{i}"), ([127, 0, 0, i], 80))));
+        // Equal requests look for a place at the same ones in the same order.
+        let mut tickets: Vec<_> = (0..MANY).map(|_| upstream.pick(&[], Some(7)).unwrap()).collect();
+        assert!(upstream.pick(&[], Some(7)).is_none());
+        drop(tickets.pop());
+        assert!(upstream.pick(&[], Some(7)).is_some());
+    }
 }
 
 #[tokio::test]
