@@ -8,7 +8,7 @@ use orchestra_core::balance::{
     ConsistentHash, LeastRequests, LoadBalancer, Maglev, MaglevOptions, PeakEwma, PeakEwmaOptions,
     RoundRobin, ZoneAware, ZoneOptions,
 };
-use orchestra_core::model::{Object, Service, SessionAffinity};
+use orchestra_core::model::{Object, ObjectMeta, Service, SessionAffinity};
 
 use crate::http::HttpOptions;
 use crate::tcp::TcpOptions;
@@ -19,7 +19,19 @@ use crate::upstream::UpstreamOptions;
 /// `least-requests`, `round-robin`, `consistent-hash` or `maglev`.
 pub const BALANCER_ANNOTATION: &str = "orchestra.dev/load-balancer";
 
-type Balancers = Arc<dyn Fn(&Service) -> Box<dyn LoadBalancer> + Send + Sync>;
+/// What `kubectl apply` notes of the whole manifest.
+const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
+
+type MakeBalancer = Arc<dyn Fn(&Service) -> Box<dyn LoadBalancer> + Send + Sync>;
+
+/// What makes the balancers.
+#[derive(Clone)]
+enum Balancers {
+    /// What the Service says.
+    Named { seed: u64 },
+    /// The application.
+    Made(MakeBalancer),
+}
 
 /// How a cluster's services are served.
 #[derive(Clone)]
@@ -59,7 +71,7 @@ impl Default for DataPlaneOptions {
             service_network: Ipv4Addr::new(127, 0, 0, 0),
             zone: String::new(),
             domain: "cluster.local".to_owned(),
-            balancers: Arc::new(|service| named(service, 0)),
+            balancers: Balancers::Named { seed: 0 },
         }
     }
 }
@@ -116,24 +128,42 @@ impl DataPlaneOptions {
     /// Seeds the choices of the balancers.
     #[must_use]
     pub fn with_seed(self, seed: u64) -> Self {
-        self.with_balancer(move |service| named(service, seed))
+        Self { balancers: Balancers::Named { seed }, ..self }
     }
 
-    /// Makes the balancer of each Service: instead of what [`BALANCER_ANNOTATION`] says.
+    /// Makes the balancer of each Service: instead of what [`BALANCER_ANNOTATION`] says. It is made anew, and what the one before had
+    /// learnt is lost, when the Service's session affinity, labels or annotations change, but for kubectl's own annotation.
     #[must_use]
     pub fn with_balancer(
         self,
         balancer: impl Fn(&Service) -> Box<dyn LoadBalancer> + Send + Sync + 'static,
     ) -> Self {
-        Self { balancers: Arc::new(balancer), ..self }
+        Self { balancers: Balancers::Made(Arc::new(balancer)), ..self }
     }
 
     /// What picks the endpoints of this Service.
     pub(super) fn balancer(&self, service: &Service) -> Box<dyn LoadBalancer> {
+        let make = || match &self.balancers {
+            Balancers::Named { seed } => named(service, *seed),
+            Balancers::Made(make) => make(service),
+        };
         match self.zone.as_str() {
-            "" => (self.balancers)(service),
-            zone => Box::new(ZoneAware::new(zone, ZoneOptions::default(), || (self.balancers)(service))),
+            "" => make(),
+            zone => Box::new(ZoneAware::new(zone, ZoneOptions::default(), make)),
         }
+    }
+
+    /// Whether the same balancer picks the endpoints of a Service before and after a change.
+    pub(super) fn same_balancer(&self, old: &Service, new: &Service) -> bool {
+        let (before, after) = (&old.metadata, &new.metadata);
+        let same = match &self.balancers {
+            Balancers::Named { .. } => {
+                before.annotations.value(BALANCER_ANNOTATION) == after.annotations.value(BALANCER_ANNOTATION)
+            }
+            // It may look at any of them.
+            Balancers::Made(_) => before.labels == after.labels && told(before).eq(told(after)),
+        };
+        same && old.spec.session_affinity == new.spec.session_affinity
     }
 }
 
@@ -145,6 +175,11 @@ impl fmt::Debug for DataPlaneOptions {
             .field("domain", &self.domain)
             .finish_non_exhaustive()
     }
+}
+
+/// The annotations that say anything of their own.
+fn told(metadata: &ObjectMeta) -> impl Iterator<Item = (&String, &String)> {
+    metadata.annotations.iter().filter(|(key, _)| key.as_str() != LAST_APPLIED)
 }
 
 fn named(service: &Service, seed: u64) -> Box<dyn LoadBalancer> {

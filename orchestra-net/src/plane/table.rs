@@ -124,11 +124,8 @@ impl ServiceTable {
         let inner = &mut *inner;
         let entry = inner.services.entry(key.clone()).or_default();
         let old = entry.service.replace(Arc::clone(service));
-        let chooses_anew = old.is_none_or(|old| {
-            old.spec.session_affinity != service.spec.session_affinity
-                || old.metadata.annotations != service.metadata.annotations
-        });
-        if chooses_anew {
+        // Another balancer has learnt nothing yet.
+        if old.is_none_or(|old| !self.options.same_balancer(&old, service)) {
             entry
                 .upstreams
                 .values()

@@ -1,8 +1,9 @@
 //! Services and slices put together, in whatever order they come.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
-use orchestra_core::balance::{Endpoint, Outcome};
+use orchestra_core::balance::{Endpoint, Outcome, RoundRobin};
 use orchestra_core::engine::Tasks;
 use orchestra_core::model::{
     Endpoint as Listed, EndpointConditions, EndpointPort, EndpointSlice, ObjectReference, Service,
@@ -174,4 +175,35 @@ async fn a_service_chooses_its_balancer_at_any_time() {
     let sticky: Vec<String> =
         (0..8).map(|_| upstream.pick(&[], Some(7)).unwrap().id().pod.to_string()).collect();
     assert!(sticky.windows(2).all(|two| two[0] == two[1]), "{sticky:?}");
+}
+
+#[tokio::test]
+async fn a_balancer_stays_while_what_it_is_chosen_by_stays() {
+    let made = Arc::<AtomicUsize>::default();
+    let counting = Arc::clone(&made);
+    let options = DataPlaneOptions::default().with_balancer(move |_service| {
+        counting.fetch_add(1, Ordering::SeqCst);
+        Box::<RoundRobin>::default()
+    });
+    let own = ServiceTable::new(options, &Tasks::new());
+    let named = table();
+    let round_robin = (*service()).clone().annotation(BALANCER_ANNOTATION, "round-robin");
+    let turn = |table: &ServiceTable| {
+        let upstream = table.upstream("shop", "cart", &PortKey::First);
+        upstream.pick(&[], None).unwrap().id().pod.clone()
+    };
+    for table in [&own, &named] {
+        table.apply_service(&Arc::new(round_robin.clone()));
+        table.apply_slice(&slice("a", &[listed(1, true), listed(2, true), listed(3, true)]));
+        assert_eq!(turn(table), pod(1));
+    }
+    assert_eq!(made.load(Ordering::SeqCst), 1);
+    let applied = "kubectl.kubernetes.io/last-applied-configuration";
+    let again = round_robin.clone().annotation(applied, "{}");
+    own.apply_service(&Arc::new(again.clone()));
+    assert_eq!(made.load(Ordering::SeqCst), 1, "it says nothing that was not there");
+    named.apply_service(&Arc::new(again.annotation("team", "carts").label("team", "carts")));
+    assert_eq!((turn(&own), turn(&named)), (pod(2), pod(2)), "they go on where they were");
+    own.apply_service(&Arc::new(round_robin.annotation("team", "carts")));
+    assert_eq!((made.load(Ordering::SeqCst), turn(&own)), (2, pod(1)), "it may look at that");
 }
