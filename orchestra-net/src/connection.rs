@@ -114,8 +114,8 @@ impl Connection {
         connection
     }
 
-    /// Whether it is a way into a connection that others have ways into, too.
-    pub(crate) fn is_way(&self) -> bool {
+    /// Whether it is a way into a connection of HTTP/2, that others have ways into, too.
+    pub(crate) fn is_http2(&self) -> bool {
         matches!(self.sender, Sender::Http2(_))
     }
 

@@ -151,7 +151,7 @@ async fn open(upstream: &Arc<Upstream>, hash: Option<u64>) -> Result<(Ticket, Tc
         let mut ticket = tries.next().await?;
         let id = ticket.id().clone();
         upstream.meters.connections.increment(1);
-        let connecting = connect(id.address, upstream.options.connect_timeout);
+        let connecting = connect(id.address, upstream.options().connect_timeout);
         match ticket.backend().while_open(connecting).await {
             Ok(stream) => {
                 ticket.ended(Outcome::Success);

@@ -20,7 +20,7 @@ use crate::connection::{Connection, SendError};
 use crate::error::{Cause, NetError};
 use crate::http2::{Refusal, begin_http2};
 use crate::kept::Kept;
-use crate::upstream::{Affinity, AnsweredBy, IfGivenUp, Ticket, Tries, Upstream};
+use crate::upstream::{Affinity, AnsweredBy, IfGivenUp, Ticket, Tries, Upstream, UpstreamOptions};
 
 /// The largest body that is kept so that an idempotent request can be sent again.
 const REPLAY_LIMIT: u64 = 64 * 1024;
@@ -89,11 +89,12 @@ pub(super) async fn forward(
         request.headers_mut().insert(HOST, host.unwrap_or(HeaderValue::from_static("service")));
     }
     *request.version_mut() = Version::HTTP_11;
-    upstream.budget.deposit();
+    upstream.budget().deposit();
     let mut tries = Tries::new(upstream, affinity);
     let idempotent = request.method().is_idempotent();
     let silence = affinity.response_timeout(upstream);
-    let kept = if upstream.options.http2 { request.body_mut().keep() } else { None };
+    let UpstreamOptions { http2, attempts, .. } = **upstream.options();
+    let kept = if http2 { request.body_mut().keep() } else { None };
     let (mut sent, mut moves) = (0, 0);
     loop {
         let mut ticket = tries.next().await?;
@@ -107,9 +108,7 @@ pub(super) async fn forward(
         });
         let copy = match &kept {
             Some(_) => Some(Again::of(request, ProxyBody::default())),
-            None if idempotent || upstream.options.http2 => {
-                request.body().replay().map(|body| Again::of(request, body))
-            }
+            None if idempotent || http2 => request.body().replay().map(|body| Again::of(request, body)),
             None => None,
         };
         let repeatable = idempotent && kept.is_none() && copy.is_some();
@@ -126,7 +125,7 @@ pub(super) async fn forward(
                 upstream.meters.redirected.increment(1);
                 moves += usize::from(moved);
                 // Where it only moves, a new connection to it will do.
-                if !moved || moves > upstream.options.attempts {
+                if !moved || moves > attempts {
                     tries.failed(ticket.id().clone(), cause);
                 }
                 *request = again;
@@ -134,9 +133,7 @@ pub(super) async fn forward(
             Err(Failed::Broken(cause)) => {
                 sent += 1;
                 match copy {
-                    Some(copy)
-                        if repeatable && sent < upstream.options.attempts && upstream.budget.withdraw() =>
-                    {
+                    Some(copy) if repeatable && sent < attempts && upstream.budget().withdraw() => {
                         upstream.meters.resent.increment(1);
                         tries.failed(ticket.id().clone(), cause);
                         *request = copy.request();
@@ -210,7 +207,8 @@ async fn attempt(
     loop {
         // A connection that waits is there at once.
         let mut now = ticket.picked();
-        let mut connection = match ticket.backend().connection(repeatable, now).await {
+        let http2 = upstream.options().http2;
+        let mut connection = match ticket.backend().connection(http2, repeatable, now).await {
             Some(connection) => connection,
             // Boxed: connections are few beside requests.
             None => match Box::pin(open(upstream, ticket)).await {
@@ -265,8 +263,8 @@ async fn attempt(
 }
 
 async fn open(upstream: &Upstream, ticket: &Ticket) -> Result<Box<Connection>, Cause> {
-    let (address, limit) = (ticket.id().address, upstream.options.connect_timeout);
-    let http2 = upstream.options.http2;
+    let options = **upstream.options();
+    let (address, limit, http2) = (ticket.id().address, options.connect_timeout, options.http2);
     if http2 && let Some(way) = ticket.backend().way_in() {
         return Ok(way);
     }
@@ -275,7 +273,7 @@ async fn open(upstream: &Upstream, ticket: &Ticket) -> Result<Box<Connection>, C
         let stream = upstream.connect(address, limit, http2).await?;
         match http2 {
             true => {
-                let opened = begin_http2(stream, address, &upstream.options, &upstream.tasks).await?;
+                let opened = begin_http2(stream, address, &options, &upstream.tasks).await?;
                 Ok(ticket.backend().share(opened))
             }
             false => Connection::over(stream).await,

@@ -114,7 +114,7 @@ impl Hedge {
             return answer;
         }
         self.learn(false);
-        let Some(ticket) = watched.other(upstream, affinity).filter(|_| upstream.budget.withdraw()) else {
+        let Some(ticket) = watched.other(upstream, affinity).filter(|_| upstream.budget().withdraw()) else {
             return first.await;
         };
         upstream.meters.hedged.increment(1);

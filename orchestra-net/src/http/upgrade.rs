@@ -42,7 +42,7 @@ pub(super) async fn forward<B>(
     loop {
         let mut ticket = tries.next().await?;
         let id = ticket.id().clone();
-        let connecting = upstream.connect(id.address, upstream.options.connect_timeout, false);
+        let connecting = upstream.connect(id.address, upstream.options().connect_timeout, false);
         match ticket.backend().while_open(connecting).await {
             Ok(stream) => {
                 let mut response = send(upstream, ticket, stream, request, client, tasks, limit).await?;

@@ -10,6 +10,9 @@ use orchestra_core::model::{Endpoint as Listed, EndpointSlice, Protocol, Service
 use crate::discovery::{NamedPort, ServiceRecord, Target};
 use crate::upstream::Drained;
 
+/// The `appProtocol` of HTTP/2 with prior knowledge, without TLS.
+const H2C: &str = "kubernetes.io/h2c";
+
 /// The slices of one service, by their names.
 pub(super) type Slices = BTreeMap<String, Arc<EndpointSlice>>;
 
@@ -87,8 +90,13 @@ pub(super) fn record(service: &Service, slices: &Slices, drained: &Drained) -> S
 pub(super) fn speaks_http(port: &ServicePort) -> bool {
     match port.app_protocol.as_str() {
         "" => port.name == "http" || port.name.starts_with("http-"),
-        said => said.eq_ignore_ascii_case("http") || said == "kubernetes.io/ws",
+        said => said.eq_ignore_ascii_case("http") || said == "kubernetes.io/ws" || said == H2C,
     }
+}
+
+/// Whether the endpoints of a port speak HTTP/2 from the first byte on.
+pub(super) fn speaks_http2(port: &ServicePort) -> bool {
+    port.app_protocol == H2C
 }
 
 /// Whether a service's port can be listened on.

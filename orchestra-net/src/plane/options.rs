@@ -24,6 +24,8 @@ const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
 
 type MakeBalancer = Arc<dyn Fn(&Service) -> Box<dyn LoadBalancer> + Send + Sync>;
 
+type ChooseUpstream = Arc<dyn Fn(&Service) -> UpstreamOptions + Send + Sync>;
+
 /// What makes the balancers.
 #[derive(Clone)]
 enum Balancers {
@@ -37,7 +39,7 @@ enum Balancers {
 #[derive(Clone)]
 #[non_exhaustive]
 pub struct DataPlaneOptions {
-    /// How requests to endpoints are treated.
+    /// How requests to endpoints are treated. To ports whose `appProtocol` is `kubernetes.io/h2c` HTTP/2 is spoken, whatever this says.
     pub upstream: UpstreamOptions,
     /// How the clients of HTTP services are treated.
     pub http: HttpOptions,
@@ -57,6 +59,7 @@ pub struct DataPlaneOptions {
     /// The domain of the cluster's names.
     pub domain: String,
     balancers: Balancers,
+    upstreams: Option<ChooseUpstream>,
 }
 
 impl Default for DataPlaneOptions {
@@ -72,6 +75,7 @@ impl Default for DataPlaneOptions {
             zone: String::new(),
             domain: "cluster.local".to_owned(),
             balancers: Balancers::Named { seed: 0 },
+            upstreams: None,
         }
     }
 }
@@ -81,6 +85,17 @@ impl DataPlaneOptions {
     #[must_use]
     pub fn with_upstream(self, upstream: UpstreamOptions) -> Self {
         Self { upstream, ..self }
+    }
+
+    /// Chooses how requests to each Service's endpoints are treated, instead of [`upstream`](Self::upstream). It is asked again when the
+    /// Service changes, and what it says then holds for all later requests. To ports whose `appProtocol` is `kubernetes.io/h2c`
+    /// HTTP/2 is spoken, whatever it says.
+    #[must_use]
+    pub fn with_upstream_of(
+        self,
+        choose: impl Fn(&Service) -> UpstreamOptions + Send + Sync + 'static,
+    ) -> Self {
+        Self { upstreams: Some(Arc::new(choose)), ..self }
     }
 
     /// Sets [`http`](Self::http).
@@ -139,6 +154,12 @@ impl DataPlaneOptions {
         balancer: impl Fn(&Service) -> Box<dyn LoadBalancer> + Send + Sync + 'static,
     ) -> Self {
         Self { balancers: Balancers::Made(Arc::new(balancer)), ..self }
+    }
+
+    /// How requests to endpoints of this Service are treated; `http2`: whether they are known to speak it.
+    pub(super) fn upstream_of(&self, service: &Service, http2: bool) -> UpstreamOptions {
+        let chosen = self.upstreams.as_ref().map_or(self.upstream, |choose| choose(service));
+        chosen.with_http2(chosen.http2 || http2)
     }
 
     /// What picks the endpoints of this Service.

@@ -124,6 +124,7 @@ impl ServiceTable {
         let inner = &mut *inner;
         let entry = inner.services.entry(key.clone()).or_default();
         let old = entry.service.replace(Arc::clone(service));
+        entry.choose_options(&self.options);
         // Another balancer has learnt nothing yet.
         if old.is_none_or(|old| !self.options.same_balancer(&old, service)) {
             entry
@@ -210,6 +211,7 @@ impl ServiceTable {
         let upstream = Upstream::with_host(name, host.into(), balancer, self.options.upstream);
         upstream.tend(&self.tasks);
         entry.upstreams.insert(port, Arc::clone(&upstream));
+        entry.choose_options(&self.options);
         self.refresh(&key, entry, &inner.drained);
         upstream
     }
@@ -269,6 +271,19 @@ impl ServiceTable {
 }
 
 impl Entry {
+    /// Has requests be treated as the service asks for.
+    fn choose_options(&self, options: &DataPlaneOptions) {
+        let Some(service) = &self.service else { return };
+        for (key, upstream) in &self.upstreams {
+            if let Some(port) = self.port(key) {
+                let chosen = options.upstream_of(service, endpoints::speaks_http2(port));
+                if **upstream.options() != chosen {
+                    upstream.set_options(chosen);
+                }
+            }
+        }
+    }
+
     fn port(&self, key: &PortKey) -> Option<&ServicePort> {
         let spec = &self.service.as_ref()?.spec;
         match key {

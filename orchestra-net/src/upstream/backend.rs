@@ -82,23 +82,29 @@ impl Backend {
         self.idle.iter().map(|idle| idle.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// A waiting connection that stands, the one that was used last. `repeatable`: whether the request that it
-    /// is for could be sent again.
-    pub(crate) async fn connection(&self, repeatable: bool, now: Instant) -> Option<Box<Connection>> {
+    /// A waiting connection that stands, the one that was used last. `http2`: what it is to speak; `repeatable`: whether the
+    /// request that it is for could be sent again.
+    pub(crate) async fn connection(
+        &self,
+        http2: bool,
+        repeatable: bool,
+        now: Instant,
+    ) -> Option<Box<Connection>> {
         loop {
-            let mut connection = self.take(if repeatable { STALE } else { FRESH }, now)?;
+            let mut connection = self.take(http2, if repeatable { STALE } else { FRESH }, now)?;
             if repeatable || connection.stands().await {
                 return Some(connection);
             }
         }
     }
 
-    fn take(&self, oldest: Duration, now: Instant) -> Option<Box<Connection>> {
+    fn take(&self, http2: bool, oldest: Duration, now: Instant) -> Option<Box<Connection>> {
         let mut idle = self.lock();
-        while idle.pop_if(|last| last.has_ended()).is_some() {}
+        // What the endpoint speaks may have changed.
+        while idle.pop_if(|last| last.has_ended() || last.is_http2() != http2).is_some() {}
         let last = idle.last()?;
         // All before the last one waited longer still. A way into a connection that others use, too, is as good as any new one.
-        if !last.is_way() && now.saturating_duration_since(last.idle_since) > oldest {
+        if !http2 && now.saturating_duration_since(last.idle_since) > oldest {
             return None;
         }
         idle.pop()

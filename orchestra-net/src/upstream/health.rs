@@ -149,10 +149,11 @@ async fn get(
         .header(http::header::HOST, id.address.to_string())
         .header(http::header::USER_AGENT, "orchestra-health")
         .body(ProxyBody::default())?;
-    let http2 = upstream.options.http2;
+    let options = **upstream.options();
+    let http2 = options.http2;
     let stream = upstream.connect(id.address, timeout, http2).await?;
     let mut connection = match http2 {
-        true => Connection::into(&begin_http2(stream, id.address, &upstream.options, &upstream.tasks).await?),
+        true => Connection::into(&begin_http2(stream, id.address, &options, &upstream.tasks).await?),
         false => Connection::over(stream).await?,
     };
     match connection.send(&mut request, Instant::now() + timeout, timeout).await {

@@ -16,7 +16,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, Guard};
 use orchestra_core::balance::{Endpoint, EndpointId, LoadBalancer, PeakEwma};
 use orchestra_core::engine::Tasks;
 use orchestra_core::model::Uid;
@@ -49,8 +49,8 @@ const FREE_RETRIES: u32 = 10;
 pub struct Upstream {
     name: Arc<str>,
     host: Arc<str>,
-    pub(crate) options: UpstreamOptions,
-    pub(crate) budget: TpsBudget,
+    options: ArcSwap<UpstreamOptions>,
+    budget: ArcSwap<TpsBudget>,
     balancer: ArcSwap<Box<dyn LoadBalancer>>,
     members: Members,
     ejections: Ejections,
@@ -120,8 +120,8 @@ impl Upstream {
             meters: Meters::new(&name),
             name,
             host,
-            options,
-            budget: TpsBudget::new(BUDGET_WINDOW, FREE_RETRIES, options.retry_share),
+            budget: ArcSwap::from_pointee(budget(&options)),
+            options: ArcSwap::from_pointee(options),
             balancer: ArcSwap::from_pointee(balancer),
             members: Members::default(),
             ejections: Ejections::default(),
@@ -161,6 +161,27 @@ impl Upstream {
             listed.values().for_each(|endpoint| balancer.insert(endpoint.clone()));
             self.balancer.store(Arc::new(balancer));
         });
+    }
+
+    /// How requests are treated now. Not to be held for long: it is one of few that a thread may hold cheaply.
+    pub(crate) fn options(&self) -> Guard<Arc<UpstreamOptions>> {
+        self.options.load()
+    }
+
+    /// What requests may be sent again from.
+    pub(crate) fn budget(&self) -> Guard<Arc<TpsBudget>> {
+        self.budget.load()
+    }
+
+    /// Treats requests so from their next try on; those that are under way go on as they began. Connections that speak another
+    /// protocol than they should are used no more.
+    pub fn set_options(&self, options: UpstreamOptions) {
+        let before = self.options.swap(Arc::new(options));
+        if before.retry_share != options.retry_share {
+            self.budget.store(Arc::new(budget(&options)));
+        }
+        // There may be more places now.
+        self.arrived.notify_waiters();
     }
 
     /// The time, as the balancer is told it.
@@ -276,6 +297,10 @@ impl Upstream {
             tasks.spawn("idle-connections", close_stale(Arc::downgrade(self), Arc::clone(&self.kept)));
         }
     }
+}
+
+fn budget(options: &UpstreamOptions) -> TpsBudget {
+    TpsBudget::new(BUDGET_WINDOW, FREE_RETRIES, options.retry_share)
 }
 
 async fn close_stale(upstream: Weak<Upstream>, kept: Arc<Notify>) {

@@ -25,7 +25,7 @@ const PICKS: usize = 64;
 impl Upstream {
     /// A request has left: one that waits for a place may look again.
     pub(super) fn place_is_free(&self) {
-        if self.options.max_in_flight.is_some() && self.waiting.load(Ordering::SeqCst) > 0 {
+        if self.waiting.load(Ordering::SeqCst) > 0 && self.options().max_in_flight.is_some() {
             self.arrived.notify_one();
         }
     }
@@ -41,15 +41,16 @@ impl Upstream {
 
     #[tracing::instrument(name = "pick", level = "trace", skip_all, fields(service = %self.name))]
     pub(crate) fn pick_for(self: &Arc<Self>, tried: &[EndpointId], affinity: Affinity) -> Option<Ticket> {
+        let most = self.options().max_in_flight;
         // Those that were tried, and those that have as many requests as they may, once one of these was picked.
         let mut out: Option<Vec<EndpointId>> = None;
         for _ in 0..PICKS {
             let lease = self.lease(out.as_deref().unwrap_or(tried), affinity)?;
             let Some(backend) = self.members.load().get(lease.id()).cloned() else { continue };
-            match backend.enter(self.options.max_in_flight) {
+            match backend.enter(most) {
                 Entry::In => return Some(Ticket::new(Arc::clone(self), backend, lease)),
                 // All at once: there may be any number of them.
-                Entry::Full => out = Some(self.out(tried)?),
+                Entry::Full => out = Some(self.out(tried, most)?),
                 Entry::Closed => {}
             }
         }
@@ -60,8 +61,8 @@ impl Upstream {
     }
 
     /// Those that were tried, and those that have as many requests as they may; `None` where there is no other.
-    fn out(&self, tried: &[EndpointId]) -> Option<Vec<EndpointId>> {
-        let most = self.options.max_in_flight.unwrap_or(usize::MAX);
+    fn out(&self, tried: &[EndpointId], most: Option<usize>) -> Option<Vec<EndpointId>> {
+        let most = most.unwrap_or(usize::MAX);
         let members = self.members.load();
         let open = members.values().filter(|backend| !backend.is_closed());
         let is_out = |backend: &&Arc<Backend>| backend.in_flight() >= most || tried.contains(&backend.id);
@@ -117,7 +118,7 @@ impl Upstream {
 
     /// An endpoint has failed so many times in a row.
     pub(super) fn failed_in_a_row(&self, id: &EndpointId, failures: u32) {
-        let options = &self.options;
+        let options = **self.options();
         if options.eject_after == 0 || failures < options.eject_after {
             return;
         }
@@ -156,7 +157,7 @@ pub(crate) struct Affinity {
 impl Affinity {
     /// How long an endpoint of this service may be silent.
     pub(crate) fn response_timeout(&self, upstream: &Upstream) -> Duration {
-        self.response_timeout.unwrap_or(upstream.options.response_timeout)
+        self.response_timeout.unwrap_or_else(|| upstream.options().response_timeout)
     }
 }
 
@@ -210,7 +211,7 @@ impl<'u> Tries<'u> {
     /// What the last endpoint said, or [`NetError::NoEndpoint`], where the time for waiting is over;
     /// [`NetError::Busy`] where too many wait.
     pub(crate) async fn next(&mut self) -> Result<Ticket, NetError> {
-        if self.tried.len() < self.upstream.options.attempts
+        if self.tried.len() < self.upstream.options().attempts
             && let Some(ticket) = self.upstream.pick_for(&self.tried, self.affinity)
         {
             return Ok(ticket);
@@ -230,7 +231,7 @@ impl<'u> Tries<'u> {
     async fn wait(&mut self) -> Result<Ticket, NetError> {
         let upstream = self.upstream;
         let since = *self.since.get_or_insert_with(Instant::now);
-        let deadline = since + upstream.options.endpoint_wait;
+        let deadline = since + upstream.options().endpoint_wait;
         let _place = Place::take(upstream)?;
         loop {
             let arrived = upstream.arrived.notified();
@@ -255,7 +256,7 @@ impl<'u> Tries<'u> {
         let service = Arc::clone(self.upstream.name());
         match self.last.take() {
             Some((endpoint, source)) => NetError::Upstream { service, endpoint, source },
-            None => match self.upstream.options.max_in_flight {
+            None => match self.upstream.options().max_in_flight {
                 Some(limit) if !self.upstream.members.is_empty() => {
                     NetError::Overloaded { service, limit, waited: since.elapsed() }
                 }
@@ -274,7 +275,7 @@ impl<'u> Place<'u> {
         let before = upstream.waiting.fetch_add(1, Ordering::SeqCst);
         upstream.meters.waiting.increment(1.0);
         let place = Self(upstream);
-        if before >= upstream.options.max_waiting {
+        if before >= upstream.options().max_waiting {
             return Err(NetError::Busy { service: Arc::clone(&upstream.name), waiting: before });
         }
         Ok(place)

@@ -134,7 +134,7 @@ impl Ticket {
 
     /// How long the endpoint may be silent in the middle of its answer.
     pub(crate) fn body_timeout(&self) -> Option<Duration> {
-        self.upstream.options.body_timeout
+        self.upstream.options().body_timeout
     }
 
     /// What its silence for so long is called.

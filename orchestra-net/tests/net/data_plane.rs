@@ -54,7 +54,7 @@ impl Cluster {
     }
 
     /// Creates a service for these backends. Returns where it is.
-    async fn serve(&self, service: Service, backends: &[&Backend]) -> SocketAddr {
+    pub(crate) async fn serve(&self, service: Service, backends: &[&Backend]) -> SocketAddr {
         let service = self.objects.create(service).await.unwrap();
         let port = service.spec.ports[0].port;
         for (i, backend) in backends.iter().enumerate() {

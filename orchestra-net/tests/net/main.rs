@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::cast_possible_truncation, reason = "a test may fail at any line")]
 
 mod affinity;
+mod app_protocol;
 mod backend;
 mod client;
 mod data_plane;

@@ -9,7 +9,9 @@ use orchestra_core::model::{
     Endpoint as Listed, EndpointConditions, EndpointPort, EndpointSlice, ObjectReference, Service,
     ServiceType, Uid,
 };
-use orchestra_net::{Answer, BALANCER_ANNOTATION, DataPlaneOptions, PortKey, Question, ServiceTable};
+use orchestra_net::{
+    Answer, BALANCER_ANNOTATION, DataPlaneOptions, PortKey, Question, ServiceTable, UpstreamOptions,
+};
 
 fn table() -> ServiceTable {
     ServiceTable::new(DataPlaneOptions::default(), &Tasks::new())
@@ -206,4 +208,25 @@ async fn a_balancer_stays_while_what_it_is_chosen_by_stays() {
     assert_eq!((turn(&own), turn(&named)), (pod(2), pod(2)), "they go on where they were");
     own.apply_service(&Arc::new(round_robin.annotation("team", "carts")));
     assert_eq!((made.load(Ordering::SeqCst), turn(&own)), (2, pod(1)), "it may look at that");
+}
+
+#[tokio::test]
+async fn the_application_chooses_how_each_service_is_asked_whenever_it_changes() {
+    let table = ServiceTable::new(
+        DataPlaneOptions::default().with_upstream_of(|service| {
+            let most = service.metadata.labels.value("most").and_then(|most| most.parse().ok());
+            UpstreamOptions::default().with_max_in_flight(most)
+        }),
+        &Tasks::new(),
+    );
+    let upstream = table.upstream("shop", "cart", &PortKey::First);
+    table.apply_slice(&slice("a", &[listed(1, true)]));
+    let places = |most: &str| {
+        let service =
+            if most.is_empty() { service() } else { Arc::new((*service()).clone().label("most", most)) };
+        table.apply_service(&service);
+        let tickets: Vec<_> = (0..9).map_while(|_| upstream.pick(&[], None)).collect();
+        tickets.len()
+    };
+    assert_eq!(["1", "3", "", "2"].map(places), [1, 3, 9, 2]);
 }
