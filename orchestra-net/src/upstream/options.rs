@@ -15,7 +15,7 @@ pub struct UpstreamOptions {
     /// For how long nothing may come over an HTTP/2 connection that has requests under way before the endpoint is pinged; `None`:
     /// for ever. One that does not answer within 20 s is gone, and so are its requests. gRPC's servers end connections that ping
     /// for the fourth time before five minutes have passed and anything was sent: 75 s or more go well with the default
-    /// [`body_timeout`](Self::body_timeout), 300 s with any.
+    /// [`body_timeout`](Self::body_timeout), more than 300 s with any.
     pub http2_ping: Option<Duration>,
     /// How long a connection may take to be made; over HTTP/2 the endpoint has to say its settings within as long again.
     pub connect_timeout: Duration,

@@ -33,6 +33,8 @@ pub(crate) struct State {
     /// Those whose handler runs.
     pub(crate) inside: AtomicUsize,
     pub(crate) connections: AtomicUsize,
+    /// Those that have not ended.
+    pub(crate) open: AtomicUsize,
     /// How often each `x-serial` came in.
     pub(crate) serials: Mutex<BTreeMap<String, usize>>,
     /// `/gated` answers when it gets a permit.
@@ -70,6 +72,7 @@ impl Backend {
             entered: AtomicUsize::new(0),
             inside: AtomicUsize::new(0),
             connections: AtomicUsize::new(0),
+            open: AtomicUsize::new(0),
             serials: Mutex::default(),
             gate: Semaphore::new(0),
             serving: AtomicBool::new(true),
@@ -120,7 +123,8 @@ async fn accept(
     loop {
         let (stream, _) = listener.accept().await.unwrap();
         state.connections.fetch_add(1, Ordering::SeqCst);
-        let state = Arc::clone(&state);
+        state.open.fetch_add(1, Ordering::SeqCst);
+        let (state, opened) = (Arc::clone(&state), Arc::clone(&state));
         let service = service_fn(move |request| {
             let state = Arc::clone(&state);
             async move { Ok::<_, Infallible>(answer(request, &state).await) }
@@ -128,6 +132,7 @@ async fn accept(
         let server = server.clone();
         tasks.spawn("backend-connection", async move {
             drop(server.serve_connection_with_upgrades(TokioIo::new(stream), service).await);
+            opened.open.fetch_sub(1, Ordering::SeqCst);
         });
     }
 }

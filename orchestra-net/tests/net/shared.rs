@@ -63,6 +63,26 @@ async fn no_more_requests_share_a_connection_than_the_endpoint_allows() {
 }
 
 #[tokio::test]
+async fn connections_that_were_needed_for_a_peak_end_while_others_go_on() {
+    let a = allowing(2).await;
+    let (upstream, _listening) = proxy(&[&a], UpstreamOptions::default().with_http2(true)).await;
+    let client = ServiceClient::new(upstream);
+    held(&client, &a, 20).await;
+    let open = || a.state.open.load(Ordering::SeqCst);
+    assert!(open() >= 10);
+    // Time passes between requests alone: while one is under way its limits would pass, too.
+    tokio::time::pause();
+    for _ in 0..20 {
+        tokio::time::advance(Duration::from_secs(5)).await;
+        tokio::time::resume();
+        assert_eq!(get(&client, "/").await, "a");
+        tokio::time::pause();
+    }
+    tokio::time::resume();
+    until("one is enough", || open() == 1).await;
+}
+
+#[tokio::test]
 async fn heads_of_answers_are_as_large_over_either() {
     for http2 in [false, true] {
         let a = Backend::start("a").await;
