@@ -146,7 +146,8 @@ async fn tell(
 }
 
 async fn open(upstream: &Arc<Upstream>, hash: Option<u64>) -> Result<(Ticket, TcpStream), NetError> {
-    let mut tries = Tries::new(upstream, Affinity { hash, ..Affinity::default() });
+    let mut tries =
+        Tries::new(upstream, Affinity { hash, ..Affinity::default() }, upstream.options().attempts);
     loop {
         let mut ticket = tries.next().await?;
         let id = ticket.id().clone();

@@ -20,7 +20,7 @@ use crate::connection::{Connection, SendError};
 use crate::error::{Cause, NetError};
 use crate::http2::{Refusal, begin_http2};
 use crate::kept::Kept;
-use crate::upstream::{Affinity, AnsweredBy, IfGivenUp, Ticket, Tries, Upstream, UpstreamOptions};
+use crate::upstream::{Affinity, AnsweredBy, IfGivenUp, Ticket, Tries, Upstream};
 
 /// The largest body that is kept so that an idempotent request can be sent again.
 const REPLAY_LIMIT: u64 = 64 * 1024;
@@ -90,10 +90,12 @@ pub(super) async fn forward(
     }
     *request.version_mut() = Version::HTTP_11;
     upstream.budget().deposit();
-    let mut tries = Tries::new(upstream, affinity);
+    let (http2, attempts, silence) = {
+        let options = upstream.options();
+        (options.http2, options.attempts, affinity.response_timeout(&options))
+    };
+    let mut tries = Tries::new(upstream, affinity, attempts);
     let idempotent = request.method().is_idempotent();
-    let silence = affinity.response_timeout(upstream);
-    let UpstreamOptions { http2, attempts, .. } = **upstream.options();
     let kept = if http2 { request.body_mut().keep() } else { None };
     let (mut sent, mut moves) = (0, 0);
     loop {
@@ -112,7 +114,7 @@ pub(super) async fn forward(
             None => None,
         };
         let repeatable = idempotent && kept.is_none() && copy.is_some();
-        match attempt(upstream, &mut ticket, request, repeatable, silence).await {
+        match attempt(upstream, &mut ticket, request, Try { http2, repeatable, silence }).await {
             Ok(answer) => return Ok(pass_on(answer, ticket, affinity)),
             Err(Failed::NotSent(cause)) => {
                 upstream.meters.redirected.increment(1);
@@ -183,9 +185,10 @@ pub(super) async fn once(
     request: &mut Request<ProxyBody>,
     affinity: Affinity,
 ) -> Result<Response<ProxyBody>, NetError> {
-    let limit = affinity.response_timeout(upstream);
+    let http2 = upstream.options().http2;
+    let limit = affinity.response_timeout(&upstream.options());
     ticket.if_given_up(IfGivenUp { deadline: affinity.deadline, ..IfGivenUp::default() });
-    match attempt(upstream, &mut ticket, request, true, limit).await {
+    match attempt(upstream, &mut ticket, request, Try { http2, repeatable: true, silence: limit }).await {
         Ok(answer) => Ok(pass_on(answer, ticket, affinity)),
         Err(Failed::NotSent(cause) | Failed::Refused { cause, .. } | Failed::Broken(cause)) => {
             Err(lost(upstream, &ticket, cause))
@@ -195,19 +198,28 @@ pub(super) async fn once(
     }
 }
 
+/// What a try is like.
+struct Try {
+    /// What the endpoint speaks.
+    http2: bool,
+    /// Whether the request could be sent again.
+    repeatable: bool,
+    /// How long the endpoint may be silent.
+    silence: Duration,
+}
+
 /// One try at one endpoint. A connection that waited and turns out to be closed before anything was sent costs
 /// nothing but another connection. The request is taken, but where nothing of it was sent.
 async fn attempt(
     upstream: &Upstream,
     ticket: &mut Ticket,
     request: &mut Request<ProxyBody>,
-    repeatable: bool,
-    silence: Duration,
+    how: Try,
 ) -> Result<Answer, Failed> {
+    let Try { http2, repeatable, silence } = how;
     loop {
         // A connection that waits is there at once.
         let mut now = ticket.picked();
-        let http2 = upstream.options().http2;
         let mut connection = match ticket.backend().connection(http2, repeatable, now).await {
             Some(connection) => connection,
             // Boxed: connections are few beside requests.

@@ -230,7 +230,7 @@ impl HttpProxy {
         request: &mut Request<ProxyBody>,
     ) -> Result<Response<ProxyBody>, NetError> {
         // Those that speak HTTP/2 have nothing to change to: for them it is a plain request (RFC 9110, 7.8).
-        if upgrade::is_asked(request) && !upstream.options.http2 {
+        if upgrade::is_asked(request) && !upstream.options().http2 {
             return Box::pin(upgrade::forward(upstream, request, affinity, &self.inner.tasks)).await;
         }
         forward::fits(request.body(), self.inner.options.max_body)?;

@@ -37,8 +37,8 @@ pub(super) async fn forward<B>(
     tasks: &Tasks,
 ) -> Result<Response<ProxyBody>, NetError> {
     let client = hyper::upgrade::on(&mut *request);
-    let limit = affinity.response_timeout(upstream);
-    let mut tries = Tries::new(upstream, affinity);
+    let limit = affinity.response_timeout(&upstream.options());
+    let mut tries = Tries::new(upstream, affinity, upstream.options().attempts);
     loop {
         let mut ticket = tries.next().await?;
         let id = ticket.id().clone();

@@ -6,6 +6,7 @@ mod data_plane;
 mod endpoints;
 mod gate;
 mod gateway;
+mod left;
 mod listeners;
 mod listings;
 mod options;

@@ -12,6 +12,7 @@ use orchestra_core::model::{
 use tokio::sync::Notify;
 
 use super::endpoints::{self, Slices};
+use super::left::Left;
 use super::listings::Listings;
 use super::options::DataPlaneOptions;
 use crate::discovery::Zone;
@@ -90,6 +91,7 @@ struct Inner {
     owners: BTreeMap<(String, String), String>,
     pods: Listings,
     drained: Drained,
+    left: Left,
 }
 
 #[derive(Default)]
@@ -132,7 +134,7 @@ impl ServiceTable {
                 .values()
                 .for_each(|upstream| upstream.set_balancer(self.options.balancer(service)));
         }
-        self.refresh(&key, entry, &inner.drained);
+        inner.left.add(self.refresh(&key, entry, &inner.drained));
         self.changed.notify_one();
     }
 
@@ -143,7 +145,7 @@ impl ServiceTable {
         let inner = &mut *inner;
         if let Some(entry) = inner.services.get_mut(&key) {
             entry.service = None;
-            self.refresh(&key, entry, &inner.drained);
+            inner.left.add(self.refresh(&key, entry, &inner.drained));
             inner.forget(&key);
         }
         self.changed.notify_one();
@@ -165,7 +167,7 @@ impl ServiceTable {
         let entry = inner.services.entry(key.clone()).or_default();
         let old = entry.slices.insert(name.clone(), Arc::clone(slice));
         inner.pods.list(&slice_key, old.as_deref(), Some(slice), &mut inner.drained);
-        self.refresh(&key, entry, &inner.drained);
+        inner.left.add(self.refresh(&key, entry, &inner.drained));
     }
 
     /// Removes a slice.
@@ -179,7 +181,7 @@ impl ServiceTable {
         if let Some(entry) = inner.services.get_mut(&key) {
             let old = entry.slices.remove(&slice.1);
             inner.pods.list(slice, old.as_deref(), None, &mut inner.drained);
-            self.refresh(&key, entry, &inner.drained);
+            inner.left.add(self.refresh(&key, entry, &inner.drained));
             inner.forget(&key);
         }
     }
@@ -212,7 +214,7 @@ impl ServiceTable {
         upstream.tend(&self.tasks);
         entry.upstreams.insert(port, Arc::clone(&upstream));
         entry.choose_options(&self.options);
-        self.refresh(&key, entry, &inner.drained);
+        inner.left.add(self.refresh(&key, entry, &inner.drained));
         upstream
     }
 
@@ -224,11 +226,11 @@ impl ServiceTable {
         inner.drained.insert(pod, !slices.is_empty());
         let owners =
             slices.iter().filter_map(|slice| Some((slice.0.clone(), inner.owners.get(slice)?.clone())));
-        let mut leaving = Vec::new();
+        let mut leaving = inner.left.take(pod);
         for key in owners.collect::<BTreeSet<_>>() {
             let Some(entry) = inner.services.get(&key) else { continue };
             leaving.extend(entry.upstreams.values().flat_map(|upstream| upstream.begin_drain(pod)));
-            self.refresh(&key, entry, &inner.drained);
+            inner.left.add(self.refresh(&key, entry, &inner.drained));
         }
         leaving
     }
@@ -254,7 +256,8 @@ impl ServiceTable {
         self.lock().services.values().flat_map(|entry| entry.upstreams.values().cloned()).collect()
     }
 
-    fn refresh(&self, key: &(String, String), entry: &Entry, drained: &Drained) {
+    /// Makes names and endpoints be what is known of a service. Returns the endpoints that go and still answer something.
+    fn refresh(&self, key: &(String, String), entry: &Entry, drained: &Drained) -> Vec<Arc<Backend>> {
         let (namespace, name) = (&key.0, &key.1);
         match &entry.service {
             Some(service) => {
@@ -262,11 +265,12 @@ impl ServiceTable {
             }
             None => self.zone.remove(namespace, name),
         }
-        for (port, upstream) in &entry.upstreams {
+        let replaced = entry.upstreams.iter().map(|(port, upstream)| {
             let port = entry.port(port);
             upstream
-                .apply(port.map(|port| endpoints::ready(&entry.slices, port, drained)).unwrap_or_default());
-        }
+                .replace(port.map(|port| endpoints::ready(&entry.slices, port, drained)).unwrap_or_default())
+        });
+        replaced.flatten().collect()
     }
 }
 

@@ -41,6 +41,8 @@ pub(super) enum Change<'a> {
 pub(super) struct Changes {
     pub(super) added: bool,
     pub(super) removed: Vec<EndpointId>,
+    /// Those of them that still answer something.
+    pub(super) leaving: Vec<Arc<Backend>>,
 }
 
 impl Members {
@@ -76,6 +78,7 @@ impl Members {
             tell(Change::Removed(id));
             if let Some(backend) = backends.get(id) {
                 backend.close();
+                changes.leaving.extend((backend.in_flight() > 0).then(|| Arc::clone(backend)));
             }
             changes.removed.push(id.clone());
         }

@@ -193,6 +193,11 @@ impl Upstream {
     /// of them; those that go finish what they have. Pods that were [drained](Self::drain) stay out; one that
     /// is missing here is forgotten, so a later listing lets it in.
     pub fn apply(&self, endpoints: impl IntoIterator<Item = Endpoint>) {
+        let _leaving = self.replace(endpoints);
+    }
+
+    /// The same. Returns those that go and still answer something.
+    pub(crate) fn replace(&self, endpoints: impl IntoIterator<Item = Endpoint>) -> Vec<Arc<Backend>> {
         let changes = self.members.apply(endpoints, |change| match change {
             members::Change::Removed(id) => self.balancer.load().remove(id),
             members::Change::Added(endpoint) => self.balancer.load().insert(endpoint.clone()),
@@ -204,6 +209,7 @@ impl Upstream {
         if changes.added {
             self.arrived.notify_waiters();
         }
+        changes.leaving
     }
 
     /// Adds endpoints to those that get requests, or changes the weights of those that are there.

@@ -8,9 +8,10 @@ use orchestra_core::balance::{EndpointId, Lease, RequestKey};
 use tokio::time::Instant;
 
 use super::backend::{Backend, Entry};
-use super::{Deadline, Ticket, Upstream};
+use super::{Deadline, Ticket, Upstream, UpstreamOptions};
 use crate::error::{Cause, NetError};
 use crate::http::{FNV, fnv};
+use crate::timer::later;
 
 /// The first pause after all endpoints refused; it doubles up to a second.
 const FIRST_PAUSE: Duration = Duration::from_millis(10);
@@ -45,7 +46,10 @@ impl Upstream {
         // Those that were tried, and those that have as many requests as they may, once one of these was picked.
         let mut out: Option<Vec<EndpointId>> = None;
         for _ in 0..PICKS {
-            let lease = self.lease(out.as_deref().unwrap_or(tried), affinity)?;
+            let lease = match &out {
+                None => self.lease(tried, affinity)?,
+                Some(out) => self.lease_of_others(out, affinity)?,
+            };
             let Some(backend) = self.members.load().get(lease.id()).cloned() else { continue };
             match backend.enter(most) {
                 Entry::In => return Some(Ticket::new(Arc::clone(self), backend, lease)),
@@ -82,10 +86,18 @@ impl Upstream {
             return self.balancer.load().pick(&request.exclude(tried));
         }
         self.readmit();
+        let others = self.lease_of_others(tried, affinity);
+        others.or_else(|| self.balancer.load().pick(&request.exclude(tried)))
+    }
+
+    /// Of an endpoint that is neither avoided nor one of these. Where some are full, the others are waited for, as where there is none:
+    /// one that fails is no place for what is too much for the rest.
+    fn lease_of_others(&self, out: &[EndpointId], affinity: Affinity) -> Option<Lease> {
+        let mut request = RequestKey::at(self.now());
+        request.hash = affinity.hash;
         let avoided = self.avoided.load();
-        let both: Vec<EndpointId> = tried.iter().chain(avoided.iter()).cloned().collect();
-        let balancer = self.balancer.load();
-        balancer.pick(&request.exclude(&both)).or_else(|| balancer.pick(&request.exclude(tried)))
+        let both: Vec<EndpointId> = out.iter().chain(avoided.iter()).cloned().collect();
+        self.balancer.load().pick(&request.exclude(&both))
     }
 
     /// The endpoint of a session, where it is there and well.
@@ -156,8 +168,8 @@ pub(crate) struct Affinity {
 
 impl Affinity {
     /// How long an endpoint of this service may be silent.
-    pub(crate) fn response_timeout(&self, upstream: &Upstream) -> Duration {
-        self.response_timeout.unwrap_or_else(|| upstream.options().response_timeout)
+    pub(crate) fn response_timeout(&self, options: &UpstreamOptions) -> Duration {
+        self.response_timeout.unwrap_or(options.response_timeout)
     }
 }
 
@@ -193,6 +205,8 @@ pub(super) fn tag(id: &EndpointId) -> u64 {
 pub(crate) struct Tries<'u> {
     upstream: &'u Arc<Upstream>,
     affinity: Affinity,
+    /// How many are tried in a row.
+    attempts: usize,
     tried: Vec<EndpointId>,
     /// Since when it has been waiting, or failing to be sent.
     since: Option<Instant>,
@@ -201,8 +215,9 @@ pub(crate) struct Tries<'u> {
 }
 
 impl<'u> Tries<'u> {
-    pub(crate) fn new(upstream: &'u Arc<Upstream>, affinity: Affinity) -> Self {
-        Self { upstream, affinity, tried: Vec::new(), since: None, pause: FIRST_PAUSE, last: None }
+    /// `attempts`: how many are tried in a row.
+    pub(crate) fn new(upstream: &'u Arc<Upstream>, affinity: Affinity, attempts: usize) -> Self {
+        Self { upstream, affinity, attempts, tried: Vec::new(), since: None, pause: FIRST_PAUSE, last: None }
     }
 
     /// An endpoint for the next try. Waits where there is none, or where as many as may be in a row refused.
@@ -211,7 +226,7 @@ impl<'u> Tries<'u> {
     /// What the last endpoint said, or [`NetError::NoEndpoint`], where the time for waiting is over;
     /// [`NetError::Busy`] where too many wait.
     pub(crate) async fn next(&mut self) -> Result<Ticket, NetError> {
-        if self.tried.len() < self.upstream.options().attempts
+        if self.tried.len() < self.attempts
             && let Some(ticket) = self.upstream.pick_for(&self.tried, self.affinity)
         {
             return Ok(ticket);
@@ -231,7 +246,7 @@ impl<'u> Tries<'u> {
     async fn wait(&mut self) -> Result<Ticket, NetError> {
         let upstream = self.upstream;
         let since = *self.since.get_or_insert_with(Instant::now);
-        let deadline = since + upstream.options().endpoint_wait;
+        let deadline = later(since, upstream.options().endpoint_wait);
         let _place = Place::take(upstream)?;
         loop {
             let arrived = upstream.arrived.notified();

@@ -54,6 +54,33 @@ async fn a_free_endpoint_is_found_however_many_are_full() {
 }
 
 #[tokio::test]
+async fn what_is_too_much_for_the_others_does_not_go_to_one_that_is_ejected() {
+    let (a, b) = (Backend::start("a").await, Backend::start("b").await);
+    let options = UpstreamOptions::default()
+        .with_max_in_flight(Some(1))
+        .with_ejection(1, Duration::from_secs(600), 50)
+        .with_endpoint_wait(Duration::from_millis(100));
+    let (upstream, listening) = proxy(&[&a, &b], options).await;
+    let mut client = Client::new(listening.address());
+    client.get("/fail").await;
+    let ejected = upstream.status().into_iter().find(|e| e.state == orchestra_net::EndpointState::Ejected);
+    let (well, ill) = if ejected.unwrap().id == a.endpoint().id { (&b, &a) } else { (&a, &b) };
+    let before = ill.entered();
+    let mut busy = Client::new(listening.address());
+    let first = busy.get("/gated");
+    let other = async {
+        let entered = well.entered();
+        until("the place is taken", || well.entered() > entered).await;
+        let answer = client.get("/").await;
+        well.state.gate.add_permits(1);
+        answer
+    };
+    let (first, other) = soon("the answers", futures_util::future::join(first, other)).await;
+    assert_eq!((first.0, other.0), (StatusCode::OK, StatusCode::SERVICE_UNAVAILABLE), "{other:?}");
+    assert_eq!(ill.entered(), before);
+}
+
+#[tokio::test]
 async fn where_all_endpoints_stay_busy_a_request_is_told_so() {
     let a = Backend::start("a").await;
     let options = UpstreamOptions::default()

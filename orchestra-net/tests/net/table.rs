@@ -137,6 +137,30 @@ async fn a_drain_waits_for_requests_of_any_protocol() {
 }
 
 #[tokio::test]
+async fn a_drain_waits_for_what_a_pod_got_before_its_service_selected_others() {
+    for also_gone in [false, true] {
+        let table = table();
+        table.apply_service(&service());
+        table.apply_slice(&slice("s", &[listed(1, true)]));
+        let upstream = table.upstream("shop", "cart", &80.into());
+        let ticket = upstream.pick(&[], None).unwrap();
+        drop(upstream);
+        match also_gone {
+            false => table.apply_slice(&slice("s", &[listed(2, true)])),
+            true => {
+                table.remove_slice("shop", "s");
+                table.remove_service("shop", "cart");
+            }
+        }
+        let one = pod(1);
+        let mut drain = std::pin::pin!(table.drain(&one));
+        assert!(futures_util::poll!(drain.as_mut()).is_pending(), "gone: {also_gone}");
+        drop(ticket);
+        crate::soon("the drain", drain).await;
+    }
+}
+
+#[tokio::test]
 async fn a_headless_service_leads_to_its_pods_until_they_drain() {
     let table = table();
     let mut headless = (*service()).clone().headless();
