@@ -74,33 +74,32 @@ impl Session {
     ) {
         // Whether it is to answer is not known here, so that it does not is no silence.
         ticket.owes_nothing();
-        let mut answered = false;
+        let backend = Arc::clone(ticket.backend());
         let end = tokio::select! {
             biased;
-            () = ticket.backend().closed() => End::Left,
+            () = backend.closed() => End::Left,
             () = self.refused.notified() => End::Failed(io::ErrorKind::ConnectionRefused.into()),
-            end = self.answers(&to, client, &mut answered) => End::Failed(end),
+            end = self.answers(&to, client, &mut ticket) => End::Failed(end),
             () = self.idle(idle_timeout) => End::Idle,
         };
         self.over.store(true, Ordering::Relaxed);
-        let endpoint = ticket.id().clone();
+        let endpoint = &backend.id;
         match end {
             End::Idle => tracing::trace!(%client, ?endpoint, "a session ends: nothing came for long"),
             End::Left => tracing::debug!(%client, ?endpoint, "a session ends: its endpoint leaves"),
             End::Failed(error) => {
                 tracing::debug!(%client, ?endpoint, %error, "a session ends: its endpoint refuses");
                 ticket.ended(Outcome::Failure);
-                return;
             }
-        }
-        // One that never answers may be one that is not to.
-        if answered {
-            ticket.ended(Outcome::Success);
         }
     }
 
     /// Passes answers on. Returns why that can't go on.
-    async fn answers(&self, to: &UdpSocket, client: SocketAddr, answered: &mut bool) -> io::Error {
+    ///
+    /// The first one is the session's success: how long the session then lasts is the client's doing. An endpoint that never
+    /// answers may be one that is not to.
+    async fn answers(&self, to: &UdpSocket, client: SocketAddr, ticket: &mut Ticket) -> io::Error {
+        let mut answered = false;
         loop {
             let ready = match self.socket.ready(Interest::READABLE | Interest::ERROR).await {
                 Ok(ready) => ready,
@@ -120,7 +119,9 @@ impl Session {
                 datagram.clear();
                 match self.socket.try_recv_buf(&mut datagram) {
                     Ok(_) => {
-                        *answered = true;
+                        if !std::mem::replace(&mut answered, true) {
+                            ticket.ended(Outcome::Success);
+                        }
                         self.passed.fetch_add(1, Ordering::Relaxed);
                         if let Err(error) = SockRef::from(to).send_to(&datagram, &client.into()) {
                             tracing::trace!(%client, %error, "drops an answer");

@@ -73,7 +73,7 @@ impl Ticket {
         self.lease.as_ref().map_or_else(Instant::now, |lease| self.upstream.origin + lease.started())
     }
 
-    pub(crate) fn backend(&self) -> &Backend {
+    pub(crate) fn backend(&self) -> &Arc<Backend> {
         &self.backend
     }
 

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use orchestra_core::balance::{Endpoint, RoundRobin};
+use orchestra_core::balance::{Endpoint, LoadBalancer, PeakEwma, PeakEwmaOptions, RoundRobin};
 use orchestra_core::engine::Tasks;
-use orchestra_net::{Listening, UdpOptions, UdpProxy, Upstream, UpstreamOptions};
+use orchestra_net::{EndpointState, Listening, UdpOptions, UdpProxy, Upstream, UpstreamOptions};
 use tokio::net::UdpSocket;
 
 use crate::{soon, until};
@@ -49,7 +49,17 @@ impl Drop for Echo {
 }
 
 async fn proxy(echoes: &[&Echo], options: UdpOptions) -> (Arc<Upstream>, Listening) {
-    let upstream = Upstream::new("test", Box::<RoundRobin>::default(), UpstreamOptions::default());
+    balanced(echoes, Box::<RoundRobin>::default(), options).await
+}
+
+/// The first failure ejects.
+async fn balanced(
+    echoes: &[&Echo],
+    balancer: Box<dyn LoadBalancer>,
+    options: UdpOptions,
+) -> (Arc<Upstream>, Listening) {
+    let strict = UpstreamOptions::default().with_ejection(1, Duration::from_secs(600), 50);
+    let upstream = Upstream::new("test", balancer, strict);
     upstream.apply(echoes.iter().map(|echo| echo.endpoint.clone()));
     let proxy = UdpProxy::new(Arc::clone(&upstream), options, &Tasks::new());
     let listening = proxy.bind(([127, 0, 0, 1], 0).into()).await.unwrap();
@@ -139,6 +149,28 @@ async fn an_endpoint_that_refuses_loses_its_sessions_and_is_ejected() {
         let client = Client::new(listening.address()).await;
         assert_eq!(client.ask(&format!("{i}")).await, format!("b {i}"));
     }
+    let ejected = || {
+        let all = upstream.status();
+        all.iter().find(|endpoint| endpoint.id.address == nobody).unwrap().state == EndpointState::Ejected
+    };
+    until("it is ejected", ejected).await;
+    assert_eq!(in_flight(&upstream), 4, "of those that it had none is left");
+}
+
+#[tokio::test]
+async fn how_long_a_session_lasts_is_no_latency() {
+    let (a, b) = (Echo::start("a").await, Echo::start("b").await);
+    // What is not known yet counts as slower than any answer here, and as faster than a session.
+    let initial = Duration::from_millis(250);
+    let options = PeakEwmaOptions::default().with_initial(initial).with_probe_every(0);
+    let balancer = Box::new(PeakEwma::new(options.with_decay(Duration::from_secs(600))));
+    let (upstream, listening) =
+        balanced(&[&a], balancer, UdpOptions::default().with_idle_timeout(2 * initial)).await;
+    assert_eq!(Client::new(listening.address()).await.ask("one").await, "a one");
+    until("its session is over", || in_flight(&upstream) == 0).await;
+    upstream.insert([b.endpoint.clone()]);
+    let next = upstream.pick(&[], None).unwrap();
+    assert_eq!(next.id(), &a.endpoint.id, "it has answered at once");
 }
 
 #[tokio::test]
