@@ -6,11 +6,10 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use futures_util::FutureExt as _;
 use orchestra_core::engine::Tasks;
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::error::NetError;
 use crate::workers::Workers;
@@ -20,6 +19,9 @@ pub(crate) const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// How many connections may wait in the kernel, for each worker: as tokio's own listeners have it.
 const BACKLOG: i32 = 1024;
+
+/// A connection's place among those that there may be, for as long as anything is left of it.
+pub(crate) type Place = OwnedSemaphorePermit;
 
 /// An address that is listened on. Dropping it ends that: no new connections, and those that are open end
 /// after their last request.
@@ -50,7 +52,7 @@ impl Listening {
     }
 
     /// Stops accepting, and returns when the open connections have ended, each after its last request or when
-    /// its time for that is over.
+    /// its time for that is over. Those that changed their protocol are connections, too.
     pub async fn shutdown(&self) {
         self.tasks.shutdown().await;
     }
@@ -62,14 +64,14 @@ impl Drop for Listening {
     }
 }
 
-/// Listens at `address`, on the current runtime. `serve` is given each connection, and the group of tasks whose end it
-/// must heed.
+/// Listens at `address`, on the current runtime. `serve` is given each connection, the group of tasks whose end it must heed, and
+/// the connection's place.
 pub(crate) async fn listen<F>(
     address: SocketAddr,
     what: String,
     max_connections: usize,
     tasks: &Tasks,
-    serve: impl Fn(TcpStream, SocketAddr, Tasks) -> F + Send + Sync + 'static,
+    serve: impl Fn(TcpStream, SocketAddr, Tasks, Place) -> F + Send + Sync + 'static,
 ) -> Result<Listening, NetError>
 where
     F: Future<Output = ()> + Send + 'static,
@@ -95,7 +97,7 @@ pub(crate) async fn listen_on<F>(
     what: String,
     max_connections: usize,
     tasks: &Tasks,
-    serve: impl Fn(TcpStream, SocketAddr, Tasks) -> F + Clone + Send + Sync + 'static,
+    serve: impl Fn(TcpStream, SocketAddr, Tasks, Place) -> F + Clone + Send + Sync + 'static,
 ) -> Result<Listening, NetError>
 where
     F: Future<Output = ()> + Send + 'static,
@@ -166,7 +168,7 @@ async fn accept<F>(
     listener: Arc<TcpListener>,
     places: Arc<Semaphore>,
     tasks: Tasks,
-    serve: impl Fn(TcpStream, SocketAddr, Tasks) -> F,
+    serve: impl Fn(TcpStream, SocketAddr, Tasks, Place) -> F,
 ) where
     F: Future<Output = ()> + Send + 'static,
 {
@@ -182,9 +184,7 @@ async fn accept<F>(
                     tracing::debug!(%client, %error, "a client went away at once");
                     continue;
                 }
-                // Not awaited in an async block, which would have room for it twice.
-                let served = serve(stream, client, tasks.clone()).map(|()| drop(place));
-                tasks.spawn_graceful("connection", served);
+                tasks.spawn_graceful("connection", serve(stream, client, tasks.clone(), place));
             }
             Err(error) => {
                 tracing::warn!(%error, "could not accept a connection; pauses");

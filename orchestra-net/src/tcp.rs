@@ -13,7 +13,7 @@ use tokio::net::TcpStream;
 use crate::connection::connect;
 use crate::error::NetError;
 use crate::http::hash;
-use crate::listener::{Listening, ended_for, listen, listen_on};
+use crate::listener::{Listening, Place, ended_for, listen, listen_on};
 use crate::proxy_protocol::{ProxyProtocol, who};
 use crate::pump::both_ways;
 use crate::setters::setters;
@@ -84,7 +84,7 @@ impl TcpProxy {
     /// [`NetError::Listen`] where the address can't be had.
     pub async fn bind(&self, address: SocketAddr) -> Result<Listening, NetError> {
         let (proxy, options) = (self.clone(), self.options);
-        let serve = move |stream, client, tasks| proxy.clone().serve(stream, client, tasks);
+        let serve = move |stream, client, tasks, place| proxy.clone().serve(stream, client, tasks, place);
         listen(address, self.upstream.name().to_string(), options.max_connections, &self.tasks, serve).await
     }
 
@@ -94,12 +94,12 @@ impl TcpProxy {
     /// [`NetError::Listen`] where the address can't be had.
     pub async fn bind_to(&self, workers: &Workers, address: SocketAddr) -> Result<Listening, NetError> {
         let (proxy, options) = (self.clone(), self.options);
-        let serve = move |stream, client, tasks| proxy.clone().serve(stream, client, tasks);
+        let serve = move |stream, client, tasks, place| proxy.clone().serve(stream, client, tasks, place);
         let what = self.upstream.name().to_string();
         listen_on(workers, address, what, options.max_connections, &self.tasks, serve).await
     }
 
-    async fn serve(self, mut client: TcpStream, from: SocketAddr, tasks: Tasks) {
+    async fn serve(self, mut client: TcpStream, from: SocketAddr, tasks: Tasks, _place: Place) {
         let from = match self.options.proxy_protocol {
             false => from,
             true => {

@@ -10,7 +10,7 @@ use tokio::net::{TcpStream, UdpSocket};
 use super::Zone;
 use super::dns_message::answer;
 use crate::error::NetError;
-use crate::listener::{Listening, listen};
+use crate::listener::{Listening, Place, listen};
 
 /// The largest query that is read: what EDNS lets a client send.
 const LARGEST_QUERY: usize = 4096;
@@ -44,7 +44,7 @@ impl DnsServer {
         let mut tries = 0;
         loop {
             let served = zone.clone();
-            let serve = move |stream, _client, tasks| serve_tcp(stream, served.clone(), tasks);
+            let serve = move |stream, _client, tasks, place| serve_tcp(stream, served.clone(), tasks, place);
             let tcp = listen(address, "the DNS server".to_owned(), MAX_CONNECTIONS, tasks, serve).await?;
             match UdpSocket::bind(tcp.address()).await {
                 Ok(socket) => {
@@ -97,7 +97,7 @@ async fn serve_udp(socket: UdpSocket, zone: Zone) {
     }
 }
 
-async fn serve_tcp(mut stream: TcpStream, zone: Zone, tasks: Tasks) {
+async fn serve_tcp(mut stream: TcpStream, zone: Zone, tasks: Tasks, _place: Place) {
     let serving = async {
         // Ends by an error: the client closes, or says nothing for long.
         loop {

@@ -13,7 +13,6 @@ use hyper::body::Incoming;
 use hyper::server::conn::http2;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
-use orchestra_core::engine::Tasks;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::Notify;
 
@@ -107,12 +106,12 @@ impl Body for Counted {
 
 /// Serves a connection until it ends, has been without a request for long, or, told to end, until its last request is
 /// answered.
-pub(super) async fn serve<S>(stream: Tapped<S>, served: Arc<Served>, tasks: Tasks)
+pub(super) async fn serve<S>(stream: Tapped<S>, served: Arc<Served>)
 where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
     let options = served.proxy.inner.options;
-    let client = served.client.address;
+    let (client, tasks) = (served.client.address, served.tasks.clone());
     let streams = Arc::<Streams>::default();
     let of_requests = Arc::clone(&streams);
     let service =

@@ -231,7 +231,7 @@ impl HttpProxy {
     ) -> Result<Response<ProxyBody>, NetError> {
         // Those that speak HTTP/2 have nothing to change to: for them it is a plain request (RFC 9110, 7.8).
         if upgrade::is_asked(request) && !upstream.options().http2 {
-            return Box::pin(upgrade::forward(upstream, request, affinity, &self.inner.tasks)).await;
+            return Box::pin(upgrade::forward(upstream, request, affinity, &self.inner)).await;
         }
         forward::fits(request.body(), self.inner.options.max_body)?;
         if request.body().is_incoming() && (!route.mirrors.is_empty() || request.method().is_idempotent()) {

@@ -21,10 +21,10 @@ use super::forwarded::Client;
 use super::options::HttpOptions;
 use super::tap::{Tap, Tapped};
 use super::timer::ConnectionTimer;
-use super::{HttpProxy, http2};
+use super::{HttpProxy, http2, upgrade};
 use crate::body::ProxyBody;
 use crate::error::{Cause, NetError};
-use crate::listener::{Listening, listen, listen_on};
+use crate::listener::{Listening, Place, listen, listen_on};
 use crate::patient::Patient;
 use crate::proxy_protocol::who;
 use crate::seldom::Seldom;
@@ -41,13 +41,17 @@ pub(super) struct Served {
     pub(super) proxy: HttpProxy,
     pub(super) tap: Tap,
     pub(super) client: Client,
+    /// Of the listener: what goes on in them is waited for at its end.
+    pub(super) tasks: Tasks,
+    /// Of the connection, and of what it becomes.
+    _place: Place,
     /// The proxy shuts down: the next answer is the last one of the connection.
     pub(super) ending: AtomicBool,
 }
 
 impl Served {
-    fn new(proxy: HttpProxy, tap: Tap, client: Client) -> Self {
-        Self { proxy, tap, client, ending: AtomicBool::new(false) }
+    fn new(proxy: HttpProxy, tap: Tap, client: Client, tasks: Tasks, place: Place) -> Self {
+        Self { proxy, tap, client, tasks, _place: place, ending: AtomicBool::new(false) }
     }
 
     /// Says in an answer of HTTP/1.1 that it is the last one, where it is. From HTTP/2, which has other ways, hyper takes it out.
@@ -66,7 +70,7 @@ impl HttpProxy {
     /// [`NetError::Listen`] where the address can't be had.
     pub async fn bind(&self, address: SocketAddr) -> Result<Listening, NetError> {
         let (proxy, options) = (self.clone(), self.inner.options);
-        let serve = move |stream, client, tasks| proxy.clone().serve(stream, client, tasks);
+        let serve = move |stream, client, tasks, place| proxy.clone().serve(stream, client, tasks, place);
         listen(address, "the HTTP proxy".to_owned(), options.max_connections, &self.inner.tasks, serve).await
     }
 
@@ -76,7 +80,7 @@ impl HttpProxy {
     /// [`NetError::Listen`] where the address can't be had.
     pub async fn bind_to(&self, workers: &Workers, address: SocketAddr) -> Result<Listening, NetError> {
         let (proxy, options) = (self.clone(), self.inner.options);
-        let serve = move |stream, client, tasks| proxy.clone().serve(stream, client, tasks);
+        let serve = move |stream, client, tasks, place| proxy.clone().serve(stream, client, tasks, place);
         let (what, most) = ("the HTTP proxy".to_owned(), options.max_connections);
         listen_on(workers, address, what, most, &self.inner.tasks, serve).await
     }
@@ -88,7 +92,9 @@ impl HttpProxy {
     #[cfg(feature = "tls")]
     pub async fn bind_tls(&self, address: SocketAddr, tls: &ServerTls) -> Result<Listening, NetError> {
         let (proxy, options, tls) = (self.clone(), self.inner.options, tls.clone());
-        let serve = move |stream, client, tasks| proxy.clone().serve_tls(stream, client, tls.clone(), tasks);
+        let serve = move |stream, client, tasks, place| {
+            proxy.clone().serve_tls(stream, client, tls.clone(), tasks, place)
+        };
         let what = "the HTTP proxy over TLS".to_owned();
         listen(address, what, options.max_connections, &self.inner.tasks, serve).await
     }
@@ -105,7 +111,9 @@ impl HttpProxy {
         tls: &ServerTls,
     ) -> Result<Listening, NetError> {
         let (proxy, options, tls) = (self.clone(), self.inner.options, tls.clone());
-        let serve = move |stream, client, tasks| proxy.clone().serve_tls(stream, client, tls.clone(), tasks);
+        let serve = move |stream, client, tasks, place| {
+            proxy.clone().serve_tls(stream, client, tls.clone(), tasks, place)
+        };
         let (what, most) = ("the HTTP proxy over TLS".to_owned(), options.max_connections);
         listen_on(workers, address, what, most, &self.inner.tasks, serve).await
     }
@@ -120,17 +128,25 @@ impl HttpProxy {
         mut stream: TcpStream,
         client: SocketAddr,
         tasks: Tasks,
+        place: Place,
     ) -> impl Future<Output = ()> + Send {
         async move {
             let Some(client) = self.who(&mut stream, client, &tasks).await else { return };
             let stream = Patient::new(stream, self.inner.options.write_timeout);
-            self.converse(stream, Client::new(client), tasks).await;
+            self.converse(stream, Client::new(client), tasks, place).await;
         }
     }
 
     /// The same, after a handshake, which is waited for here and not where connections are accepted.
     #[cfg(feature = "tls")]
-    async fn serve_tls(self, mut stream: TcpStream, client: SocketAddr, tls: ServerTls, tasks: Tasks) {
+    async fn serve_tls(
+        self,
+        mut stream: TcpStream,
+        client: SocketAddr,
+        tls: ServerTls,
+        tasks: Tasks,
+        place: Place,
+    ) {
         let Some(client) = self.who(&mut stream, client, &tasks).await else { return };
         let options = self.inner.options;
         // Boxed, as it is over soon.
@@ -140,10 +156,10 @@ impl HttpProxy {
         match chose_http2(&stream) {
             true => {
                 let tap = Tap::new(0);
-                let served = Arc::new(Served::new(self, tap.clone(), client));
-                Box::pin(http2::serve(Tapped::new(stream, tap), served, tasks)).await;
+                let served = Arc::new(Served::new(self, tap.clone(), client, tasks, place));
+                Box::pin(http2::serve(Tapped::new(stream, tap), served)).await;
             }
-            false => Box::pin(self.converse(stream, client, tasks)).await,
+            false => Box::pin(self.converse(stream, client, tasks, place)).await,
         }
     }
 
@@ -157,21 +173,29 @@ impl HttpProxy {
     }
 
     /// Speaks HTTP/1.1, or HTTP/2 where the client begins with it.
-    fn converse<S>(self, stream: S, client: Client, tasks: Tasks) -> impl Future<Output = ()> + Send
+    fn converse<S>(
+        self,
+        stream: S,
+        client: Client,
+        tasks: Tasks,
+        place: Place,
+    ) -> impl Future<Output = ()> + Send
     where
         S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
         let tap = Tap::new(self.inner.options.max_header_bytes);
         // Of this connection alone: what all connections share is not counted up and down by each request.
-        let served = Arc::new(Served::new(self, tap.clone(), client));
+        let served = Arc::new(Served::new(self, tap.clone(), client, tasks, place));
         let stream = match served.client.scheme {
             "http" => Tapped::new(stream, tap).ending_silently(),
             _ => Tapped::new(stream, tap),
         };
         let options = &served.proxy.inner.options;
         let of_requests = Arc::clone(&served);
-        let service =
-            service_fn(move |request| HttpProxy::handle_incoming(request, Arc::clone(&of_requests)));
+        let service = service_fn(move |mut request| {
+            upgrade::begin(&mut request, &of_requests);
+            HttpProxy::handle_incoming(request, Arc::clone(&of_requests))
+        });
         let mut connection = http1::Builder::new()
             .timer(ConnectionTimer::default())
             .header_read_timeout(options.header_timeout)
@@ -181,7 +205,7 @@ impl HttpProxy {
             .serve_connection(TokioIo::new(stream), service)
             .with_upgrades();
         // Polled when it has something to say, and not, under a lock that all connections share, whenever a byte comes.
-        let told_to_end = tasks.cancelled();
+        let told_to_end = served.tasks.cancelled();
         // What few connections come to is boxed: the others keep no place for it.
         async move {
             let ended = {
@@ -197,7 +221,7 @@ impl HttpProxy {
                 }
             };
             if let Some(stream) = speaks_http2(ended, connection, &served) {
-                Box::pin(http2::serve(stream, served, tasks)).await;
+                Box::pin(http2::serve(stream, served)).await;
             }
         }
     }

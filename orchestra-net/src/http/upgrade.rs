@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use http::header::{CONNECTION, UPGRADE};
 use http::{HeaderValue, Request, Response, StatusCode, Version};
+use hyper::body::Incoming;
 use hyper::client::conn::http1;
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
@@ -13,8 +14,11 @@ use orchestra_core::engine::Tasks;
 use tokio::io::copy_bidirectional;
 
 use super::hop;
+use super::proxy::Inner;
+use super::server::Served;
 use crate::body::ProxyBody;
 use crate::error::{Cause, NetError};
+use crate::listener::ended_for;
 use crate::stream::Stream;
 use crate::upstream::{Affinity, AnsweredBy, Ticket, Tries, Upstream};
 
@@ -28,14 +32,37 @@ pub(super) fn is_asked<B: http_body::Body>(request: &Request<B>) -> bool {
         && request.body().is_end_stream()
 }
 
+/// What a connection that changes its protocol goes on with.
+#[derive(Clone)]
+struct Tenure {
+    tasks: Tasks,
+    shutdown_grace: Duration,
+    /// Holds the connection's place, where it is one of the proxy's own.
+    _served: Option<Arc<Served>>,
+}
+
+/// Has a request that wants to change its connection's protocol know the connection: when HTTP ends there, what comes after it is
+/// still that listener's.
+pub(super) fn begin(request: &mut Request<Incoming>, served: &Arc<Served>) {
+    if is_asked(request) {
+        let (tasks, shutdown_grace) = (served.tasks.clone(), served.proxy.inner.options.shutdown_grace);
+        let tenure = Tenure { tasks, shutdown_grace, _served: Some(Arc::clone(served)) };
+        request.extensions_mut().insert(tenure);
+    }
+}
+
 /// Sends the request over a connection of its own. Where the endpoint agrees, bytes pass both ways in a task of
 /// their own until one side ends; where it does not, its answer is passed on, and nothing else.
 pub(super) async fn forward<B>(
     upstream: &Arc<Upstream>,
     request: &mut Request<B>,
     affinity: Affinity,
-    tasks: &Tasks,
+    proxy: &Inner,
 ) -> Result<Response<ProxyBody>, NetError> {
+    let (tasks, shutdown_grace) = (proxy.tasks.clone(), proxy.options.shutdown_grace);
+    // A server that is not ours counts its connections itself.
+    let anybodys = Tenure { tasks, shutdown_grace, _served: None };
+    let tenure = request.extensions_mut().remove::<Tenure>().unwrap_or(anybodys);
     let client = hyper::upgrade::on(&mut *request);
     let limit = affinity.response_timeout(&upstream.options());
     let mut tries = Tries::new(upstream, affinity, upstream.options().attempts);
@@ -45,7 +72,7 @@ pub(super) async fn forward<B>(
         let connecting = upstream.connect(id.address, upstream.options().connect_timeout, false);
         match ticket.backend().while_open(connecting).await {
             Ok(stream) => {
-                let mut response = send(upstream, ticket, stream, request, client, tasks, limit).await?;
+                let mut response = send(upstream, ticket, stream, request, client, tenure, limit).await?;
                 if affinity.named {
                     response.extensions_mut().insert(AnsweredBy(id));
                 }
@@ -65,12 +92,12 @@ async fn send<B>(
     stream: Stream,
     request: &mut Request<B>,
     client: OnUpgrade,
-    tasks: &Tasks,
+    tenure: Tenure,
     limit: Duration,
 ) -> Result<Response<ProxyBody>, NetError> {
     let request = copy(request);
     let asked = request.headers().get(UPGRADE).cloned();
-    let answered = tokio::time::timeout(limit, exchange(stream, request, tasks)).await;
+    let answered = tokio::time::timeout(limit, exchange(stream, request, &tenure.tasks)).await;
     let id = ticket.id().clone();
     let service = Arc::clone(upstream.name());
     let mut response = match answered {
@@ -91,7 +118,8 @@ async fn send<B>(
         return Ok(response.map(|body| ProxyBody::new(Held { body, _ticket: ticket })));
     }
     let endpoint = hyper::upgrade::on(&mut response);
-    tasks.spawn("upgraded", tunnel(client, endpoint, ticket));
+    let tasks = tenure.tasks.clone();
+    tasks.spawn_graceful("upgraded", tunnel(client, endpoint, ticket, tenure));
     let agreed = response.headers().get(UPGRADE).cloned().or(asked);
     hop::strip(response.headers_mut());
     response.headers_mut().insert(CONNECTION, HeaderValue::from_static("upgrade"));
@@ -120,9 +148,10 @@ async fn exchange(
     stream: Stream,
     request: Request<ProxyBody>,
     tasks: &Tasks,
-) -> Result<Response<hyper::body::Incoming>, Cause> {
+) -> Result<Response<Incoming>, Cause> {
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
-    tasks.spawn("upgrading-connection", async move {
+    // It ends with the change, or with the answer instead.
+    tasks.spawn_graceful("upgrading-connection", async move {
         if let Err(error) = connection.with_upgrades().await {
             tracing::debug!(%error, "a connection that was to change its protocol ended");
         }
@@ -130,24 +159,30 @@ async fn exchange(
     Ok(sender.send_request(request).await?)
 }
 
-async fn tunnel(client: OnUpgrade, endpoint: OnUpgrade, ticket: Ticket) {
-    let (client, endpoint) = match tokio::try_join!(client, endpoint) {
-        Ok(both) => both,
-        Err(error) => {
-            tracing::debug!(%error, "a connection did not change its protocol");
-            return;
+async fn tunnel(client: OnUpgrade, endpoint: OnUpgrade, ticket: Ticket, tenure: Tenure) {
+    let endpoint_id = ticket.id();
+    tokio::select! {
+        biased;
+        () = ended_for(&tenure.tasks, tenure.shutdown_grace) => {
+            tracing::warn!(endpoint = ?endpoint_id, "cut an upgraded connection off: the proxy shuts down");
         }
-    };
-    let copied = copy_bidirectional(&mut TokioIo::new(client), &mut TokioIo::new(endpoint)).await;
-    if let Err(error) = copied {
-        tracing::debug!(%error, "an upgraded connection broke off");
+        carried = carry(client, endpoint) => {
+            if let Err(error) = carried {
+                tracing::debug!(endpoint = ?endpoint_id, %error, "an upgraded connection broke off");
+            }
+        }
     }
-    drop(ticket);
+}
+
+async fn carry(client: OnUpgrade, endpoint: OnUpgrade) -> Result<(), Cause> {
+    let (client, endpoint) = tokio::try_join!(client, endpoint)?;
+    copy_bidirectional(&mut TokioIo::new(client), &mut TokioIo::new(endpoint)).await?;
+    Ok(())
 }
 
 /// An answer's body that holds the request's place at its endpoint.
 struct Held {
-    body: hyper::body::Incoming,
+    body: Incoming,
     _ticket: Ticket,
 }
 

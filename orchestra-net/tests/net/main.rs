@@ -30,6 +30,7 @@ mod streams;
 mod table;
 #[cfg(feature = "tls")]
 mod tls;
+mod tunnels;
 mod udp;
 
 use std::time::Duration;

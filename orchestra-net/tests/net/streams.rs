@@ -1,4 +1,4 @@
-//! Bodies that stream, connections that change their protocol, and plain TCP.
+//! Bodies that stream.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,13 +10,10 @@ use http_body::Frame;
 use http_body_util::{BodyExt, StreamBody};
 use hyper::client::conn::http1::handshake;
 use hyper_util::rt::TokioIo;
-use orchestra_core::balance::Endpoint;
 use orchestra_core::engine::Tasks;
-use orchestra_net::{
-    EndpointState, NetError, ServiceClient, TcpOptions, TcpProxy, Upstream, UpstreamOptions,
-};
+use orchestra_net::{EndpointState, NetError, ServiceClient, Upstream, UpstreamOptions};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
 
 use crate::backend::{Backend, LARGE};
 use crate::client::{Client, raw};
@@ -146,32 +143,6 @@ async fn a_client_that_goes_away_frees_its_place() {
 }
 
 #[tokio::test]
-async fn a_connection_can_change_its_protocol() {
-    let a = Backend::start("a").await;
-    let (upstream, listening) = proxy(&[&a], UpstreamOptions::default()).await;
-    let mut stream = TcpStream::connect(listening.address()).await.unwrap();
-    let request =
-        b"GET /upgrade HTTP/1.1\r\nhost: x\r\nconnection: keep-alive, Upgrade\r\nupgrade: echo\r\n\r\n";
-    stream.write_all(request).await.unwrap();
-    let mut head = Vec::new();
-    while !head.ends_with(b"\r\n\r\n") {
-        head.push(soon("the head", stream.read_u8()).await.unwrap());
-    }
-    let head = String::from_utf8(head).unwrap();
-    assert!(head.starts_with("HTTP/1.1 101") && head.contains("upgrade: echo"), "{head}");
-    stream.write_all(b"hello").await.unwrap();
-    let mut answer = [0; 5];
-    soon("the echo", stream.read_exact(&mut answer)).await.unwrap();
-    assert_eq!(&answer, b"HELLO");
-    let pod = a.pod();
-    let drain = upstream.drain(&pod);
-    tokio::pin!(drain);
-    assert!(futures_util::poll!(drain.as_mut()).is_pending(), "the connection counts");
-    drop(stream);
-    soon("the drain", drain).await;
-}
-
-#[tokio::test]
 async fn an_upgrade_that_was_refused_leaves_no_raw_pipe() {
     let a = Backend::start("a").await;
     let (upstream, listening) = proxy(&[&a], UpstreamOptions::default()).await;
@@ -181,45 +152,6 @@ async fn an_upgrade_that_was_refused_leaves_no_raw_pipe() {
     assert!(answers.starts_with("HTTP/1.1 400"), "{answers}");
     assert_eq!(answers.matches("HTTP/1.1 ").count(), 2, "the second request is one: {answers}");
     until("nothing is in flight", || upstream.status()[0].in_flight == 0).await;
-}
-
-#[tokio::test]
-async fn tcp_connections_are_balanced_and_count_until_they_end() {
-    let tasks = Tasks::new();
-    let upstream = Upstream::named("echo");
-    let mut endpoints = Vec::new();
-    for name in ["one", "two"] {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        endpoints.push(Endpoint::new(name, listener.local_addr().unwrap()));
-        let connections = tasks.clone();
-        tasks.spawn("echo", async move {
-            loop {
-                let (mut stream, _) = listener.accept().await.unwrap();
-                connections.spawn("echo-connection", async move {
-                    let (mut read, mut write) = stream.split();
-                    drop(tokio::io::copy(&mut read, &mut write).await);
-                });
-            }
-        });
-    }
-    let dead = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
-    upstream.apply(endpoints.iter().cloned().chain([Endpoint::new("dead", dead)]));
-    let proxy = TcpProxy::new(Arc::clone(&upstream), TcpOptions::default(), &tasks);
-    let listening = proxy.bind(([127, 0, 0, 1], 0).into()).await.unwrap();
-    let mut open = Vec::new();
-    for _ in 0..8 {
-        let mut stream = TcpStream::connect(listening.address()).await.unwrap();
-        stream.write_all(b"ping").await.unwrap();
-        let mut answer = [0; 4];
-        soon("the echo", stream.read_exact(&mut answer)).await.unwrap();
-        assert_eq!(&answer, b"ping");
-        open.push(stream);
-    }
-    let counted = || upstream.status().iter().map(|endpoint| endpoint.in_flight).sum::<usize>();
-    assert_eq!(counted(), 8);
-    drop(open);
-    until("none counts any more", || counted() == 0).await;
-    tasks.shutdown().await;
 }
 
 #[tokio::test]
