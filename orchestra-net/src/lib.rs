@@ -30,6 +30,7 @@ mod greeting;
 mod handover;
 mod http;
 mod http2;
+mod idle;
 mod kept;
 mod listener;
 mod patient;

@@ -7,11 +7,12 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use orchestra_core::engine::Tasks;
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::error::NetError;
+use crate::idle::keep_alive;
 use crate::workers::Workers;
 
 /// How long accepting pauses after it failed: out of file descriptors, which others must close first.
@@ -78,7 +79,7 @@ where
 {
     let failed = |source: io::Error| NetError::Listen { address, what: what.clone(), source };
     let listener = TcpListener::bind(address).await.map_err(failed)?;
-    socket2::SockRef::from(&listener).set_tcp_nodelay(true).map_err(failed)?;
+    prepare(&SockRef::from(&listener)).map_err(failed)?;
     let address = listener.local_addr().map_err(failed)?;
     let own = tasks.child();
     let places = Arc::new(Semaphore::new(max_connections));
@@ -119,6 +120,7 @@ where
     for (handle, socket) in workers.handles().iter().cycle().zip(all) {
         let _inside = handle.enter();
         let listener = Arc::new(TcpListener::from_std(socket).map_err(failed)?);
+        prepare(&SockRef::from(&*listener)).map_err(failed)?;
         sockets.push(Arc::downgrade(&listener));
         own.spawn("accept", accept(listener, Arc::clone(&places), own.clone(), serve.clone()));
     }
@@ -151,13 +153,19 @@ pub(crate) async fn ended_for(tasks: &Tasks, grace: Duration) {
     tokio::time::sleep(grace).await;
 }
 
+/// What a connection is to be like: without Nagle's delay, and over when its client has vanished. Connections have it of the listener
+/// on Linux, without a call for each.
+fn prepare(socket: &SockRef<'_>) -> io::Result<()> {
+    socket.set_tcp_nodelay(true)?;
+    keep_alive(socket)
+}
+
 /// A socket at an address that others of this program listen on, too.
 fn shared(address: SocketAddr) -> io::Result<Socket> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_reuse_address(true)?;
     #[cfg(unix)]
     socket.set_reuse_port(true)?;
-    socket.set_tcp_nodelay(true)?;
     socket.set_nonblocking(true)?;
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
@@ -177,9 +185,8 @@ async fn accept<F>(
         let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
         match listener.accept().await {
             Ok((stream, client)) => {
-                // Linux gives it the listener's options.
                 if !cfg!(target_os = "linux")
-                    && let Err(error) = stream.set_nodelay(true)
+                    && let Err(error) = prepare(&SockRef::from(&stream))
                 {
                     tracing::debug!(%client, %error, "a client went away at once");
                     continue;
@@ -191,5 +198,33 @@ async fn accept<F>(
                 tokio::time::sleep(ACCEPT_PAUSE).await;
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[cfg(target_os = "linux")]
+    #[tokio::test]
+    async fn connections_have_the_options_of_their_listener() {
+        let (tasks, workers) = (Tasks::new(), Workers::start(std::num::NonZeroUsize::MIN).unwrap());
+        let (tell, mut told) = tokio::sync::mpsc::channel(2);
+        let serve = move |stream, _client, _tasks, _place| {
+            let tell = tell.clone();
+            async move { tell.send(stream).await.unwrap() }
+        };
+        let any = SocketAddr::from(([127, 0, 0, 1], 0));
+        let one = listen(any, "one".to_owned(), 8, &tasks, serve.clone()).await.unwrap();
+        let other = listen_on(&workers, any, "other".to_owned(), 8, &tasks, serve).await.unwrap();
+        for listening in [one, other] {
+            let _client = TcpStream::connect(listening.address()).await.unwrap();
+            let stream: TcpStream = told.recv().await.unwrap();
+            let socket = SockRef::from(&stream);
+            assert!(socket.tcp_nodelay().unwrap() && socket.keepalive().unwrap());
+            assert_eq!(socket.tcp_keepalive_time().unwrap(), Duration::from_secs(60));
+            assert_eq!(socket.tcp_keepalive_retries().unwrap(), 4);
+        }
+        workers.shutdown().await;
     }
 }

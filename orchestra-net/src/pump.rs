@@ -6,6 +6,8 @@ use std::net::Shutdown;
 use socket2::SockRef;
 use tokio::net::TcpStream;
 
+use crate::idle::Motion;
+
 /// How much is copied at once: 64 KB cost half the CPU of 8 KB, and more gains nothing.
 const BUFFER: usize = 64 * 1024;
 
@@ -14,13 +16,13 @@ const BUFFER: usize = 64 * 1024;
 #[cfg(target_os = "linux")]
 const SPLICE_AFTER: u64 = 256 * 1024;
 
-/// Carries bytes both ways. Where one side has no more to say, the other one is told so, and may go on.
-pub(crate) async fn both_ways(a: &TcpStream, b: &TcpStream) -> io::Result<()> {
-    tokio::try_join!(one_way(a, b), one_way(b, a))?;
+/// Carries bytes both ways, and notes that they move. Where one side has no more to say, the other one is told so, and may go on.
+pub(crate) async fn both_ways(a: &TcpStream, b: &TcpStream, motion: &Motion) -> io::Result<()> {
+    tokio::try_join!(one_way(a, b, motion), one_way(b, a, motion))?;
     Ok(())
 }
 
-async fn one_way(from: &TcpStream, to: &TcpStream) -> io::Result<()> {
+async fn one_way(from: &TcpStream, to: &TcpStream, motion: &Motion) -> io::Result<()> {
     let mut carried = 0;
     loop {
         from.readable().await?;
@@ -29,7 +31,7 @@ async fn one_way(from: &TcpStream, to: &TcpStream) -> io::Result<()> {
         match from.try_read_buf(&mut buffer) {
             Ok(0) => break,
             Ok(read) => {
-                write_all(to, &buffer).await?;
+                write_all(to, &buffer, motion).await?;
                 carried += read as u64;
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => continue,
@@ -40,7 +42,7 @@ async fn one_way(from: &TcpStream, to: &TcpStream) -> io::Result<()> {
         if carried >= SPLICE_AFTER {
             match splice::Pipe::new() {
                 Ok(pipe) => {
-                    pipe.carry(from, to).await?;
+                    pipe.carry(from, to, motion).await?;
                     break;
                 }
                 // Without one: out of descriptors, perhaps for now.
@@ -55,10 +57,13 @@ async fn one_way(from: &TcpStream, to: &TcpStream) -> io::Result<()> {
     }
 }
 
-async fn write_all(to: &TcpStream, mut bytes: &[u8]) -> io::Result<()> {
+async fn write_all(to: &TcpStream, mut bytes: &[u8], motion: &Motion) -> io::Result<()> {
     while !bytes.is_empty() {
         match to.try_write(bytes) {
-            Ok(written) => bytes = &bytes[written..],
+            Ok(written) => {
+                motion.note();
+                bytes = &bytes[written..];
+            }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => to.writable().await?,
             Err(error) => return Err(error),
         }
@@ -76,6 +81,8 @@ mod splice {
     use rustix::pipe::{PipeFlags, SpliceFlags, fcntl_setpipe_size, pipe_with, splice};
     use tokio::io::Interest;
     use tokio::net::TcpStream;
+
+    use crate::idle::Motion;
 
     /// How much the pipe holds where the system allows it: fewer turns for as many bytes.
     const PIPE: usize = 512 * 1024;
@@ -95,7 +102,12 @@ mod splice {
 
         /// Carries all that comes. The pipe is empty whenever something is put in, so that having to wait means that
         /// nothing has come.
-        pub(super) async fn carry(&self, from: &TcpStream, to: &TcpStream) -> io::Result<()> {
+        pub(super) async fn carry(
+            &self,
+            from: &TcpStream,
+            to: &TcpStream,
+            motion: &Motion,
+        ) -> io::Result<()> {
             let flags = SpliceFlags::MOVE | SpliceFlags::NONBLOCK;
             loop {
                 let fill = || Ok(splice(from, None, &self.into, None, PIPE, flags)?);
@@ -109,6 +121,7 @@ mod splice {
                     if moved == 0 {
                         return Err(io::ErrorKind::WriteZero.into());
                     }
+                    motion.note();
                     held -= moved;
                 }
             }
@@ -144,7 +157,7 @@ mod tests {
         for (there, back) in [(0, 5), (5, 0), (70_000, 300_000), (20_000_000, 9_000_001), (100, 8_000_000)] {
             let ((mut client, a), (b, mut server)) = (pair().await, pair().await);
             let tasks = Tasks::new();
-            tasks.spawn_graceful("pump", async move { both_ways(&a, &b).await.unwrap() });
+            tasks.spawn_graceful("pump", async move { both_ways(&a, &b, &Motion::default()).await.unwrap() });
             let (request, answer) = (bytes(there, 1), bytes(back, 2));
             let (mut client_in, mut client_out) = client.split();
             let (mut server_in, mut server_out) = server.split();
@@ -175,7 +188,7 @@ mod tests {
         let ((client, a), (b, mut server)) = (pair().await, pair().await);
         SockRef::from(&client).set_linger(Some(std::time::Duration::ZERO)).unwrap();
         drop(client);
-        let ended = both_ways(&a, &b).await;
+        let ended = both_ways(&a, &b, &Motion::default()).await;
         assert!(ended.is_err(), "a reset is no end");
         drop((a, b));
         let mut came = Vec::new();

@@ -7,12 +7,14 @@ use std::time::Duration;
 
 use orchestra_core::balance::Outcome;
 use orchestra_core::engine::Tasks;
+use socket2::SockRef;
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
 
 use crate::connection::connect;
 use crate::error::NetError;
 use crate::http::hash;
+use crate::idle::{Motion, keep_alive};
 use crate::listener::{Listening, Place, ended_for, listen, listen_on};
 use crate::proxy_protocol::{ProxyProtocol, who};
 use crate::pump::both_ways;
@@ -29,6 +31,10 @@ const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
 pub struct TcpOptions {
     /// How long open connections may go on when the proxy shuts down.
     pub shutdown_grace: Duration,
+    /// How long a connection may go on without a byte of either side before it is closed, up to twice as long in fact, as it is not looked
+    /// at more often. `None`: for ever. A side that has vanished without a word is found out by the kernel after two minutes (keep-alive),
+    /// whatever this says.
+    pub idle_timeout: Option<Duration>,
     /// How many connections there may be. More wait in the kernel until one has ended.
     pub max_connections: usize,
     /// Whether connections of one client address go to one endpoint. Counts where the balancer is one that
@@ -46,6 +52,8 @@ impl Default for TcpOptions {
         // At up to 1 MB in pipes and sockets for a connection that carries much: 4 GB at the worst, of the kernel's.
         Self {
             shutdown_grace: Duration::from_secs(10),
+            // As HAProxy's examples and Envoy have it. Protocols that rest for longer ask for more.
+            idle_timeout: Some(Duration::from_secs(3600)),
             max_connections: 4096,
             hash_client_address: false,
             proxy_protocol: false,
@@ -56,6 +64,9 @@ impl Default for TcpOptions {
 
 impl TcpOptions {
     setters! {
+        with_shutdown_grace: shutdown_grace: Duration;
+        with_idle_timeout: idle_timeout: Option<Duration>;
+        with_max_connections: max_connections: usize;
         with_hash_client_address: hash_client_address: bool;
         with_proxy_protocol: proxy_protocol: bool;
         with_send_proxy: send_proxy: Option<ProxyProtocol>;
@@ -122,14 +133,18 @@ impl TcpProxy {
             tracing::debug!(%from, endpoint = ?ticket.id(), %error, "a connection broke off at its begin");
             return;
         }
-        let grace = self.options.shutdown_grace;
+        let (grace, idle) = (self.options.shutdown_grace, self.options.idle_timeout);
+        let motion = Motion::default();
         tokio::select! {
             biased;
             () = ended_for(&tasks, grace) => tracing::warn!(%from, "cut a connection off: the proxy shuts down"),
-            carried = both_ways(&client, &endpoint) => {
+            carried = both_ways(&client, &endpoint, &motion) => {
                 if let Err(error) = carried {
                     tracing::debug!(%from, endpoint = ?ticket.id(), %error, "a connection broke off");
                 }
+            }
+            () = motion.ceased(idle) => {
+                tracing::debug!(%from, endpoint = ?ticket.id(), ?idle, "closes a connection on which nothing moves");
             }
         }
     }
@@ -145,6 +160,11 @@ async fn tell(
     endpoint.write_all(&version.header(from, client.local_addr()?)?).await
 }
 
+fn kept_alive(stream: TcpStream) -> io::Result<TcpStream> {
+    keep_alive(&SockRef::from(&stream))?;
+    Ok(stream)
+}
+
 async fn open(upstream: &Arc<Upstream>, hash: Option<u64>) -> Result<(Ticket, TcpStream), NetError> {
     let mut tries =
         Tries::new(upstream, Affinity { hash, ..Affinity::default() }, upstream.options().attempts);
@@ -153,7 +173,8 @@ async fn open(upstream: &Arc<Upstream>, hash: Option<u64>) -> Result<(Ticket, Tc
         let id = ticket.id().clone();
         upstream.meters.connections.increment(1);
         let connecting = connect(id.address, upstream.options().connect_timeout);
-        match ticket.backend().while_open(connecting).await {
+        let connected = ticket.backend().while_open(connecting).await;
+        match connected.and_then(|stream| kept_alive(stream).map_err(Into::into)) {
             Ok(stream) => {
                 ticket.ended(Outcome::Success);
                 return Ok((ticket, stream));

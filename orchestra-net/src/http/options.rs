@@ -46,7 +46,11 @@ pub struct HttpOptions {
     pub idle_grace: Duration,
     /// How long requests in flight may take when the proxy shuts down.
     pub shutdown_grace: Duration,
-    /// How many connections there may be. More wait in the kernel until one has ended.
+    /// How long a connection that has changed its protocol (WebSocket) may go on without a byte of either side before it is closed, up to
+    /// twice as long in fact, as it is not looked at more often. `None`: for ever. A side that has vanished without a word is
+    /// found out by the kernel after two minutes (keep-alive), whatever this says.
+    pub upgraded_idle_timeout: Option<Duration>,
+    /// How many connections there may be, those that have changed their protocol among them. More wait in the kernel until one has ended.
     pub max_connections: usize,
     /// Whether clients are believed what they say in `X-Forwarded-*`: only where they are proxies of ours.
     pub trust_forwarded: bool,
@@ -72,6 +76,8 @@ impl Default for HttpOptions {
             forwarded: false,
             idle_grace: Duration::ZERO,
             shutdown_grace: Duration::from_secs(10),
+            // As HAProxy's examples and Envoy have it. Most that keep a WebSocket open say something every minute.
+            upgraded_idle_timeout: Some(Duration::from_secs(3600)),
             // At about 20 KB a connection: 330 MB at the worst.
             max_connections: 16 * 1024,
             trust_forwarded: false,
@@ -94,6 +100,7 @@ impl HttpOptions {
         with_forwarded: forwarded: bool;
         with_idle_grace: idle_grace: Duration;
         with_shutdown_grace: shutdown_grace: Duration;
+        with_upgraded_idle_timeout: upgraded_idle_timeout: Option<Duration>;
         with_max_connections: max_connections: usize;
         with_trust_forwarded: trust_forwarded: bool;
         with_hash_client_address: hash_client_address: bool;

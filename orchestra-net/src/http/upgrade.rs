@@ -11,13 +11,16 @@ use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 use orchestra_core::balance::Outcome;
 use orchestra_core::engine::Tasks;
+use socket2::SockRef;
 use tokio::io::copy_bidirectional;
 
 use super::hop;
+use super::options::HttpOptions;
 use super::proxy::Inner;
 use super::server::Served;
 use crate::body::ProxyBody;
 use crate::error::{Cause, NetError};
+use crate::idle::{Motion, Noted, keep_alive};
 use crate::listener::ended_for;
 use crate::stream::Stream;
 use crate::upstream::{Affinity, AnsweredBy, Ticket, Tries, Upstream};
@@ -37,16 +40,24 @@ pub(super) fn is_asked<B: http_body::Body>(request: &Request<B>) -> bool {
 struct Tenure {
     tasks: Tasks,
     shutdown_grace: Duration,
+    idle_timeout: Option<Duration>,
     /// Holds the connection's place, where it is one of the proxy's own.
     _served: Option<Arc<Served>>,
+}
+
+impl Tenure {
+    fn new(tasks: &Tasks, options: &HttpOptions, served: Option<Arc<Served>>) -> Self {
+        let (shutdown_grace, idle_timeout) = (options.shutdown_grace, options.upgraded_idle_timeout);
+        Self { tasks: tasks.clone(), shutdown_grace, idle_timeout, _served: served }
+    }
 }
 
 /// Has a request that wants to change its connection's protocol know the connection: when HTTP ends there, what comes after it is
 /// still that listener's.
 pub(super) fn begin(request: &mut Request<Incoming>, served: &Arc<Served>) {
     if is_asked(request) {
-        let (tasks, shutdown_grace) = (served.tasks.clone(), served.proxy.inner.options.shutdown_grace);
-        let tenure = Tenure { tasks, shutdown_grace, _served: Some(Arc::clone(served)) };
+        let options = &served.proxy.inner.options;
+        let tenure = Tenure::new(&served.tasks, options, Some(Arc::clone(served)));
         request.extensions_mut().insert(tenure);
     }
 }
@@ -59,10 +70,9 @@ pub(super) async fn forward<B>(
     affinity: Affinity,
     proxy: &Inner,
 ) -> Result<Response<ProxyBody>, NetError> {
-    let (tasks, shutdown_grace) = (proxy.tasks.clone(), proxy.options.shutdown_grace);
     // A server that is not ours counts its connections itself.
-    let anybodys = Tenure { tasks, shutdown_grace, _served: None };
-    let tenure = request.extensions_mut().remove::<Tenure>().unwrap_or(anybodys);
+    let anybodys = || Tenure::new(&proxy.tasks, &proxy.options, None);
+    let tenure = request.extensions_mut().remove::<Tenure>().unwrap_or_else(anybodys);
     let client = hyper::upgrade::on(&mut *request);
     let limit = affinity.response_timeout(&upstream.options());
     let mut tries = Tries::new(upstream, affinity, upstream.options().attempts);
@@ -70,7 +80,9 @@ pub(super) async fn forward<B>(
         let mut ticket = tries.next().await?;
         let id = ticket.id().clone();
         let connecting = upstream.connect(id.address, upstream.options().connect_timeout, false);
-        match ticket.backend().while_open(connecting).await {
+        let connected = ticket.backend().while_open(connecting).await;
+        let kept_alive = |stream: Stream| Ok(keep_alive(&SockRef::from(stream.tcp())).map(|()| stream)?);
+        match connected.and_then(kept_alive) {
             Ok(stream) => {
                 let mut response = send(upstream, ticket, stream, request, client, tenure, limit).await?;
                 if affinity.named {
@@ -160,23 +172,28 @@ async fn exchange(
 }
 
 async fn tunnel(client: OnUpgrade, endpoint: OnUpgrade, ticket: Ticket, tenure: Tenure) {
-    let endpoint_id = ticket.id();
+    let (endpoint_id, motion) = (ticket.id(), Motion::default());
     tokio::select! {
         biased;
         () = ended_for(&tenure.tasks, tenure.shutdown_grace) => {
             tracing::warn!(endpoint = ?endpoint_id, "cut an upgraded connection off: the proxy shuts down");
         }
-        carried = carry(client, endpoint) => {
+        carried = carry(client, endpoint, &motion) => {
             if let Err(error) = carried {
                 tracing::debug!(endpoint = ?endpoint_id, %error, "an upgraded connection broke off");
             }
         }
+        () = motion.ceased(tenure.idle_timeout) => {
+            tracing::debug!(endpoint = ?endpoint_id, "closes an upgraded connection on which nothing moves");
+        }
     }
 }
 
-async fn carry(client: OnUpgrade, endpoint: OnUpgrade) -> Result<(), Cause> {
+async fn carry(client: OnUpgrade, endpoint: OnUpgrade, motion: &Motion) -> Result<(), Cause> {
     let (client, endpoint) = tokio::try_join!(client, endpoint)?;
-    copy_bidirectional(&mut TokioIo::new(client), &mut TokioIo::new(endpoint)).await?;
+    // Of either direction a byte passes the client's side.
+    let mut client = Noted::new(TokioIo::new(client), motion);
+    copy_bidirectional(&mut client, &mut TokioIo::new(endpoint)).await?;
     Ok(())
 }
 

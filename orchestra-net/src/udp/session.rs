@@ -3,7 +3,7 @@
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use orchestra_core::balance::Outcome;
@@ -11,9 +11,9 @@ use socket2::SockRef;
 use tokio::io::Interest;
 use tokio::net::UdpSocket;
 use tokio::sync::Notify;
-use tokio::time::Instant;
 
 use super::LARGEST;
+use crate::idle::Motion;
 use crate::upstream::Ticket;
 
 /// A client's session with an endpoint.
@@ -21,8 +21,8 @@ use crate::upstream::Ticket;
 pub(super) struct Session {
     /// Connected to the endpoint, so that nobody else is heard, and its refusal is.
     socket: UdpSocket,
-    /// How many datagrams have passed, of either side.
-    passed: AtomicU64,
+    /// Whether datagrams pass, of either side.
+    motion: Motion,
     over: AtomicBool,
     /// The endpoint's refusal was heard when something was sent.
     refused: Notify,
@@ -43,7 +43,7 @@ impl Session {
         };
         let socket = UdpSocket::bind(any).await?;
         socket.connect(endpoint).await?;
-        Ok(Self { socket, passed: AtomicU64::new(0), over: AtomicBool::new(false), refused: Notify::new() })
+        Ok(Self { socket, motion: Motion::default(), over: AtomicBool::new(false), refused: Notify::new() })
     }
 
     pub(super) fn is_over(&self) -> bool {
@@ -52,7 +52,7 @@ impl Session {
 
     /// Sends to the endpoint, where there is room for it. What else goes wrong is heard where its answers are.
     pub(super) fn send(&self, datagram: &[u8]) {
-        self.passed.fetch_add(1, Ordering::Relaxed);
+        self.motion.note();
         // Not by way of what tokio has heard of the socket, which at its begin is nothing.
         if let Err(error) = SockRef::from(&self.socket).send(datagram) {
             tracing::trace!(%error, "drops a datagram");
@@ -80,7 +80,7 @@ impl Session {
             () = backend.closed() => End::Left,
             () = self.refused.notified() => End::Failed(io::ErrorKind::ConnectionRefused.into()),
             end = self.answers(&to, client, &mut ticket) => End::Failed(end),
-            () = self.idle(idle_timeout) => End::Idle,
+            () = self.motion.ceased(Some(idle_timeout)) => End::Idle,
         };
         self.over.store(true, Ordering::Relaxed);
         let endpoint = &backend.id;
@@ -122,7 +122,7 @@ impl Session {
                         if !std::mem::replace(&mut answered, true) {
                             ticket.ended(Outcome::Success);
                         }
-                        self.passed.fetch_add(1, Ordering::Relaxed);
+                        self.motion.note();
                         if let Err(error) = SockRef::from(to).send_to(&datagram, &client.into()) {
                             tracing::trace!(%client, %error, "drops an answer");
                         }
@@ -131,21 +131,6 @@ impl Session {
                     Err(error) => return error,
                 }
             }
-        }
-    }
-
-    /// Returns when nothing has passed for so long.
-    async fn idle(&self, timeout: Duration) {
-        let mut before = self.passed.load(Ordering::Relaxed);
-        let mut deadline = Instant::now() + timeout;
-        loop {
-            tokio::time::sleep_until(deadline).await;
-            let passed = self.passed.load(Ordering::Relaxed);
-            if passed == before {
-                return;
-            }
-            before = passed;
-            deadline = Instant::now() + timeout;
         }
     }
 }

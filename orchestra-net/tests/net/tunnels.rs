@@ -107,6 +107,24 @@ async fn the_proxys_end_lets_it_go_on_for_the_grace_and_then_cuts_it_off() {
 }
 
 #[tokio::test]
+async fn a_connection_on_which_nothing_moves_is_closed() {
+    let a = Backend::start("a").await;
+    let (upstream, _listening) = proxy(&[&a], UpstreamOptions::default()).await;
+    let short = Some(Duration::from_millis(100));
+    let http = bind(&upstream, HttpOptions::default().with_upgraded_idle_timeout(short)).await;
+    let options = TcpOptions::default().with_idle_timeout(short);
+    let tcp = TcpProxy::new(Arc::clone(&upstream), options, &Tasks::new());
+    let tcp = tcp.bind(([127, 0, 0, 1], 0).into()).await.unwrap();
+    for listening in [http, tcp] {
+        // Of the second one the endpoint is a server that speaks HTTP, with which the change is agreed upon.
+        let mut silent = upgraded(listening.address()).await;
+        assert_eq!(in_flight(&upstream), 1);
+        assert_eq!(soon("the end", silent.read(&mut [0; 8])).await.unwrap(), 0);
+        until("its place is free", || in_flight(&upstream) == 0).await;
+    }
+}
+
+#[tokio::test]
 async fn tcp_connections_are_balanced_and_count_until_they_end() {
     let tasks = Tasks::new();
     let upstream = Upstream::named("echo");
