@@ -33,7 +33,7 @@ impl HandOver {
     /// Waits until another process serves in our place: for ever, where nothing is said of that.
     pub(crate) async fn next(&self, listening: &Listening) -> anyhow::Result<Heir> {
         match &self.hand_over {
-            Some(path) => Ok(Heir::wait(path, listening).await?),
+            Some(path) => Ok(Heir::wait(path, &[listening]).await?),
             None => std::future::pending().await,
         }
     }

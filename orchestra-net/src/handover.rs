@@ -40,17 +40,18 @@ pub struct Heir {
 }
 
 impl Heir {
-    /// Offers the sockets of `listening` at `path`, a Unix socket that only this user can reach, and returns when another process has
-    /// [inherited](Workers::inherit) them and serves. What is there at `path` is replaced, and left there at the end: it is the other
-    /// process's turn to offer. `listening` goes on all the time: shut it down next. It then finishes what it has accepted;
-    /// with [`HttpOptions::idle_grace`](crate::HttpOptions::idle_grace) no client that keeps its connection notices either.
+    /// Offers the sockets of all that is in `listening`, of HTTP and TCP, at `path`, a Unix socket that only this user can reach, and
+    /// returns when another process has [inherited](Workers::inherit) them and serves. What is there at `path` is replaced, and left
+    /// there at the end: it is the other process's turn to offer. All of them go on all the time: shut them down next. They then finish
+    /// what they have accepted; with [`HttpOptions::idle_grace`](crate::HttpOptions::idle_grace) no client that keeps its connection
+    /// notices either. Of a [`UdpProxy`](crate::UdpProxy) nothing is passed.
     ///
     /// A process that takes the sockets and does not serve within a minute, or dies, is told as a warning, and the next one is
     /// waited for. Dropping the future ends the offer.
     ///
     /// # Errors
     /// [`NetError::HandOver`] where nothing can be offered at `path`.
-    pub async fn wait(path: &Path, listening: &Listening) -> Result<Self, NetError> {
+    pub async fn wait(path: &Path, listening: &[&Listening]) -> Result<Self, NetError> {
         let failed = |source| NetError::HandOver { path: path.to_owned(), source };
         let offer = offer(path).map_err(failed)?;
         loop {
@@ -88,13 +89,18 @@ fn offer(path: &Path) -> io::Result<UnixListener> {
     Ok(listener)
 }
 
-async fn give(stream: &mut UnixStream, listening: &Listening) -> io::Result<()> {
-    let sockets = listening.sockets()?;
+async fn give(stream: &mut UnixStream, listening: &[&Listening]) -> io::Result<()> {
+    let mut sockets = Vec::new();
+    for listening in listening {
+        sockets.extend(listening.sockets()?);
+    }
     let descriptors: Vec<BorrowedFd<'_>> = sockets.iter().map(|socket| socket.as_fd()).collect();
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MOST))];
     let mut control = SendAncillaryBuffer::new(&mut space);
     if !control.push(SendAncillaryMessage::ScmRights(&descriptors)) {
-        return Err(io::Error::other(format!("more than {MOST} sockets can't be passed: use fewer threads")));
+        return Err(io::Error::other(format!(
+            "more than {MOST} sockets can't be passed: use fewer threads, or fewer listeners"
+        )));
     }
     let connection = &*stream;
     let mut send = || Ok(sendmsg(connection, &[IoSlice::new(&[SERVES])], &mut control, SendFlags::NOSIGNAL)?);

@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use http::{HeaderValue, StatusCode};
 use orchestra_core::engine::Tasks;
-use orchestra_net::{Heir, HttpOptions, HttpProxy, NetError, Routes, Upstream, UpstreamOptions, Workers};
+use orchestra_net::{
+    Heir, HttpOptions, HttpProxy, NetError, Routes, TcpOptions, TcpProxy, Upstream, UpstreamOptions, Workers,
+};
 use tokio::io::AsyncReadExt;
 use tokio::net::UnixStream;
 
@@ -49,7 +51,8 @@ async fn whoever_inherits_serves_at_the_same_address_with_more_or_fewer_threads(
         assert!(new.inherit(&place.0).await.unwrap().is_none(), "nobody offers anything yet");
         let listening = to(&a, &tasks).bind_to(&old, ([127, 0, 0, 1], 0).into()).await.unwrap();
         let address = listening.address();
-        let mut giving = Box::pin(Heir::wait(&place.0, &listening));
+        let offered = [&listening];
+        let mut giving = Box::pin(Heir::wait(&place.0, &offered));
         assert!(futures_util::poll!(giving.as_mut()).is_pending());
         // One that dies with the sockets changes nothing.
         let mut dying = UnixStream::connect(&place.0).await.unwrap();
@@ -82,11 +85,44 @@ async fn whoever_inherits_serves_at_the_same_address_with_more_or_fewer_threads(
 }
 
 #[tokio::test]
+async fn all_that_a_process_listens_on_passes_at_once() {
+    let (a, b, tasks, place) =
+        (Backend::start("a").await, Backend::start("b").await, Tasks::new(), Place::new("heirs"));
+    let tcp_to = |backend: &Backend| {
+        let upstream = Upstream::named("tcp");
+        upstream.apply([backend.endpoint()]);
+        TcpProxy::new(upstream, TcpOptions::default(), &tasks)
+    };
+    let (old, new) = (workers(2), workers(2));
+    let any = ([127, 0, 0, 1], 0).into();
+    let http = to(&a, &tasks).bind_to(&old, any).await.unwrap();
+    let tcp = tcp_to(&a).bind_to(&old, any).await.unwrap();
+    let (at_http, at_tcp) = (http.address(), tcp.address());
+    let both = [&http, &tcp];
+    let giving = Heir::wait(&place.0, &both);
+    let taking = async {
+        until("it is offered", || place.0.exists()).await;
+        let inherited = new.inherit(&place.0).await.unwrap().unwrap();
+        let http = to(&b, &tasks).bind_to(&new, at_http).await.unwrap();
+        let tcp = tcp_to(&b).bind_to(&new, at_tcp).await.unwrap();
+        inherited.serving().await.unwrap();
+        (http, tcp)
+    };
+    let giving = async { drop(giving.await.unwrap()) };
+    let ((), successors) = soon("the hand-over", Box::pin(async { tokio::join!(giving, taking) })).await;
+    soon("the old one's end", async { tokio::join!(http.shutdown(), tcp.shutdown()) }).await;
+    for address in [at_http, at_tcp].into_iter().cycle().take(20) {
+        assert_eq!(soon("an answer", Client::new(address).get("/")).await.1, "b");
+    }
+    drop(successors);
+}
+
+#[tokio::test]
 async fn an_offer_that_can_not_be_made_says_where() {
     let a = Backend::start("a").await;
     let (_upstream, listening) = proxy(&[&a], UpstreamOptions::default()).await;
     let place = std::env::temp_dir().join("there/is/no/such/directory");
-    let error = Heir::wait(&place, &listening).await.unwrap_err();
+    let error = Heir::wait(&place, &[&listening]).await.unwrap_err();
     assert!(matches!(&error, NetError::HandOver { .. }));
     assert!(error.to_string().contains("no/such/directory"), "{error}");
 }
