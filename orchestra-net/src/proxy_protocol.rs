@@ -1,7 +1,7 @@
 //! The PROXY protocol: who a connection comes from, said by the proxy before us, and to the endpoint behind us.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use orchestra_core::engine::Tasks;
@@ -30,7 +30,7 @@ pub enum ProxyProtocol {
 impl ProxyProtocol {
     /// What is said of a connection from `source` to `destination`.
     pub(crate) fn header(self, source: SocketAddr, destination: SocketAddr) -> io::Result<Vec<u8>> {
-        let addresses = (source, destination);
+        let addresses = of_one_family(source, destination);
         match self {
             Self::V1 => Ok(v1::Addresses::from(addresses).to_string().into_bytes()),
             Self::V2 => {
@@ -38,6 +38,27 @@ impl ProxyProtocol {
                 v2::Builder::with_addresses(command, v2::Protocol::Stream, addresses).build()
             }
         }
+    }
+}
+
+/// Both addresses as a header can say them: it has one family for both, and would leave out who the client is. IPv4 is what it is, whatever
+/// the listening socket calls it; beside IPv6 it is mapped.
+fn of_one_family(source: SocketAddr, destination: SocketAddr) -> (SocketAddr, SocketAddr) {
+    let [source, destination] = [source, destination].map(canonical);
+    match source.is_ipv4() == destination.is_ipv4() {
+        true => (source, destination),
+        false => (mapped(source), mapped(destination)),
+    }
+}
+
+fn canonical(address: SocketAddr) -> SocketAddr {
+    SocketAddr::new(address.ip().to_canonical(), address.port())
+}
+
+fn mapped(address: SocketAddr) -> SocketAddr {
+    match address.ip() {
+        IpAddr::V4(ip) => SocketAddr::new(ip.to_ipv6_mapped().into(), address.port()),
+        IpAddr::V6(_) => address,
     }
 }
 
@@ -131,7 +152,7 @@ pub(crate) fn parse(mut bytes: &[u8]) -> Parsed {
                 v1::Addresses::Tcp6(ip) => Some(SocketAddr::from((ip.source_address, ip.source_port))),
                 v1::Addresses::Unknown => None,
             };
-            Parsed::Whole(source, header.header.len())
+            Parsed::Whole(source.map(canonical), header.header.len())
         }
         HeaderResult::V2(Ok(header)) => {
             let source = match (header.command, header.addresses) {
@@ -143,7 +164,7 @@ pub(crate) fn parse(mut bytes: &[u8]) -> Parsed {
                 }
                 _ => None,
             };
-            Parsed::Whole(source, header.len())
+            Parsed::Whole(source.map(canonical), header.len())
         }
         _ if part => Parsed::Part,
         _ => Parsed::Other,
@@ -163,8 +184,8 @@ mod tests {
         ) {
             let version = if v2 { ProxyProtocol::V2 } else { ProxyProtocol::V1 };
             let header = version.header(source, destination).unwrap();
-            let same_family = source.is_ipv4() == destination.is_ipv4();
-            let heard = same_family.then(|| SocketAddr::new(source.ip(), source.port()));
+            // Of an IPv4 address that is written as IPv6 both forms are the same client.
+            let heard = Some(SocketAddr::new(source.ip().to_canonical(), source.port()));
             let all = [header.clone(), behind].concat();
             prop_assert_eq!(parse(&all), Parsed::Whole(heard, header.len()));
             for end in 1..header.len() {
@@ -178,6 +199,18 @@ mod tests {
                 prop_assert!(length <= bytes.len());
             }
         }
+    }
+
+    #[test]
+    fn a_client_is_told_whatever_the_family_of_the_address_that_it_reached() {
+        let said = |source: &str, destination: &str| {
+            let header = ProxyProtocol::V1.header(source.parse().unwrap(), destination.parse().unwrap());
+            String::from_utf8(header.unwrap()).unwrap()
+        };
+        let (six, mapped) = ("[2001:db8::7]:1", "[::ffff:192.0.2.7]:1");
+        assert_eq!(said(six, "10.0.0.1:80"), "PROXY TCP6 2001:db8::7 ::ffff:10.0.0.1 1 80\r\n");
+        assert_eq!(said("192.0.2.7:1", "[::1]:80"), "PROXY TCP6 ::ffff:192.0.2.7 ::1 1 80\r\n");
+        assert_eq!(said(mapped, "[::ffff:10.0.0.1]:80"), "PROXY TCP4 192.0.2.7 10.0.0.1 1 80\r\n");
     }
 
     #[test]
