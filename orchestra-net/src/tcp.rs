@@ -13,7 +13,6 @@ use tokio::net::TcpStream;
 
 use crate::connection::connect;
 use crate::error::NetError;
-use crate::http::hash;
 use crate::idle::{Motion, keep_alive};
 use crate::listener::{Listening, Place, ended_for, listen, listen_on};
 use crate::proxy_protocol::{ProxyProtocol, who};
@@ -119,7 +118,7 @@ impl TcpProxy {
                 from
             }
         };
-        let hash = self.options.hash_client_address.then(|| hash(from));
+        let hash = self.upstream.hash_of(from, self.options.hash_client_address);
         let (ticket, mut endpoint) = match open(&self.upstream, hash).await {
             Ok(opened) => opened,
             Err(error) => {

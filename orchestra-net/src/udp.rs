@@ -14,7 +14,6 @@ use tokio::sync::mpsc;
 
 use self::session::Session;
 use crate::error::NetError;
-use crate::http::hash;
 use crate::listener::{Listening, listening};
 use crate::setters::setters;
 use crate::upstream::Upstream;
@@ -156,7 +155,7 @@ impl Sessions {
         if others >= self.options.max_sessions {
             return Err("there are as many sessions as there may be");
         }
-        let hash = self.options.hash_client_address.then(|| hash(client));
+        let hash = self.upstream.hash_of(client, self.options.hash_client_address);
         let ticket = self.upstream.pick(&[], hash).ok_or("no endpoint is ready")?;
         let opened = Session::open(ticket.id().address).await;
         let session = Arc::new(opened.map_err(|error| {

@@ -1,6 +1,7 @@
 //! An HTTP client that balances by itself, with no proxy in between.
 
 use std::future::Future;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -10,16 +11,22 @@ use http::header::{HOST, HeaderValue};
 use http::{Method, Request, Response, Uri};
 use http_body::Body;
 
-use super::forward;
 use super::hedge::Hedge;
+use super::{ClientAddress, forward};
 use crate::body::ProxyBody;
 use crate::error::NetError;
 use crate::upstream::{Affinity, Upstream};
+
+/// Where requests of this process come from.
+const THIS_PROCESS: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
 
 /// Sends requests to a service's endpoints, as its proxy would: balanced, drained, and tried again where that
 /// is safe. Clones share connections.
 ///
 /// A request's body is kept for trying again where it was given as bytes.
+///
+/// To a service of which each client has an endpoint (`sessionAffinity: ClientIP`) this process is one client, whose requests all go
+/// to one endpoint; those that bear a [`ClientAddress`] as an extension are that client's.
 #[derive(Clone, Debug)]
 pub struct ServiceClient {
     upstream: Arc<Upstream>,
@@ -64,9 +71,11 @@ impl ServiceClient {
             let path = request.uri().path_and_query().cloned();
             *request.uri_mut() = path.map_or_else(|| Uri::from_static("/"), Uri::from);
         }
+        let client = request.extensions().get().map_or(THIS_PROCESS, |client: &ClientAddress| client.0);
+        let affinity = Affinity { hash: self.upstream.hash_of(client, false), ..Affinity::default() };
         match &self.hedge {
-            None => forward::forward(&self.upstream, &mut request, Affinity::default(), None).await,
-            Some(hedge) => Box::pin(hedge.forward(&self.upstream, &mut request, Affinity::default())).await,
+            None => forward::forward(&self.upstream, &mut request, affinity, None).await,
+            Some(hedge) => Box::pin(hedge.forward(&self.upstream, &mut request, affinity)).await,
         }
     }
 

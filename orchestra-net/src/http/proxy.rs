@@ -142,7 +142,10 @@ impl HttpProxy {
         let upstream = route.service(session, hash);
         let upstream = upstream.ok_or_else(|| NetError::NoBackend(request.uri().path().to_owned()))?;
         let affinity = Affinity {
-            hash,
+            hash: match route.hash_by {
+                None => upstream.hash_of(client.address, options.hash_client_address),
+                Some(_) => hash,
+            },
             session,
             response_timeout: route.response_timeout,
             deadline: route.timeout.map(Deadline::after),

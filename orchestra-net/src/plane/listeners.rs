@@ -104,17 +104,11 @@ impl Listeners {
         };
         let upstream = self.table.upstream(&listener.namespace, &listener.service, &port);
         if listener.protocol == Protocol::Udp {
-            let mut options = self.options.udp;
-            options.hash_client_address |= listener.sticky;
-            UdpProxy::new(upstream, options, &self.tasks).bind(address).await
+            UdpProxy::new(upstream, self.options.udp, &self.tasks).bind(address).await
         } else if listener.http {
-            let mut options = self.options.http;
-            options.hash_client_address |= listener.sticky;
-            HttpProxy::new(Routes::to(upstream), options, &self.tasks).bind(address).await
+            HttpProxy::new(Routes::to(upstream), self.options.http, &self.tasks).bind(address).await
         } else {
-            let mut options = self.options.tcp;
-            options.hash_client_address |= listener.sticky;
-            TcpProxy::new(upstream, options, &self.tasks).bind(address).await
+            TcpProxy::new(upstream, self.options.tcp, &self.tasks).bind(address).await
         }
     }
 }

@@ -134,6 +134,8 @@ impl ServiceTable {
                 .values()
                 .for_each(|upstream| upstream.set_balancer(self.options.balancer(service)));
         }
+        let sticky = is_sticky(service);
+        entry.upstreams.values().for_each(|upstream| upstream.set_hash_client_address(sticky));
         inner.left.add(self.refresh(&key, entry, &inner.drained));
         self.changed.notify_one();
     }
@@ -211,6 +213,7 @@ impl ServiceTable {
         };
         let balancer = self.options.balancer(known);
         let upstream = Upstream::with_host(name, host.into(), balancer, self.options.upstream);
+        upstream.set_hash_client_address(is_sticky(known));
         upstream.tend(&self.tasks);
         entry.upstreams.insert(port, Arc::clone(&upstream));
         entry.choose_options(&self.options);
@@ -320,12 +323,16 @@ impl Inner {
     }
 }
 
+fn is_sticky(service: &Service) -> bool {
+    service.spec.session_affinity == SessionAffinity::ClientIP
+}
+
 fn listeners(service: &Service) -> Vec<((SocketAddr, Protocol), Listener)> {
     if service.spec.type_ == ServiceType::ExternalName {
         return Vec::new();
     }
     let Ok(ip) = service.spec.cluster_ip.parse::<IpAddr>() else { return Vec::new() };
-    let sticky = service.spec.session_affinity == SessionAffinity::ClientIP;
+    let sticky = is_sticky(service);
     let ports = service.spec.ports.iter().filter(|port| endpoints::is_served(port));
     ports
         .map(|port| {

@@ -9,6 +9,7 @@ mod members;
 mod meters;
 mod options;
 mod pick;
+mod sticky;
 mod ticket;
 
 use std::fmt;
@@ -60,6 +61,8 @@ pub struct Upstream {
     avoids: AtomicBool,
     arrived: Notify,
     waiting: AtomicUsize,
+    /// Whether requests from one client address go to one endpoint.
+    by_client: AtomicBool,
     /// A connection began to wait where none did.
     kept: Arc<Notify>,
     tended: AtomicBool,
@@ -129,6 +132,7 @@ impl Upstream {
             avoids: AtomicBool::new(false),
             arrived: Notify::new(),
             waiting: AtomicUsize::new(0),
+            by_client: AtomicBool::new(false),
             kept: Arc::default(),
             tended: AtomicBool::new(false),
             origin: Instant::now(),

@@ -25,6 +25,7 @@ mod proxy_protocol;
 mod refused;
 mod retries;
 mod routes;
+mod service_changes;
 mod shared;
 mod streams;
 mod table;
