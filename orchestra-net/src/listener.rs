@@ -10,6 +10,7 @@ use orchestra_core::engine::Tasks;
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::task::JoinHandle;
 
 use crate::error::NetError;
 use crate::idle::keep_alive;
@@ -31,6 +32,8 @@ pub(crate) type Place = OwnedSemaphorePermit;
 pub struct Listening {
     address: SocketAddr,
     tasks: Tasks,
+    /// What accepts.
+    accepting: Vec<JoinHandle<()>>,
     /// They are there for as long as somebody accepts.
     sockets: Vec<Weak<TcpListener>>,
     /// They go on for as long as it listens.
@@ -57,6 +60,15 @@ impl Listening {
     pub async fn shutdown(&self) {
         self.tasks.shutdown().await;
     }
+
+    /// Stops accepting, and returns when the address is free for another listener. The open connections end in their own time.
+    pub(crate) async fn close(mut self) {
+        self.tasks.cancel();
+        for accepting in &mut self.accepting {
+            // Also where it panicked.
+            let _ended = accepting.await;
+        }
+    }
 }
 
 impl Drop for Listening {
@@ -65,12 +77,27 @@ impl Drop for Listening {
     }
 }
 
-/// Listens at `address`, on the current runtime. `serve` is given each connection, the group of tasks whose end it must heed, and
-/// the connection's place.
+/// Listens at `address`, on the current runtime, for as many connections as may be.
 pub(crate) async fn listen<F>(
     address: SocketAddr,
     what: String,
     max_connections: usize,
+    tasks: &Tasks,
+    serve: impl Fn(TcpStream, SocketAddr, Tasks, Place) -> F + Send + Sync + 'static,
+) -> Result<Listening, NetError>
+where
+    F: Future<Output = ()> + Send + 'static,
+{
+    let places = Arc::new(Semaphore::new(max_connections));
+    listen_in(move || Arc::clone(&places), address, what, tasks, serve).await
+}
+
+/// The same, where the next connection takes one of those `places` that there are then. `serve` is given each connection, the group of tasks whose end it must heed, and
+/// the connection's place.
+pub(crate) async fn listen_in<F>(
+    places: impl Fn() -> Arc<Semaphore> + Send + Sync + 'static,
+    address: SocketAddr,
+    what: String,
     tasks: &Tasks,
     serve: impl Fn(TcpStream, SocketAddr, Tasks, Place) -> F + Send + Sync + 'static,
 ) -> Result<Listening, NetError>
@@ -82,12 +109,11 @@ where
     prepare(&SockRef::from(&listener)).map_err(failed)?;
     let address = listener.local_addr().map_err(failed)?;
     let own = tasks.child();
-    let places = Arc::new(Semaphore::new(max_connections));
     let listener = Arc::new(listener);
     let sockets = vec![Arc::downgrade(&listener)];
-    own.spawn("accept", accept(listener, places, own.clone(), serve));
+    let accepting = vec![own.spawn("accept", accept(listener, places, own.clone(), serve))];
     let mut listening = listening(address, &what, tasks, own, None);
-    listening.sockets = sockets;
+    (listening.sockets, listening.accepting) = (sockets, accepting);
     Ok(listening)
 }
 
@@ -115,17 +141,19 @@ where
     }
     let own = tasks.child();
     let places = Arc::new(Semaphore::new(max_connections));
-    let mut sockets = Vec::new();
+    let (mut sockets, mut accepting) = (Vec::new(), Vec::new());
     // Of sockets that were inherited there may be more than threads.
     for (handle, socket) in workers.handles().iter().cycle().zip(all) {
         let _inside = handle.enter();
         let listener = Arc::new(TcpListener::from_std(socket).map_err(failed)?);
         prepare(&SockRef::from(&*listener)).map_err(failed)?;
         sockets.push(Arc::downgrade(&listener));
-        own.spawn("accept", accept(listener, Arc::clone(&places), own.clone(), serve.clone()));
+        let places = Arc::clone(&places);
+        let places = move || Arc::clone(&places);
+        accepting.push(own.spawn("accept", accept(listener, places, own.clone(), serve.clone())));
     }
     let mut listening = listening(address, &what, tasks, own, Some(workers.clone()));
-    listening.sockets = sockets;
+    (listening.sockets, listening.accepting) = (sockets, accepting);
     Ok(listening)
 }
 
@@ -144,7 +172,7 @@ pub(crate) fn listening(
         waiter.shutdown().await;
     });
     tracing::debug!(%address, what, "listening");
-    Listening { address, tasks: own, sockets: Vec::new(), _workers: workers }
+    Listening { address, tasks: own, accepting: Vec::new(), sockets: Vec::new(), _workers: workers }
 }
 
 /// Returns when `tasks` have been told to end for so long.
@@ -174,7 +202,7 @@ fn shared(address: SocketAddr) -> io::Result<Socket> {
 
 async fn accept<F>(
     listener: Arc<TcpListener>,
-    places: Arc<Semaphore>,
+    places: impl Fn() -> Arc<Semaphore>,
     tasks: Tasks,
     serve: impl Fn(TcpStream, SocketAddr, Tasks, Place) -> F,
 ) where
@@ -182,7 +210,7 @@ async fn accept<F>(
 {
     loop {
         // The semaphore is never closed.
-        let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
+        let Ok(place) = places().acquire_owned().await else { return };
         match listener.accept().await {
             Ok((stream, client)) => {
                 if !cfg!(target_os = "linux")

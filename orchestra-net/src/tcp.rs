@@ -109,7 +109,7 @@ impl TcpProxy {
         listen_on(workers, address, what, options.max_connections, &self.tasks, serve).await
     }
 
-    async fn serve(self, mut client: TcpStream, from: SocketAddr, tasks: Tasks, _place: Place) {
+    pub(crate) async fn serve(self, mut client: TcpStream, from: SocketAddr, tasks: Tasks, _place: Place) {
         let from = match self.options.proxy_protocol {
             false => from,
             true => {

@@ -123,7 +123,7 @@ impl HttpProxy {
         clippy::manual_async_fn,
         reason = "a block keeps what it is given once, an `async fn` twice, and idle connections are many"
     )]
-    fn serve(
+    pub(crate) fn serve(
         self,
         mut stream: TcpStream,
         client: SocketAddr,

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use orchestra_core::engine::Tasks;
@@ -10,12 +11,11 @@ use orchestra_core::model::Protocol;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+use super::either::{SpeaksHttp, listen_for_either};
 use super::options::DataPlaneOptions;
 use super::table::{Listener, PortKey, ServiceTable};
 use crate::error::NetError;
-use crate::http::{HttpProxy, Routes};
 use crate::listener::Listening;
-use crate::tcp::TcpProxy;
 use crate::udp::UdpProxy;
 
 /// How long until an address that could not be had is tried again; it doubles up to the second value. Another
@@ -38,7 +38,31 @@ pub(super) type Statuses = watch::Sender<BTreeMap<(SocketAddr, Protocol), Listen
 
 struct Running {
     listener: Listener,
-    _listening: Listening,
+    listening: Listening,
+    speaks_http: SpeaksHttp,
+}
+
+impl Running {
+    /// Becomes what is wanted here, if it can do so without listening anew.
+    fn becomes(&mut self, wanted: Option<&Listener>) -> bool {
+        let leads_to =
+            |listener: &Listener| (listener.namespace.clone(), listener.service.clone(), listener.port);
+        let Some(wanted) = wanted.filter(|wanted| leads_to(wanted) == leads_to(&self.listener)) else {
+            return false;
+        };
+        self.speaks_http.store(wanted.http, Ordering::Relaxed);
+        // What else it says the upstream knows.
+        self.listener = wanted.clone();
+        true
+    }
+
+    /// Returns when its address is free. Requests end in tasks of their own; sessions of UDP, which hold the socket, at once.
+    async fn close(self) {
+        match self.listener.protocol {
+            Protocol::Udp => self.listening.shutdown().await,
+            _ => self.listening.close().await,
+        }
+    }
 }
 
 /// Keeps the listeners equal to what the table wants, until dropped.
@@ -70,8 +94,11 @@ impl Listeners {
 
     async fn sync(&self, running: &mut BTreeMap<(SocketAddr, Protocol), Running>) -> bool {
         let wanted = self.table.listeners();
-        // Those that go finish their requests in tasks of their own.
-        running.retain(|address, running| wanted.get(address) == Some(&running.listener));
+        let going = running.extract_if(.., |at, running| !running.becomes(wanted.get(at)));
+        // Before others take their places.
+        for (_at, going) in going.collect::<Vec<_>>() {
+            going.close().await;
+        }
         let mut statuses = BTreeMap::new();
         for (at, listener) in wanted {
             let (address, protocol) = at;
@@ -79,7 +106,7 @@ impl Listeners {
                 Some(_) => None,
                 None => match self.listen(address, &listener).await {
                     Ok(listening) => {
-                        running.insert(at, Running { listener: listener.clone(), _listening: listening });
+                        running.insert(at, listening);
                         None
                     }
                     Err(error) => Some(error),
@@ -97,18 +124,20 @@ impl Listeners {
         all_well
     }
 
-    async fn listen(&self, address: SocketAddr, listener: &Listener) -> Result<Listening, NetError> {
+    async fn listen(&self, address: SocketAddr, listener: &Listener) -> Result<Running, NetError> {
         let port = match listener.protocol {
             Protocol::Udp => PortKey::Udp(listener.port),
             _ => PortKey::Number(listener.port),
         };
         let upstream = self.table.upstream(&listener.namespace, &listener.service, &port);
-        if listener.protocol == Protocol::Udp {
-            UdpProxy::new(upstream, self.options.udp, &self.tasks).bind(address).await
-        } else if listener.http {
-            HttpProxy::new(Routes::to(upstream), self.options.http, &self.tasks).bind(address).await
-        } else {
-            TcpProxy::new(upstream, self.options.tcp, &self.tasks).bind(address).await
-        }
+        let speaks_http = SpeaksHttp::new(AtomicBool::new(listener.http));
+        let listening = match listener.protocol {
+            Protocol::Udp => UdpProxy::new(upstream, self.options.udp, &self.tasks).bind(address).await?,
+            _ => {
+                let speaks_http = Arc::clone(&speaks_http);
+                listen_for_either(address, upstream, speaks_http, &self.options, &self.tasks).await?
+            }
+        };
+        Ok(Running { listener: listener.clone(), listening, speaks_http })
     }
 }

@@ -3,6 +3,7 @@
 #[cfg(feature = "tls")]
 mod certificates;
 mod data_plane;
+mod either;
 mod endpoints;
 mod gate;
 mod gateway;

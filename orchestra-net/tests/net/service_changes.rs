@@ -5,14 +5,15 @@ use std::net::SocketAddr;
 
 use http::Request;
 use http_body_util::BodyExt;
-use orchestra_core::model::Service;
+use orchestra_core::client::DeleteOptions;
+use orchestra_core::model::{Protocol, Service, SessionAffinity};
 use orchestra_net::{ClientAddress, HttpOptions, ProxyBody, Routes};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpSocket;
+use tokio::net::{TcpSocket, TcpStream};
 
 use crate::backend::Backend;
 use crate::data_plane::Cluster;
-use crate::soon;
+use crate::{soon, until};
 
 /// A port that no other test listens on at its services' addresses.
 const PORT: u16 = 18180;
@@ -55,5 +56,82 @@ async fn a_client_of_a_sticky_service_has_its_endpoint_whatever_way_it_comes() {
         met.insert(expected);
     }
     assert!(met.len() > 1, "each has its own: {met:?}");
+    cluster.tasks.shutdown().await;
+}
+
+#[tokio::test]
+async fn no_connection_is_refused_or_cut_off_while_a_service_changes() {
+    let cluster = Cluster::start().await;
+    let a = Backend::start("a").await;
+    // Its ports speak TCP or HTTP; their name, by which slices know them, stays.
+    let mut service = Service::new("cart").named_port("web", PORT + 1);
+    service.spec.ports[0].app_protocol = "tcp".to_owned();
+    let address = cluster.serve(service, &[&a]).await;
+    let mut open = TcpStream::connect(address).await.unwrap();
+    open.write_all(b"GET /head HTTP/1.1\r\nhost: x\r\n").await.unwrap();
+    let upstream = cluster.plane.upstream("shop", "cart", PORT + 1);
+    until("it has an endpoint", || upstream.status().iter().any(|endpoint| endpoint.in_flight == 1)).await;
+    let changing = async {
+        for turn in 0..20 {
+            let mut service = (*cluster.objects.get::<Service>("cart").await.unwrap()).clone();
+            let (http, sticky) = (turn % 2 == 0, turn % 4 < 2);
+            service.spec.ports[0].app_protocol = if http { "http" } else { "tcp" }.to_owned();
+            let affinity = if sticky { SessionAffinity::ClientIP } else { SessionAffinity::None };
+            service.spec.session_affinity = affinity;
+            service.spec.session_affinity_config = Default::default();
+            cluster.objects.update(service).await.unwrap();
+            until("it is so", || {
+                let status = &cluster.plane.listeners()[&(address, Protocol::Tcp)];
+                assert_eq!(status.error, None);
+                (status.listener.http, status.listener.sticky) == (http, sticky)
+            })
+            .await;
+        }
+    };
+    let asking = async {
+        loop {
+            assert_eq!(answered(address, [127, 0, 0, 1]).await, "a");
+        }
+    };
+    tokio::select! {
+        biased;
+        () = soon("the changes", changing) => {}
+        () = asking => {}
+    }
+    open.write_all(b"connection: close\r\n\r\n").await.unwrap();
+    let mut answer = String::new();
+    soon("an answer", open.read_to_string(&mut answer)).await.unwrap();
+    assert!(answer.contains("GET /head") && !answer.contains("x-forwarded-for"), "it was TCP: {answer}");
+    drop(open);
+    cluster.tasks.shutdown().await;
+}
+
+#[tokio::test]
+async fn an_address_passes_to_another_service_with_connections_open_at_the_first() {
+    let cluster = Cluster::start().await;
+    let (a, b) = (Backend::start("a").await, Backend::start("b").await);
+    let address = cluster.serve(Service::new("one").named_port("http", PORT + 2), &[&a]).await;
+    let mut open = TcpStream::connect(address).await.unwrap();
+    open.write_all(b"GET /gated HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
+    until("it is asked", || a.entered() == 1).await;
+    cluster.objects.delete::<Service>("one", &DeleteOptions::default()).await.unwrap();
+    until("its address is free", || cluster.plane.listeners().is_empty()).await;
+    let mut other = Service::new("other").named_port("http", PORT + 2);
+    other.spec.cluster_ip = address.ip().to_string();
+    assert_eq!(cluster.serve(other, &[&b]).await, address);
+    until("it is the other's", || {
+        let listeners = cluster.plane.listeners();
+        let status = listeners.get(&(address, Protocol::Tcp));
+        status.is_some_and(|status| {
+            assert_eq!(status.error, None, "the first one's socket is in the way");
+            status.listener.service == "other"
+        })
+    })
+    .await;
+    assert_eq!(answered(address, [127, 0, 0, 1]).await, "b");
+    a.state.gate.add_permits(1);
+    let mut answer = String::new();
+    soon("the first one's answer", open.read_to_string(&mut answer)).await.unwrap();
+    assert!(answer.contains("\r\n\r\na"), "{answer}");
     cluster.tasks.shutdown().await;
 }
