@@ -4,6 +4,7 @@ use std::convert::Infallible;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::Poll;
 
 use bytes::Bytes;
 use http::header::{COOKIE, HeaderValue};
@@ -16,13 +17,12 @@ use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::Notify;
 
-use super::HttpProxy;
 use super::server::Served;
 use super::tap::Tapped;
 use super::timer::FreshTimer;
+use super::{HttpProxy, taking};
 use crate::body::ProxyBody;
 use crate::error::Cause;
-use crate::http2::InTasks;
 
 /// How many requests of one client may be under way at once. nginx has 128, Envoy 100.
 const MAX_STREAMS: u32 = 100;
@@ -88,10 +88,11 @@ impl Body for Counted {
     fn poll_frame(
         mut self: Pin<&mut Self>,
         cx: &mut std::task::Context<'_>,
-    ) -> std::task::Poll<Option<Result<Frame<Bytes>, Cause>>> {
+    ) -> Poll<Option<Result<Frame<Bytes>, Cause>>> {
         let frame = Pin::new(&mut self.body).poll_frame(cx);
         // From here on it is no use to take it back.
         self.stream.answered |= frame.is_ready();
+        taking::asked(matches!(frame, Poll::Ready(Some(Ok(_)))));
         frame
     }
 
@@ -116,16 +117,17 @@ where
     let of_requests = Arc::clone(&streams);
     let service =
         service_fn(move |request| answer(request, Arc::clone(&served), Stream::begin(&of_requests)));
-    let connection = http2::Builder::new(InTasks(tasks.clone()))
-        .timer(FreshTimer)
-        .max_concurrent_streams(MAX_STREAMS)
-        .initial_stream_window_size(STREAM_WINDOW)
-        .initial_connection_window_size(CONNECTION_WINDOW)
-        .max_send_buf_size(SEND_BUFFER)
-        .max_header_list_size(u32::try_from(options.max_header_bytes).unwrap_or(u32::MAX))
-        // A client that is gone without a word is found out.
-        .keep_alive_interval(options.header_timeout)
-        .serve_connection(TokioIo::new(stream), service);
+    let connection =
+        http2::Builder::new(taking::Streams { tasks: tasks.clone(), patience: options.write_timeout })
+            .timer(FreshTimer)
+            .max_concurrent_streams(MAX_STREAMS)
+            .initial_stream_window_size(STREAM_WINDOW)
+            .initial_connection_window_size(CONNECTION_WINDOW)
+            .max_send_buf_size(SEND_BUFFER)
+            .max_header_list_size(u32::try_from(options.max_header_bytes).unwrap_or(u32::MAX))
+            // A client that is gone without a word is found out.
+            .keep_alive_interval(options.header_timeout)
+            .serve_connection(TokioIo::new(stream), service);
     tokio::pin!(connection);
     let told_to_end = tasks.cancelled();
     tokio::pin!(told_to_end);

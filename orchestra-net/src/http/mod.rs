@@ -24,6 +24,7 @@ mod rewrite;
 mod route;
 mod routes;
 mod server;
+mod taking;
 mod tap;
 mod timer;
 mod upgrade;

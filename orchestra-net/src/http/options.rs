@@ -16,7 +16,8 @@ pub struct HttpOptions {
     pub header_timeout: Duration,
     /// How long a client may send nothing of a request's body while more of it is waited for: then it is answered with 408.
     pub body_timeout: Duration,
-    /// How long a client may take nothing of what waits for it, before its connection is cut off.
+    /// How long a client may take nothing of what waits for it, before its connection is cut off, or, where it speaks HTTP/2 and opens
+    /// no window for an answer, that answer.
     pub write_timeout: Duration,
     /// The longest head of a request, in bytes: a longer one is answered with 431. As many are kept for each connection
     /// until its head has been looked at.

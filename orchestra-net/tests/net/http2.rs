@@ -203,3 +203,30 @@ async fn a_client_that_breaks_off_frees_its_place() {
         until("its place is free", || upstream.status()[0].in_flight == 0).await;
     }
 }
+
+#[tokio::test]
+async fn an_answer_that_its_client_takes_nothing_of_is_ended_and_its_connection_goes_on() {
+    let a = Backend::start("a").await;
+    let (upstream, _listening) = proxy(&[&a], UpstreamOptions::default()).await;
+    let listening =
+        bind(&upstream, HttpOptions::default().with_write_timeout(Duration::from_millis(500))).await;
+    let in_flight = || upstream.status().iter().map(|endpoint| endpoint.in_flight).sum::<usize>();
+    // It answers pings, and opens no window.
+    let stream = TcpStream::connect(listening.address()).await.unwrap();
+    let mut deaf = h2::client::Builder::new();
+    let (client, connection) = deaf.initial_window_size(0).handshake::<_, Bytes>(stream).await.unwrap();
+    Tasks::new().spawn("client", async move { drop(connection.await) });
+    let send = async |method: &str, path: &str| {
+        let request = request(method, path, "").map(drop);
+        client.clone().ready().await.unwrap().send_request(request, true).unwrap().0.await.unwrap()
+    };
+    let answers = soon("the heads", join_all((0..3).map(|_| send("GET", "/large")))).await;
+    assert_eq!(in_flight(), 3, "none has been given up yet: the test would show nothing");
+    for answer in answers {
+        let error = soon("its end", answer.into_body().data()).await.unwrap().unwrap_err();
+        assert_eq!(error.reason(), Some(h2::Reason::CANCEL), "{error}");
+    }
+    until("all places are free", || in_flight() == 0).await;
+    assert_eq!(soon("an answer", send("HEAD", "/")).await.status(), StatusCode::OK);
+    assert_eq!(upstream.status()[0].state, orchestra_net::EndpointState::Ready, "it was the client's fault");
+}
