@@ -1,6 +1,7 @@
 //! The UDP proxy: the datagrams of each client go to one endpoint of a service, and its answers come back.
 
 mod session;
+mod socket;
 
 use std::collections::BTreeMap;
 use std::io;
@@ -9,10 +10,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use orchestra_core::engine::Tasks;
-use tokio::net::UdpSocket;
 use tokio::sync::mpsc;
 
 use self::session::Session;
+use self::socket::{Client, ClientSocket};
 use crate::error::NetError;
 use crate::listener::{Listening, listening};
 use crate::setters::setters;
@@ -76,12 +77,15 @@ impl UdpProxy {
     /// Listens at `address` (port 0: any free one) until the returned value is shut down or dropped, or the
     /// proxy's tasks end.
     ///
+    /// At 0.0.0.0, all addresses of IPv4, each client is answered from the address that it has asked, on Linux. At `[::]`, and on other
+    /// systems, the kernel chooses, and a client that asked another address may not take the answer: bind each address there.
+    ///
     /// # Errors
     /// [`NetError::Listen`] where the address can't be had.
     pub async fn bind(&self, address: SocketAddr) -> Result<Listening, NetError> {
         let what = self.upstream.name().to_string();
         let failed = |source: io::Error| NetError::Listen { address, what: what.clone(), source };
-        let socket = UdpSocket::bind(address).await.map_err(failed)?;
+        let socket = ClientSocket::bind(address).await.map_err(failed)?;
         let address = socket.local_addr().map_err(failed)?;
         let own = self.tasks.child();
         let sessions = Sessions {
@@ -100,15 +104,15 @@ impl UdpProxy {
 struct Sessions {
     upstream: Arc<Upstream>,
     options: UdpOptions,
-    socket: Arc<UdpSocket>,
-    open: BTreeMap<SocketAddr, Arc<Session>>,
+    socket: Arc<ClientSocket>,
+    open: BTreeMap<Client, Arc<Session>>,
     tasks: Tasks,
 }
 
 impl Sessions {
     /// Passes on what clients send, until dropped.
     async fn run(mut self) {
-        let mut datagram = vec![0; LARGEST];
+        let mut buffer = vec![0; LARGEST];
         // Each session tells once of its end.
         let (tell, mut ended) = mpsc::channel(self.options.max_sessions.max(1));
         loop {
@@ -120,8 +124,12 @@ impl Sessions {
                         self.open.remove(&client);
                     }
                 }
-                received = self.socket.recv_from(&mut datagram) => match received {
-                    Ok((length, client)) => self.pass(&datagram[..length], client, &tell).await,
+                received = self.socket.receive(&mut buffer) => match received {
+                    Ok(received) => {
+                        for datagram in received.datagrams(&buffer) {
+                            self.pass(datagram, received.client, &tell).await;
+                        }
+                    }
                     Err(error) => {
                         tracing::debug!(%error, "could not receive a datagram; pauses");
                         tokio::time::sleep(PAUSE).await;
@@ -131,13 +139,13 @@ impl Sessions {
         }
     }
 
-    async fn pass(&mut self, datagram: &[u8], client: SocketAddr, tell: &mpsc::Sender<SocketAddr>) {
+    async fn pass(&mut self, datagram: &[u8], client: Client, tell: &mpsc::Sender<Client>) {
         let session = match self.open.get(&client).filter(|session| !session.is_over()) {
             Some(session) => Arc::clone(session),
             None => match self.begin(client, tell).await {
                 Ok(session) => session,
                 Err(why) => {
-                    tracing::debug!(%client, service = %self.upstream.name(), why, "drops a datagram");
+                    tracing::debug!(client = %client.address, service = %self.upstream.name(), why, "drops a datagram");
                     return;
                 }
             },
@@ -147,15 +155,15 @@ impl Sessions {
 
     async fn begin(
         &mut self,
-        client: SocketAddr,
-        tell: &mpsc::Sender<SocketAddr>,
+        client: Client,
+        tell: &mpsc::Sender<Client>,
     ) -> Result<Arc<Session>, &'static str> {
         // One that is over may still be listed, until it has said so.
         let others = self.open.len() - usize::from(self.open.contains_key(&client));
         if others >= self.options.max_sessions {
             return Err("there are as many sessions as there may be");
         }
-        let hash = self.upstream.hash_of(client, self.options.hash_client_address);
+        let hash = self.upstream.hash_of(client.address, self.options.hash_client_address);
         let ticket = self.upstream.pick(&[], hash).ok_or("no endpoint is ready")?;
         let opened = Session::open(ticket.id().address).await;
         let session = Arc::new(opened.map_err(|error| {

@@ -13,6 +13,7 @@ use tokio::net::UdpSocket;
 use tokio::sync::Notify;
 
 use super::LARGEST;
+use super::socket::{Client, ClientSocket};
 use crate::idle::Motion;
 use crate::upstream::Ticket;
 
@@ -67,14 +68,15 @@ impl Session {
     /// Passes on what the endpoint answers, until the session is over. It holds the place at the endpoint.
     pub(super) async fn carry(
         self: Arc<Self>,
-        to: Arc<UdpSocket>,
-        client: SocketAddr,
+        to: Arc<ClientSocket>,
+        client: Client,
         mut ticket: Ticket,
         idle_timeout: Duration,
     ) {
         // Whether it is to answer is not known here, so that it does not is no silence.
         ticket.owes_nothing();
         let backend = Arc::clone(ticket.backend());
+        let from = client.address;
         let end = tokio::select! {
             biased;
             () = backend.closed() => End::Left,
@@ -85,10 +87,10 @@ impl Session {
         self.over.store(true, Ordering::Relaxed);
         let endpoint = &backend.id;
         match end {
-            End::Idle => tracing::trace!(%client, ?endpoint, "a session ends: nothing came for long"),
-            End::Left => tracing::debug!(%client, ?endpoint, "a session ends: its endpoint leaves"),
+            End::Idle => tracing::trace!(client = %from, ?endpoint, "a session ends: nothing came for long"),
+            End::Left => tracing::debug!(client = %from, ?endpoint, "a session ends: its endpoint leaves"),
             End::Failed(error) => {
-                tracing::debug!(%client, ?endpoint, %error, "a session ends: its endpoint refuses");
+                tracing::debug!(client = %from, ?endpoint, %error, "a session ends: its endpoint refuses");
                 ticket.ended(Outcome::Failure);
             }
         }
@@ -98,7 +100,7 @@ impl Session {
     ///
     /// The first one is the session's success: how long the session then lasts is the client's doing. An endpoint that never
     /// answers may be one that is not to.
-    async fn answers(&self, to: &UdpSocket, client: SocketAddr, ticket: &mut Ticket) -> io::Error {
+    async fn answers(&self, to: &ClientSocket, client: Client, ticket: &mut Ticket) -> io::Error {
         let mut answered = false;
         loop {
             let ready = match self.socket.ready(Interest::READABLE | Interest::ERROR).await {
@@ -123,8 +125,8 @@ impl Session {
                             ticket.ended(Outcome::Success);
                         }
                         self.motion.note();
-                        if let Err(error) = SockRef::from(to).send_to(&datagram, &client.into()) {
-                            tracing::trace!(%client, %error, "drops an answer");
+                        if let Err(error) = to.answer(&datagram, client) {
+                            tracing::trace!(client = %client.address, %error, "drops an answer");
                         }
                     }
                     Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,

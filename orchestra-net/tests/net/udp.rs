@@ -61,9 +61,13 @@ async fn balanced(
     let strict = UpstreamOptions::default().with_ejection(1, Duration::from_secs(600), 50);
     let upstream = Upstream::new("test", balancer, strict);
     upstream.apply(echoes.iter().map(|echo| echo.endpoint.clone()));
-    let proxy = UdpProxy::new(Arc::clone(&upstream), options, &Tasks::new());
-    let listening = proxy.bind(([127, 0, 0, 1], 0).into()).await.unwrap();
+    let listening = bind(&upstream, options, [127, 0, 0, 1]).await;
     (upstream, listening)
+}
+
+async fn bind(upstream: &Arc<Upstream>, options: UdpOptions, address: [u8; 4]) -> Listening {
+    let proxy = UdpProxy::new(Arc::clone(upstream), options, &Tasks::new());
+    proxy.bind((address, 0).into()).await.unwrap()
 }
 
 struct Client(UdpSocket);
@@ -155,6 +159,32 @@ async fn an_endpoint_that_refuses_loses_its_sessions_and_is_ejected() {
     };
     until("it is ejected", ejected).await;
     assert_eq!(in_flight(&upstream), 4, "of those that it had none is left");
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn whoever_asks_one_of_many_addresses_is_answered_from_that_one() {
+    let a = Echo::start("a").await;
+    let (upstream, _listening) = proxy(&[&a], UdpOptions::default()).await;
+    let listening = bind(&upstream, UdpOptions::default(), [0, 0, 0, 0]).await;
+    let port = listening.address().port();
+    let client = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    // The same client, from the same port, of both: it hears only whom it has asked last.
+    for to in [[127, 0, 0, 1], [127, 0, 0, 9], [127, 0, 0, 1]] {
+        client.connect(SocketAddr::from((to, port))).await.unwrap();
+        let large = format!("{to:?} {}", "x".repeat(60_000));
+        for text in ["one", large.as_str()] {
+            client.send(text.as_bytes()).await.unwrap();
+            let mut answer = vec![0; 65_535];
+            let length = soon("the answer", client.recv(&mut answer)).await.unwrap();
+            assert_eq!(answer[..length], *format!("a {text}").as_bytes());
+        }
+    }
+    assert_eq!(in_flight(&upstream), 2, "each address that it asks is a session");
+    client.send(b"").await.unwrap();
+    let mut answer = [0; 8];
+    let length = soon("the answer", client.recv(&mut answer)).await.unwrap();
+    assert_eq!(&answer[..length], b"a ", "nothing is a datagram, too");
 }
 
 #[tokio::test]
