@@ -50,6 +50,12 @@ impl Tenure {
         let (shutdown_grace, idle_timeout) = (options.shutdown_grace, options.upgraded_idle_timeout);
         Self { tasks: tasks.clone(), shutdown_grace, idle_timeout, _served: served }
     }
+
+    /// Returns when its time is over.
+    fn ended(&self) -> impl Future<Output = ()> + use<> {
+        let (tasks, grace) = (self.tasks.clone(), self.shutdown_grace);
+        async move { ended_for(&tasks, grace).await }
+    }
 }
 
 /// Has a request that wants to change its connection's protocol know the connection: when HTTP ends there, what comes after it is
@@ -109,7 +115,7 @@ async fn send<B>(
 ) -> Result<Response<ProxyBody>, NetError> {
     let request = copy(request);
     let asked = request.headers().get(UPGRADE).cloned();
-    let answered = tokio::time::timeout(limit, exchange(stream, request, &tenure.tasks)).await;
+    let answered = tokio::time::timeout(limit, exchange(stream, request, &tenure)).await;
     let id = ticket.id().clone();
     let service = Arc::clone(upstream.name());
     let mut response = match answered {
@@ -159,13 +165,20 @@ fn copy<B>(request: &mut Request<B>) -> Request<ProxyBody> {
 async fn exchange(
     stream: Stream,
     request: Request<ProxyBody>,
-    tasks: &Tasks,
+    tenure: &Tenure,
 ) -> Result<Response<Incoming>, Cause> {
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
+    let ended = tenure.ended();
     // It ends with the change, or with the answer instead.
-    tasks.spawn_graceful("upgrading-connection", async move {
-        if let Err(error) = connection.with_upgrades().await {
-            tracing::debug!(%error, "a connection that was to change its protocol ended");
+    tenure.tasks.spawn_graceful("upgrading-connection", async move {
+        tokio::select! {
+            biased;
+            () = ended => {}
+            ended = connection.with_upgrades() => {
+                if let Err(error) = ended {
+                    tracing::debug!(%error, "a connection that was to change its protocol ended");
+                }
+            }
         }
     });
     Ok(sender.send_request(request).await?)
@@ -175,7 +188,7 @@ async fn tunnel(client: OnUpgrade, endpoint: OnUpgrade, ticket: Ticket, tenure: 
     let (endpoint_id, motion) = (ticket.id(), Motion::default());
     tokio::select! {
         biased;
-        () = ended_for(&tenure.tasks, tenure.shutdown_grace) => {
+        () = tenure.ended() => {
             tracing::warn!(endpoint = ?endpoint_id, "cut an upgraded connection off: the proxy shuts down");
         }
         carried = carry(client, endpoint, &motion) => {
