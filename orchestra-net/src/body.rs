@@ -1,23 +1,27 @@
 //! Bodies, on their way through.
 
+mod answer;
+mod sent;
+
 use std::fmt;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
-use tokio::time::{Instant, Sleep};
 
+use self::answer::Answer;
+pub(crate) use self::sent::Sent;
+use self::sent::Upload;
 use crate::connection::Connection;
 use crate::error::{Cause, NetError};
-use crate::http::{HttpOptions, Tap, grpc};
+use crate::http::{HttpOptions, Tap};
 use crate::kept::{self, Kept, Reader};
-use crate::progress::{Fault, Limit, Progress};
+use crate::progress::{Limit, Progress};
 use crate::upstream::Ticket;
 
 /// The longest body that is read in one piece, in bytes.
@@ -41,73 +45,6 @@ enum Kind {
     Answer(Box<Answer>),
     /// Anything else.
     Boxed(UnsyncBoxBody<Bytes, Cause>),
-}
-
-/// What a client sends, how it gets on, and how much more it may be.
-pub(crate) struct Sent {
-    pub(crate) incoming: Upload,
-    pub(crate) progress: Progress,
-    limit: Option<Limit>,
-}
-
-/// Where what a client sends comes from.
-pub(crate) enum Upload {
-    Listener(Incoming),
-    Caller(UnsyncBoxBody<Bytes, Cause>),
-}
-
-impl Body for Upload {
-    type Data = Bytes;
-    type Error = Cause;
-
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Polled {
-        match &mut *self {
-            Self::Listener(body) => Pin::new(body).poll_frame(cx).map_err(Into::into),
-            Self::Caller(body) => Pin::new(body).poll_frame(cx),
-        }
-    }
-
-    fn is_end_stream(&self) -> bool {
-        match self {
-            Self::Listener(body) => body.is_end_stream(),
-            Self::Caller(body) => body.is_end_stream(),
-        }
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        match self {
-            Self::Listener(body) => body.size_hint(),
-            Self::Caller(body) => body.size_hint(),
-        }
-    }
-}
-
-/// An answer's body: it moves the connection that it comes from, and gives it back when it has ended.
-struct Answer {
-    incoming: Incoming,
-    /// `None` once the answer has ended.
-    from: Option<(Box<Connection>, Ticket)>,
-    /// Runs while the reader waits for the endpoint, and only then: a reader that is slow does not ask.
-    silence: Silence,
-}
-
-/// How long an endpoint has been silent while somebody waited for it. The timer is made once, at the first wait.
-#[derive(Default)]
-struct Silence {
-    timer: Option<Pin<Box<Sleep>>>,
-    running: bool,
-}
-
-impl Silence {
-    /// Somebody waits: whether it has been for `limit` now.
-    fn poll(&mut self, limit: Duration, cx: &mut Context<'_>) -> bool {
-        let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep(limit)));
-        if !self.running {
-            timer.as_mut().reset(Instant::now() + limit);
-            self.running = true;
-        }
-        timer.as_mut().poll(cx).is_ready()
-    }
 }
 
 impl From<Reader> for ProxyBody {
@@ -186,13 +123,10 @@ impl ProxyBody {
         Self(Kind::Request(Box::new(Sent { incoming, progress, limit })))
     }
 
-    /// The body of an answer that came over `connection`, which goes back to its endpoint at the end.
-    pub(crate) fn answer(incoming: Incoming, connection: Box<Connection>, ticket: Ticket) -> Self {
-        Self(Kind::Answer(Box::new(Answer {
-            incoming,
-            from: Some((connection, ticket)),
-            silence: Silence::default(),
-        })))
+    /// The body of an answer that came over `connection`, which goes back to its endpoint at the end; without one, over one that a task
+    /// of its own moves.
+    pub(crate) fn answer(incoming: Incoming, connection: Option<Box<Connection>>, ticket: Ticket) -> Self {
+        Self(Kind::Answer(Box::new(Answer::new(incoming, connection, ticket))))
     }
 
     /// A copy, where that is possible: of a body that is not a stream.
@@ -266,79 +200,6 @@ impl fmt::Debug for ProxyBody {
 
 pub(crate) type Polled = Poll<Option<Result<Frame<Bytes>, Cause>>>;
 
-impl Answer {
-    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Polled {
-        let mut frame = Pin::new(&mut self.incoming).poll_frame(cx);
-        if frame.is_pending() {
-            let Some((connection, _)) = &mut self.from else { return Poll::Pending };
-            // Nobody else moves the connection.
-            connection.drive(cx);
-            frame = Pin::new(&mut self.incoming).poll_frame(cx);
-        }
-        if frame.is_pending() {
-            return self.poll_silence(cx);
-        }
-        self.silence.running = false;
-        match &frame {
-            Poll::Ready(Some(Err(_))) => {
-                if let Some((_, mut ticket)) = self.from.take() {
-                    ticket.broke_off();
-                }
-            }
-            Poll::Ready(None) => self.end(None),
-            Poll::Ready(Some(Ok(frame))) if self.incoming.is_end_stream() => self.end(frame.trailers_ref()),
-            _ => {}
-        }
-        frame.map_err(Into::into)
-    }
-
-    /// Nothing has come. Where that was so for too long, the connection is given up with the answer.
-    fn poll_silence(&mut self, cx: &mut Context<'_>) -> Polled {
-        let Some(limit) = self.from.as_ref().and_then(|(_, ticket)| ticket.body_timeout()) else {
-            return Poll::Pending;
-        };
-        if !self.silence.poll(limit, cx) {
-            return Poll::Pending;
-        }
-        let Some((connection, mut ticket)) = self.from.take() else { return Poll::Pending };
-        connection.give_up();
-        ticket.broke_off();
-        Poll::Ready(Some(Err(ticket.stalled(limit).into())))
-    }
-
-    fn end(&mut self, trailers: Option<&HeaderMap>) {
-        if let Some((connection, mut ticket)) = self.from.take() {
-            if ticket.is_open() {
-                ticket.ended(grpc::ended(trailers));
-            }
-            connection.give_back(&ticket);
-        }
-    }
-}
-
-impl Sent {
-    pub(crate) fn poll_frame(&mut self, cx: &mut Context<'_>) -> Polled {
-        let frame = Pin::new(&mut self.incoming).poll_frame(cx);
-        self.progress.polled(frame.is_ready());
-        if matches!(frame, Poll::Ready(None)) || self.incoming.is_end_stream() {
-            self.progress.ended();
-        }
-        match (&frame, &mut self.limit) {
-            (Poll::Ready(Some(Err(_))), _) => self.progress.broken(Fault::Broken),
-            (Poll::Ready(Some(Ok(frame))), Some(Limit { longest, left })) => {
-                let length = frame.data_ref().map_or(0, |data| data.len() as u64);
-                let Some(less) = left.checked_sub(length) else {
-                    self.progress.broken(Fault::TooLarge(*longest));
-                    return Poll::Ready(Some(Err(NetError::BodyTooLarge { limit: *longest }.into())));
-                };
-                *left = less;
-            }
-            _ => {}
-        }
-        frame
-    }
-}
-
 impl Body for ProxyBody {
     type Data = Bytes;
     type Error = Box<dyn std::error::Error + Send + Sync>;
@@ -378,28 +239,5 @@ impl Body for ProxyBody {
             Kind::Answer(answer) => answer.incoming.size_hint(),
             Kind::Boxed(body) => body.size_hint(),
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[tokio::test(start_paused = true)]
-    async fn silence_counts_from_the_first_wait_after_what_came_last() {
-        let limit = Duration::from_secs(10);
-        let mut silence = Silence::default();
-        let mut cx = Context::from_waker(std::task::Waker::noop());
-        for _ in 0..3 {
-            assert!(!silence.poll(limit, &mut cx));
-            tokio::time::advance(Duration::from_secs(9)).await;
-            assert!(!silence.poll(limit, &mut cx));
-            // Something came, and then the reader was busy with it.
-            silence.running = false;
-            tokio::time::advance(Duration::from_secs(60)).await;
-        }
-        assert!(!silence.poll(limit, &mut cx));
-        tokio::time::advance(limit).await;
-        assert!(silence.poll(limit, &mut cx));
     }
 }

@@ -175,7 +175,7 @@ fn pass_on(answer: Answer, mut ticket: Ticket, affinity: Affinity) -> Response<P
         connection.give_back(&ticket);
         return response.map(|_none| ProxyBody::default());
     }
-    response.map(|body| ProxyBody::answer(body, connection, ticket))
+    response.map(|body| ProxyBody::answer(body, Some(connection), ticket))
 }
 
 /// Sends a request that may be sent twice to one endpoint, once.

@@ -133,7 +133,7 @@ async fn send<B>(
     ticket.ended(if failed { Outcome::Failure } else { Outcome::Success });
     if response.status() != StatusCode::SWITCHING_PROTOCOLS {
         hop::strip(response.headers_mut());
-        return Ok(response.map(|body| ProxyBody::new(Held { body, _ticket: ticket })));
+        return Ok(response.map(|body| ProxyBody::answer(body, None, ticket)));
     }
     let endpoint = hyper::upgrade::on(&mut response);
     let tasks = tenure.tasks.clone();
@@ -208,30 +208,4 @@ async fn carry(client: OnUpgrade, endpoint: OnUpgrade, motion: &Motion) -> Resul
     let mut client = Noted::new(TokioIo::new(client), motion);
     copy_bidirectional(&mut client, &mut TokioIo::new(endpoint)).await?;
     Ok(())
-}
-
-/// An answer's body that holds the request's place at its endpoint.
-struct Held {
-    body: Incoming,
-    _ticket: Ticket,
-}
-
-impl http_body::Body for Held {
-    type Data = bytes::Bytes;
-    type Error = hyper::Error;
-
-    fn poll_frame(
-        mut self: std::pin::Pin<&mut Self>,
-        cx: &mut std::task::Context<'_>,
-    ) -> std::task::Poll<Option<Result<http_body::Frame<bytes::Bytes>, hyper::Error>>> {
-        std::pin::Pin::new(&mut self.body).poll_frame(cx)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> http_body::SizeHint {
-        self.body.size_hint()
-    }
 }

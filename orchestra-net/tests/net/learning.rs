@@ -64,6 +64,25 @@ async fn answers_that_begin_well_and_break_off_eject() {
 }
 
 #[tokio::test]
+async fn an_upgrade_that_was_refused_is_answered_like_any_other_request() {
+    let a = Backend::start("a").await;
+    let (upstream, listening) =
+        proxy(&[&a], three().with_body_timeout(Some(Duration::from_millis(20)))).await;
+    for _ in 0..3 {
+        let request = b"GET /half HTTP/1.1\r\nhost: x\r\nconnection: upgrade\r\nupgrade: echo\r\n\r\n";
+        let answer = soon("the end", raw(listening.address(), request)).await;
+        assert!(answer.ends_with("half"), "{answer}");
+    }
+    until("it is ejected", || is_ejected(&upstream)).await;
+    // Endpoints that speak HTTP/2 have nothing to change to.
+    let (upstream, listening) = proxy(&[&a], three().with_http2(true)).await;
+    let request = b"GET / HTTP/1.1\r\nhost: x\r\nconnection: upgrade, close\r\nupgrade: websocket\r\n\r\n";
+    let answer = soon("the answer", raw(listening.address(), request)).await;
+    assert!(answer.starts_with("HTTP/1.1 200") && answer.ends_with('a'), "{answer}");
+    assert!(!is_ejected(&upstream));
+}
+
+#[tokio::test]
 async fn a_deadline_that_passes_is_a_failure_of_the_endpoint() {
     let a = Backend::start("a").await;
     let (upstream, _listening) = proxy(&[&a], three()).await;
