@@ -1,4 +1,4 @@
-# What CI checks. `verify` writes nothing.
+# `verify` is the heart of what CI checks (`.ci/run` is all of it), and writes nothing.
 verify: fmt lint docs test
 
 fmt:
@@ -21,6 +21,6 @@ tour:
 tour-docker:
     cargo run --release --locked --features docker --example mini-cluster -- --runtime docker --once
 
-# The figures of docs/benchmarks.md.
+# The figures of docs/benchmarks.md, but those of Docker and of the load balancer, which are told there.
 bench:
     cargo bench --locked

@@ -11,7 +11,9 @@
 //! |---|---|---|
 //! | `process` | yes | [`process`]: the runtime of plain processes |
 //! | `docker` | no | [`docker`]: the runtime on Docker Engine |
+//! | `docker-tls`, `docker-ssh` | no | engines of other hosts as nodes, over TLS and over ssh |
 //! | `net` | yes | [`net`]: service addresses, proxies, draining, in-process clients |
+//! | `tls` | no | proxies and endpoints over TLS, by rustls; needs a C compiler |
 //! | `dns` | yes | a DNS server for the names of services and pods |
 //! | `http-probes` | yes | probes and lifecycle hooks over TCP and HTTP |
 //! | `grpc-probes` | yes | probes of the gRPC health service |
@@ -47,3 +49,8 @@ pub mod prelude {
 
     pub use crate::{Cluster, NodeOptions};
 }
+
+/// The README's code, so that it goes on to compile.
+#[cfg(all(doctest, feature = "process", feature = "net"))]
+#[doc = include_str!("../README.md")]
+struct Readme;

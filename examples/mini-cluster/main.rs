@@ -107,6 +107,7 @@ async fn interrupted() -> anyhow::Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut hang_up = signal(SignalKind::hangup())?;
     tokio::select! {
+        biased;
         interrupted = tokio::signal::ctrl_c() => interrupted?,
         _ = terminate.recv() => {}
         _ = hang_up.recv() => {}

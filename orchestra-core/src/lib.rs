@@ -1,4 +1,10 @@
-//! Objects, decisions, store, controllers and the node agent of Orchestra.
+//! Objects, decisions, store, controllers and the node agent of Orchestra. Applications use the crate `orchestra`, which has all
+//! of it behind `Cluster`.
+//!
+//! - To replace a decision: [`scheduler`], [`rollout`], [`balance`], [`autoscale`].
+//! - To run containers elsewhere: [`runtime`]. To keep objects elsewhere: [`store`].
+//! - To write a controller: [`engine`], [`client`]. Those that ship are in [`controller`], the node agent is [`node`].
+//! - What all of it is about: [`model`]. Time, randomness and draining come from outside: [`clock`], [`rng`], [`drain`].
 
 pub mod autoscale;
 pub mod balance;

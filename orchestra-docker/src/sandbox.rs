@@ -152,7 +152,11 @@ pub(crate) async fn kill(core: &Core, docker_id: &str, subject: &str) -> Result<
     let killed = core.docker.kill_container(docker_id, Some(options));
     let killed = if core.is_podman {
         // It would answer only when the programs of execs have ended, too.
-        tokio::select! { killed = killed => killed, () = container::ended(core, docker_id, Duration::ZERO) => Ok(()) }
+        tokio::select! {
+            biased;
+            killed = killed => killed,
+            () = container::ended(core, docker_id, Duration::ZERO) => Ok(()),
+        }
     } else {
         killed.await
     };

@@ -12,8 +12,8 @@
 //! `runAsNonRoot` forbids the user that it would have.
 //!
 //! When a container ends, nothing of it is left: all that is in its process group or its control group, bears its
-//! marker in the environment, or has its output, is killed. Only a program that gave up all of these, in a container without
-//! limits, gets away.
+//! marker in the environment, or has its output, is killed. Only a program that gave up all of these gets away, in a container without
+//! limits and without a CPU request, or where no control group can be made.
 #![cfg(target_os = "linux")]
 
 mod address;

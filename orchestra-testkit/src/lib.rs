@@ -1,5 +1,8 @@
-//! For those who implement a trait of Orchestra, and for Orchestra itself: contract suites, fakes, and the cluster
-//! simulator.
+//! For those who implement a trait of Orchestra, and for Orchestra itself.
+//!
+//! - A contract suite for each trait, to run on an implementation: the modules whose names end in `_contract`.
+//! - Fakes: a simulated runtime with its volumes and probes ([`sim_runtime`]).
+//! - A simulator that runs Orchestra's own controllers and agents through faults, from one seed ([`sim`]).
 
 pub mod autoscale_contract;
 pub mod balance_contract;

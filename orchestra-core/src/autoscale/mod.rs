@@ -1,9 +1,9 @@
 //! How many replicas something needs, by what is measured.
 //!
 //! An [`Autoscaler`] is shown the pods, what was measured, and what it decided before; it answers with a number, and
-//! with what it wants to remember. [`HorizontalAutoscaler`] is the one that ships: Kubernetes' arithmetic, with one
-//! difference: pods beyond the number that is desired (a rollout's surge) are not counted at all, so that a rollout
-//! never looks like load.
+//! with what it wants to remember. [`HorizontalAutoscaler`] is the one that ships: Kubernetes' arithmetic, with the
+//! differences that decision 0603 tells. The largest: pods beyond the number that is desired (a rollout's surge) are not counted at
+//! all, so that a rollout never looks like load.
 
 mod behavior;
 mod decision;

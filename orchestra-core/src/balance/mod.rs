@@ -96,7 +96,7 @@ impl<'a> RequestKey<'a> {
 /// - **Concurrent**, never blocks, and takes the time from the request: it has no clock of its own.
 ///
 /// Checked by `orchestra_testkit::balance_contract`. Shipped: [`RoundRobin`], [`LeastRequests`], [`PeakEwma`],
-/// [`ConsistentHash`].
+/// [`ConsistentHash`] and [`Maglev`]; [`ZoneAware`] and [`SlowStart`] go around any of them.
 ///
 /// ```
 /// use std::time::Duration;

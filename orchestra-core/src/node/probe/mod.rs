@@ -105,7 +105,7 @@ pub enum ProbeFailure {
 /// # Contract
 /// Cancel-safe: the caller drops the future when the probe's time is over. Concurrent. It keeps no connection.
 ///
-/// Shipped: `NetworkProber` (features `http-probes` and `grpc-probes`); `orchestra_testkit::SimRuntime` answers for simulated pods.
+/// Shipped: `NetworkProber` (features `http-probes` and `grpc-probes`); simulated pods have one of the testkit's own.
 #[async_trait]
 pub trait Prober: Debug + Send + Sync + 'static {
     /// Puts the question.

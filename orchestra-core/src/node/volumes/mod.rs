@@ -74,7 +74,7 @@ pub enum VolumeError {
 /// Nothing that is opened for a pod lies outside of the pod's directory or of the volume it belongs to, whatever a
 /// container has put there. Removal follows no link.
 ///
-/// Shipped: [`HostVolumes`]; `orchestra_testkit::SimVolumes` for simulations, where no real file may be touched.
+/// Shipped: [`HostVolumes`]; `orchestra_testkit::sim_runtime::SimVolumes` for simulations, where no real file may be touched.
 #[async_trait]
 pub trait VolumeFiles: Debug + Send + Sync + 'static {
     /// The directory of a volume that containers write to, created where it is missing. It, and all that is made in it, belongs
