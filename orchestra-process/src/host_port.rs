@@ -1,7 +1,8 @@
 //! Ports of pods on the host.
 //!
 //! A pod's program listens on the pod's own address. A port that shall be open on the host is forwarded from
-//! there by a task of this process: it rests while this process is away, and comes back with it.
+//! there by a task of this process: it rests while this process is away, and comes back with it. It may have the pod's
+//! own number: where nothing else is asked for it is opened at the host's own addresses, and pods have others.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
@@ -14,28 +15,41 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::error::{failed, unsupported};
+use crate::host_address;
 use crate::record::{PortRecord, SandboxRecord};
 
-/// Connections that are forwarded at once for one port. Further ones wait in the listener's queue.
+/// Connections that are forwarded at once for one port at one address. Further ones wait in the listener's queue.
 const MAX_CONNECTIONS: usize = 1024;
 
 /// How long to wait after a failed accept: the cause is a lack of descriptors, which passes.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
-/// Opens the host ports of a sandbox. Dropping them closes them again.
-pub(crate) fn bind(record: &SandboxRecord) -> Result<Vec<(TcpListener, SocketAddr)>, RuntimeError> {
-    record
-        .ports
-        .iter()
-        .filter(|port| port.host != 0)
-        .filter_map(|port| bind_one(record, port).transpose())
-        .collect()
+/// A socket of the host, and the pod's port that it stands for.
+type Opened = (TcpListener, SocketAddr);
+
+/// Opens the host ports of a sandbox, all or none. Dropping them closes them again.
+pub(crate) fn bind(record: &SandboxRecord) -> Result<Vec<Opened>, RuntimeError> {
+    let opened = each(record).collect::<Result<Vec<_>, _>>()?;
+    // In the host's network the program itself listens there: this was only to see that it can.
+    Ok(if record.host_network { Vec::new() } else { opened })
 }
 
-fn bind_one(
-    record: &SandboxRecord,
-    port: &PortRecord,
-) -> Result<Option<(TcpListener, SocketAddr)>, RuntimeError> {
+/// What opening each of them at each of its addresses comes to.
+fn each(record: &SandboxRecord) -> impl Iterator<Item = Result<Opened, RuntimeError>> {
+    let ports = record.ports.iter().filter(|port| port.host != 0);
+    ports.flat_map(|port| addresses(port).into_iter().filter_map(|ip| bind_one(record, port, ip).transpose()))
+}
+
+/// Where a port listens: at the address that is asked for, or at all of the host's own.
+fn addresses(port: &PortRecord) -> Vec<IpAddr> {
+    match port.ip.filter(|ip| *ip != IpAddr::V4(Ipv4Addr::UNSPECIFIED)) {
+        Some(ip) => vec![ip],
+        None => host_address::own().into_iter().map(IpAddr::V4).collect(),
+    }
+}
+
+/// Opens a port at one address; `None` where the host has just lost the address, which nobody had asked for.
+fn bind_one(record: &SandboxRecord, port: &PortRecord, ip: IpAddr) -> Result<Option<Opened>, RuntimeError> {
     let id = record.id.as_ref();
     if port.protocol != Protocol::Tcp {
         return Err(unsupported(
@@ -43,32 +57,21 @@ fn bind_one(
             format!("host port {}: only TCP ports can be opened on the host", port.host),
         ));
     }
-    let at = SocketAddr::new(port.ip.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED)), port.host);
+    let at = SocketAddr::new(ip, port.host);
     let listener =
         TcpListener::bind(at).and_then(|listener| listener.set_nonblocking(true).map(|()| listener));
-    let listener = match listener {
-        Ok(listener) => listener,
+    match listener {
+        Ok(listener) => Ok(Some((listener, SocketAddr::new(IpAddr::V4(record.ip), port.container)))),
         Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
-            return Err(RuntimeError::InUse {
-                subject: id.to_owned(),
-                what: format!("host port {}", port.host),
-            });
+            Err(RuntimeError::InUse { subject: id.to_owned(), what: format!("host port {at}") })
         }
-        Err(error) => return Err(failed(id, "open a host port", error)),
-    };
-    if record.host_network {
-        // The program itself listens there: this was only to see that it can.
-        return Ok(None);
+        Err(error) if error.kind() == io::ErrorKind::AddrNotAvailable && port.ip != Some(ip) => Ok(None),
+        Err(error) => Err(failed(id, "open a host port", error)),
     }
-    Ok(Some((listener, SocketAddr::new(IpAddr::V4(record.ip), port.container))))
 }
 
 /// Forwards what comes in until `stop`.
-pub(crate) fn forward(
-    tasks: &TaskTracker,
-    stop: &CancellationToken,
-    ports: Vec<(TcpListener, SocketAddr)>,
-) -> io::Result<()> {
+pub(crate) fn forward(tasks: &TaskTracker, stop: &CancellationToken, ports: Vec<Opened>) -> io::Result<()> {
     for (listener, to) in ports {
         let listener = tokio::net::TcpListener::from_std(listener)?;
         let (connections, stop) = (TaskTracker::new(), stop.clone());

@@ -25,6 +25,7 @@ mod container;
 mod direct;
 mod error;
 mod exec;
+mod host_address;
 mod host_port;
 mod image;
 mod journal;

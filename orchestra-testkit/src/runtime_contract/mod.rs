@@ -210,6 +210,8 @@ pub const CHECKS: &[Check] = &[
     check!(reach::each_pod_has_its_own_address),
     check!(reach::a_pod_answers_at_its_address, |can| can.network),
     check!(reach::a_host_port_is_open_and_only_once, |can| can.network && can.host_ports),
+    check!(reach::a_host_port_may_be_the_pods_own_and_other_pods_have_theirs, |can| can.network
+        && can.host_ports),
     check!(reach::clusters_do_not_meet),
     check!(reach::containers_outlive_the_runtime, |can| can.survives),
     check!(reach::an_exit_in_between_is_not_missed, |can| can.survives),

@@ -75,6 +75,26 @@ pub(super) async fn a_host_port_is_open_and_only_once(case: &Case<'_>) {
     runtime.run_sandbox(&other).await.expect("the port is free again");
 }
 
+pub(super) async fn a_host_port_may_be_the_pods_own_and_other_pods_have_theirs(case: &Case<'_>) {
+    let runtime = case.runtime().await;
+    let free = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let port = free.local_addr().expect("its number").port();
+    drop(free);
+    let mut spec = case.pod();
+    spec.ports =
+        vec![PortMapping { container_port: port, host_port: port, host_ip: None, protocol: Protocol::Tcp }];
+    let sandbox = runtime.run_sandbox(&spec).await.expect("run_sandbox");
+    case.start(&sandbox.id, &case.program(&Program::Serve(port))).await;
+    let (other, _) = case.run(&Program::Serve(port)).await;
+    let own = runtime.address(&sandbox.id, port).await.expect("address");
+    for address in [(std::net::Ipv4Addr::LOCALHOST, port).into(), own] {
+        let answer = get(address).await;
+        assert!(answer.contains(&*sandbox.pod_name), "{address}: {answer}");
+    }
+    let answer = get(runtime.address(&other, port).await.expect("address")).await;
+    assert!(answer.contains(&*case.sandbox(&other).await.pod_name), "{answer}");
+}
+
 pub(super) async fn clusters_do_not_meet(case: &Case<'_>) {
     let (sandbox, container) = case.run(&Program::Sleep).await;
     let other = case.subject.open(&format!("{}-other", case.cluster)).await;
