@@ -111,11 +111,12 @@ impl Slots {
     }
 
     fn remove(&self, slot: u32) -> io::Result<()> {
-        gone(fs::remove_dir_all(self.dir(slot)))?;
+        gone(remove_tree(&self.dir(slot)))?;
         self.spools(slot).iter().try_for_each(|spool| gone(fs::remove_file(spool)))
     }
 
-    /// Finds the slots of an earlier run. Those that are not in `used` are emptied.
+    /// Finds the slots of an earlier run. Those that are not in `used` are emptied. One that can't be is left out: whatever a
+    /// program has left behind, the others go on.
     pub(crate) fn recover(&self, used: &BTreeSet<u32>) -> io::Result<()> {
         let mut found = used.clone();
         for entry in fs::read_dir(&self.dirs)? {
@@ -126,7 +127,9 @@ impl Slots {
         }
         self.with(|state| state.next = found.last().map_or(0, |last| last + 1));
         for slot in found.difference(used) {
-            self.give_back(*slot, None)?;
+            if let Err(error) = self.give_back(*slot, None) {
+                tracing::warn!(slot, %error, "a directory that a container has left can't be emptied");
+            }
         }
         Ok(())
     }
@@ -153,9 +156,36 @@ fn empty_dir(dir: &Path) -> io::Result<()> {
     for entry in fs::read_dir(dir)? {
         let entry = entry?;
         if entry.file_type()?.is_dir() {
-            fs::remove_dir_all(entry.path())?;
+            remove_tree(&entry.path())?;
         } else {
             fs::remove_file(entry.path())?;
+        }
+    }
+    Ok(())
+}
+
+/// Removes a directory with all that is in it, also where a program has taken the rights on parts of it from their owner.
+fn remove_tree(dir: &Path) -> io::Result<()> {
+    match fs::remove_dir_all(dir) {
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+            open_up(dir)?;
+            fs::remove_dir_all(dir)
+        }
+        removed => removed,
+    }
+}
+
+/// Gives the owner all rights on a directory and those in it. No link is followed.
+fn open_up(dir: &Path) -> io::Result<()> {
+    let mut left = vec![dir.to_owned()];
+    while let Some(dir) = left.pop() {
+        let mode = fs::symlink_metadata(&dir)?.permissions().mode();
+        fs::set_permissions(&dir, Permissions::from_mode(mode & 0o7777 | DIR_MODE))?;
+        for entry in fs::read_dir(&dir)? {
+            let entry = entry?;
+            if entry.file_type()?.is_dir() {
+                left.push(entry.path());
+            }
         }
     }
     Ok(())
@@ -213,6 +243,55 @@ mod tests {
         assert_eq!(fs::metadata(&dir).unwrap().permissions().mode() & 0o777, DIR_MODE);
         assert_eq!(fs::metadata(&slots.spools(slot)[0]).unwrap().len(), 0);
         assert_ne!(slots.take(None).unwrap(), slot);
+    }
+
+    /// Does this on a thread without root's way around permissions, so that it means something as root, too.
+    fn like_any_user(test: impl FnOnce() + Send + 'static) {
+        use rustix::thread::{CapabilitySet, CapabilitySets, capabilities, set_capabilities};
+        let limited = std::thread::spawn(|| {
+            let sets = capabilities(None).unwrap();
+            set_capabilities(None, CapabilitySets { effective: CapabilitySet::empty(), ..sets }).unwrap();
+            test();
+        });
+        limited.join().unwrap();
+    }
+
+    #[test]
+    fn directories_that_their_owner_may_not_write_to_are_emptied() {
+        like_any_user(|| {
+            let root = TempDir::new();
+            Slots::prepare(root.path()).unwrap();
+            let slots = Slots::new(root.path());
+            let slot = slots.take(None).unwrap();
+            let leave = || {
+                let cache = slots.dir(slot).join("go/pkg");
+                fs::create_dir_all(&cache).unwrap();
+                fs::write(cache.join("file"), "text").unwrap();
+                fs::set_permissions(&cache, Permissions::from_mode(0o555)).unwrap();
+                fs::set_permissions(slots.dir(slot).join("go"), Permissions::from_mode(0o000)).unwrap();
+            };
+            leave();
+            slots.give_back(slot, None).unwrap();
+            assert_eq!(slots.take(None).unwrap(), slot);
+            leave();
+            let after = Slots::new(root.path());
+            after.recover(&BTreeSet::new()).unwrap();
+            assert_eq!(after.take(None).unwrap(), slot);
+        });
+    }
+
+    #[test]
+    fn a_slot_that_cannot_be_emptied_is_left_out() {
+        let root = TempDir::new();
+        Slots::prepare(root.path()).unwrap();
+        let before = Slots::new(root.path());
+        let (stuck, left) = (before.take(None).unwrap(), before.take(None).unwrap());
+        // No program can do this, nor can anybody undo it by emptying files.
+        fs::create_dir_all(before.spools(stuck)[0].join("full")).unwrap();
+        let after = Slots::new(root.path());
+        after.recover(&BTreeSet::new()).unwrap();
+        assert_eq!(after.take(None).unwrap(), left);
+        assert!(after.take(None).unwrap() > left, "the stuck one is not given to anybody");
     }
 
     #[test]
