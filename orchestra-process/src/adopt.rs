@@ -26,7 +26,7 @@ pub(crate) fn adopt(core: &Core, contents: Contents, same_boot: bool) -> io::Res
         core.addresses.rest(*ip, until.since(now));
     }
     for (id, entry) in contents.sandboxes {
-        let stopped = entry.stopped.is_some() || !same_boot;
+        let stopped = entry.stopped.is_some();
         if !stopped && !entry.record.host_network {
             core.addresses.adopt(entry.record.ip);
         }

@@ -166,11 +166,15 @@ impl ProcessRuntimeBuilder {
         let mut contents = Journal::read(&journal)?;
         let boot = procfs::boot_id()?;
         let same_boot = contents.boot == boot;
+        let now = self.clock.now();
+        if !same_boot {
+            // Nothing runs of them. It is written down together with the new boot, by which the next run would take them for live.
+            contents.sandboxes.values_mut().for_each(|entry| entry.stopped = entry.stopped.or(Some(now)));
+        }
         if contents.instance.is_empty() {
             contents.instance = format!("{}-{}", self.cluster_id, self.rng.suffix(12));
         }
         contents.boot = boot;
-        let now = self.clock.now();
         contents.resting.retain(|_, until| *until > now);
         let images = Images::default();
         for (name, image) in self.images {

@@ -226,10 +226,15 @@ async fn after_a_reboot_nothing_runs() {
     let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap();
     assert!(text.contains(boot.trim()));
     edit(&host, |line| Some(line.replace(boot.trim(), "another-boot")));
+    // Also when the runtime is opened again in the same boot.
+    for _ in 0..2 {
+        let runtime = host.open();
+        let sandbox = only(&runtime).await;
+        assert_eq!(sandbox.containers[0].state, ContainerState::Unknown);
+        assert_eq!(sandbox.state, orchestra_core::runtime::SandboxState::NotReady);
+        assert_eq!(sandbox.ip, None, "another pod may have it by now");
+    }
     let runtime = host.open();
-    let sandbox = only(&runtime).await;
-    assert_eq!(sandbox.containers[0].state, ContainerState::Unknown);
-    assert_eq!(sandbox.state, orchestra_core::runtime::SandboxState::NotReady);
-    runtime.remove_sandbox(&sandbox.id).await.unwrap();
+    runtime.remove_sandbox(&only(&runtime).await.id).await.unwrap();
     host.assert_empty();
 }
