@@ -99,10 +99,10 @@ pub(crate) fn forward_adopted(core: &Core) -> io::Result<()> {
     Ok(())
 }
 
-/// Kills all containers of a sandbox, and gives its address up.
+/// Kills all containers of a sandbox, and gives its address up. Whoever calls it may go away at any time: the next call goes on.
 pub(crate) async fn stop(core: &Arc<Core>, id: &Arc<str>) -> Result<(), RuntimeError> {
     let Some(sandbox) = core.index().sandboxes.get(id).cloned() else { return Ok(()) };
-    let first = !sandbox.stopped.swap(true, Ordering::SeqCst);
+    sandbox.stopped.store(true, Ordering::SeqCst);
     sandbox.forwards.cancel();
     let containers = core.index().of(id);
     // All are killed before any is waited for.
@@ -112,20 +112,22 @@ pub(crate) async fn stop(core: &Arc<Core>, id: &Arc<str>) -> Result<(), RuntimeE
     for container in &containers {
         container::stop(container, Duration::ZERO).await?;
     }
-    if !first {
+    if sandbox.released.load(Ordering::SeqCst) {
         return Ok(());
     }
-    let (core, id) = (Arc::clone(core), Arc::clone(id));
+    let core = Arc::clone(core);
     let stopped = tokio::task::spawn_blocking(move || {
-        let at = core.now();
-        core.journal.append(Record::SandboxStopped { id, at })?;
-        core.release_address(&sandbox.record, at)?;
-        core.changed(&sandbox.record);
+        let _op = sandbox.lock();
+        if !sandbox.released.load(Ordering::SeqCst) {
+            core.release(&sandbox.record)?;
+            sandbox.released.store(true, Ordering::SeqCst);
+            core.changed(&sandbox.record);
+        }
         Ok::<_, io::Error>(())
     });
     match stopped.await.map_err(io::Error::other).flatten() {
         Ok(()) => Ok(()),
-        Err(error) => Err(failed("sandbox", "write down that it was stopped", error)),
+        Err(error) => Err(failed(id, "write down that its sandbox is stopped", error)),
     }
 }
 

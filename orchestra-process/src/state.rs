@@ -24,7 +24,7 @@ use crate::image::Images;
 use crate::journal::Journal;
 use crate::keeper::Keeper;
 use crate::log::{ContainerLog, LogLimits, Paths};
-use crate::record::{ContainerRecord, End, SandboxRecord};
+use crate::record::{ContainerRecord, End, Record, SandboxRecord};
 use crate::slots::Slots;
 use crate::state_lock::StateLock;
 
@@ -37,6 +37,8 @@ pub(crate) const MAX_EVENTS: usize = 1024;
 pub(crate) struct Sandbox {
     pub(crate) record: Arc<SandboxRecord>,
     pub(crate) stopped: AtomicBool,
+    /// Whether its stop was written down and its address given up: who stops it may go away before that.
+    pub(crate) released: AtomicBool,
     /// Held while its containers are created or it is taken down.
     pub(crate) op: Mutex<()>,
     /// Ends the forwarding of its host ports.
@@ -45,7 +47,8 @@ pub(crate) struct Sandbox {
 
 impl Sandbox {
     pub(crate) fn new(record: Arc<SandboxRecord>, stopped: bool, forwards: CancellationToken) -> Self {
-        Self { record, stopped: AtomicBool::new(stopped), op: Mutex::new(()), forwards }
+        let [stopped, released] = [AtomicBool::new(stopped), AtomicBool::new(stopped)];
+        Self { record, stopped, released, op: Mutex::new(()), forwards }
     }
 
     pub(crate) fn is_stopped(&self) -> bool {
@@ -256,14 +259,20 @@ impl Core {
         status
     }
 
-    /// Gives the address of a stopped sandbox back.
-    pub(crate) fn release_address(&self, record: &SandboxRecord, at: Timestamp) -> io::Result<()> {
-        if record.host_network || record.ip == Ipv4Addr::LOCALHOST {
-            return Ok(());
+    /// Writes down that a sandbox is stopped, and gives its address back: last, so that whoever does it again after an error can't
+    /// give back what another pod has by then.
+    pub(crate) fn release(&self, record: &SandboxRecord) -> io::Result<()> {
+        let (id, at) = (Arc::clone(&record.id), self.now());
+        let has_address = !record.host_network && record.ip != Ipv4Addr::LOCALHOST;
+        if has_address {
+            self.journal.forget_rested(at);
+            let until = at + self.addresses.quarantine();
+            self.journal.append(Record::Resting { ip: record.ip, until })?;
         }
-        self.addresses.release(record.ip);
-        self.journal.forget_rested(at);
-        let until = at + self.addresses.quarantine();
-        self.journal.append(crate::record::Record::Resting { ip: record.ip, until })
+        self.journal.append(Record::SandboxStopped { id, at })?;
+        if has_address {
+            self.addresses.release(record.ip);
+        }
+        Ok(())
     }
 }

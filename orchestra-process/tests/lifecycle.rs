@@ -12,8 +12,9 @@ use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
 
 use common::{GRACE, Host, ended, follow, line, lives, run, sandbox_spec, sh, state};
+use futures_util::FutureExt;
 use orchestra_core::runtime::{
-    ContainerState, ExecOptions, LogOptions, Mount, MountSource, Runtime, RuntimeError,
+    ContainerState, ExecOptions, LogOptions, Mount, MountSource, Runtime, RuntimeError, SandboxState,
 };
 use orchestra_process::ProcessImage;
 
@@ -226,6 +227,20 @@ async fn an_address_rests_also_across_a_restart() {
     for sandbox in runtime.list().await.unwrap() {
         runtime.remove_sandbox(&sandbox.id).await.unwrap();
     }
+}
+
+#[tokio::test]
+async fn a_stop_that_was_broken_off_is_finished_by_the_next() {
+    let host = Host::new();
+    let runtime = host.open();
+    let (sandbox, container) = run(&runtime, &sh("main", "exec sleep 1000")).await;
+    // It has sent the signal, and waits for the end.
+    drop(runtime.stop_sandbox(&sandbox).now_or_never());
+    ended(&runtime, &sandbox, &container).await;
+    runtime.stop_sandbox(&sandbox).await.unwrap();
+    drop(runtime);
+    let status = host.open().sandbox(&sandbox).await.unwrap().unwrap();
+    assert_eq!((status.state, status.ip), (SandboxState::NotReady, None));
 }
 
 #[tokio::test]
