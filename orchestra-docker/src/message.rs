@@ -1,7 +1,7 @@
 //! Termination messages: a file of the host that a container finds at `/dev/termination-log`.
 
 use std::fs::{self, File, Permissions};
-use std::io::{self, Read};
+use std::io::{self, Read, Seek, SeekFrom};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
@@ -9,7 +9,7 @@ use orchestra_core::runtime::RuntimeError;
 
 use crate::labels;
 
-/// How much of a message is read.
+/// How much of a message is kept: Kubernetes' limit.
 const LIMIT: u64 = 4096;
 
 fn failed(subject: &str, operation: &'static str, error: io::Error) -> RuntimeError {
@@ -36,11 +36,10 @@ pub(crate) fn create(dir: &Path, container: &str) -> Result<PathBuf, RuntimeErro
     Ok(path)
 }
 
-/// What a container left to say; empty where nothing.
+/// The last of what a container left to say; empty where nothing.
 pub(crate) fn read(dir: &Path, container: &str) -> String {
-    let mut bytes = Vec::new();
-    match File::open(dir.join(container)).and_then(|file| file.take(LIMIT).read_to_end(&mut bytes)) {
-        Ok(_) => String::from_utf8_lossy(&bytes).into_owned(),
+    match read_end(&dir.join(container)) {
+        Ok(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
         Err(error) => {
             if error.kind() != io::ErrorKind::NotFound {
                 tracing::warn!(container, %error, "its termination message can't be read");
@@ -48,6 +47,15 @@ pub(crate) fn read(dir: &Path, container: &str) -> String {
             String::new()
         }
     }
+}
+
+fn read_end(path: &Path) -> io::Result<Vec<u8>> {
+    let mut file = File::open(path)?;
+    let length = file.metadata()?.len();
+    file.seek(SeekFrom::Start(length.saturating_sub(LIMIT)))?;
+    let mut bytes = Vec::new();
+    file.take(LIMIT).read_to_end(&mut bytes)?;
+    Ok(bytes)
 }
 
 pub(crate) fn remove(dir: &Path, container: &str) {
@@ -84,6 +92,17 @@ pub(crate) fn is_of(container: &str, sandbox: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn of_a_long_message_the_end_is_kept() {
+        let dir = std::env::temp_dir().join(format!("orchestra-docker-message-{}", std::process::id()));
+        fs::create_dir_all(&dir).unwrap();
+        fs::write(dir.join("c"), format!("{}the cause", "much ado\n".repeat(1000))).unwrap();
+        let message = read(&dir, "c");
+        fs::remove_dir_all(&dir).unwrap();
+        assert!(message.len() as u64 == LIMIT && message.ends_with("the cause"), "{message}");
+        assert_eq!(read(&dir, "c"), "");
+    }
 
     #[test]
     fn containers_are_told_by_pod_and_sandbox() {

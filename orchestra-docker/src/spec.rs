@@ -24,10 +24,13 @@ const HOSTNAME_LIMIT: usize = 63;
 /// The only port that `/etc/resolv.conf` knows.
 const DNS_PORT: u16 = 53;
 
-/// The least quota the engine takes: a hundredth of a core.
-const MIN_NANO_CPUS: i64 = 10_000_000;
+/// The period of the CPU quota in microseconds: the kernel's default.
+const CPU_PERIOD: i64 = 100_000;
 
-/// The least shares the kernel takes.
+/// The least quota the kernel takes, in microseconds: a hundredth of a core.
+const MIN_CPU_QUOTA: i64 = 1000;
+
+/// The least shares the kernel takes, and what a container has that asks for no CPU, as under Kubernetes.
 const MIN_SHARES: i64 = 2;
 
 /// What a sandbox's container is made from.
@@ -39,8 +42,9 @@ pub(crate) fn sandbox(
 ) -> ContainerCreateBody {
     let ports = spec.ports.iter().map(|port| {
         let protocol = match port.protocol {
+            Protocol::Tcp => "tcp",
             Protocol::Udp => "udp",
-            _ => "tcp",
+            Protocol::Sctp => "sctp",
         };
         let binding = PortBinding {
             host_ip: port.host_ip.map(|ip| ip.to_string()),
@@ -195,9 +199,13 @@ fn environment(spec: &ContainerSpec, sandbox: &Sandbox<'_>) -> Vec<String> {
 
 fn limit(host: &mut HostConfig, limits: &ContainerLimits) {
     let whole = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
-    host.nano_cpus = limits.cpu_milli.map(|milli| whole(milli.saturating_mul(1_000_000)).max(MIN_NANO_CPUS));
-    host.cpu_shares =
-        limits.cpu_request_milli.map(|milli| whole(milli.saturating_mul(1024) / 1000).max(MIN_SHARES));
+    // As a number of CPUs the engine would refuse more than its host has, which limits no less on a host that gets more.
+    host.cpu_period = limits.cpu_milli.map(|_| CPU_PERIOD);
+    let quota = |milli: u64| whole(milli).saturating_mul(CPU_PERIOD / 1000).max(MIN_CPU_QUOTA);
+    host.cpu_quota = limits.cpu_milli.map(quota);
+    let shares = |milli: u64| whole(milli.saturating_mul(1024) / 1000).max(MIN_SHARES);
+    // Who asks for none comes after all who do: the engine's own default is as much as a whole core's.
+    host.cpu_shares = Some(limits.cpu_request_milli.or(limits.cpu_milli).map_or(MIN_SHARES, shares));
     host.memory = limits.memory.map(whole);
     // As much as memory: no swap beside it.
     host.memory_swap = host.memory;
@@ -307,9 +315,22 @@ mod tests {
             pids: Some(u64::MAX),
         };
         let host = container(&spec, &SANDBOX, None, None, HashMap::new()).unwrap().host_config.unwrap();
-        assert_eq!((host.nano_cpus, host.cpu_shares), (Some(1_500_000_000), Some(MIN_SHARES)));
+        assert_eq!((host.cpu_period, host.cpu_quota), (Some(100_000), Some(150_000)));
+        assert_eq!((host.nano_cpus, host.cpu_shares), (None, Some(MIN_SHARES)));
         assert_eq!((host.memory, host.memory_swap), (Some(64 << 20), Some(64 << 20)));
         assert_eq!(host.pids_limit, Some(i64::MAX));
+    }
+
+    #[test]
+    fn who_asks_for_no_cpu_comes_last() {
+        let shares = |cpu_milli, cpu_request_milli| {
+            let mut host = HostConfig::default();
+            limit(&mut host, &ContainerLimits { cpu_milli, cpu_request_milli, ..ContainerLimits::default() });
+            host.cpu_shares
+        };
+        assert_eq!(shares(None, None), Some(2));
+        assert_eq!(shares(Some(500), None), Some(512));
+        assert_eq!(shares(Some(500), Some(250)), Some(256));
     }
 
     #[test]
@@ -352,14 +373,18 @@ mod tests {
     }
 
     #[test]
-    fn a_port_may_be_opened_twice() {
+    fn a_port_may_be_opened_twice_and_for_each_protocol() {
         let mut spec = SandboxSpec::new("shop", "web-1", Uid::from("uid"));
         for host_port in [80, 81] {
             let protocol = Protocol::Tcp;
             spec.ports.push(PortMapping { container_port: 8080, host_port, host_ip: None, protocol });
         }
+        for protocol in [Protocol::Udp, Protocol::Sctp] {
+            spec.ports.push(PortMapping { container_port: 8080, host_port: 80, host_ip: None, protocol });
+        }
         let body = sandbox(&spec, "pause", "bridge", HashMap::new());
         let bindings = body.host_config.unwrap().port_bindings.unwrap();
+        assert!(bindings.contains_key("8080/sctp") && bindings.contains_key("8080/udp"));
         assert_eq!(bindings["8080/tcp"].as_ref().unwrap().len(), 2);
         assert_eq!(body.hostname.as_deref(), Some("web-1"));
     }

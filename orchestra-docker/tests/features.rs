@@ -198,6 +198,21 @@ async fn all_containers_of_a_pod_together_keep_to_its_limits() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_container_may_have_a_limit_above_what_the_host_has() {
+    let Some(host) = Host::open("cpus").await else { return };
+    host.scope(async |host| {
+        let sandbox = host.runtime.run_sandbox(&pod("large")).await.unwrap().id;
+        let mut spec = sleeper(host, "large");
+        let cpus = host.runtime.info().await.unwrap().cpu_milli;
+        spec.limits.cpu_milli = Some(cpus + 6000);
+        let container = start(&host.runtime, &sandbox, &spec).await;
+        let quota = docker(&["inspect", "--format", "{{.HostConfig.CpuQuota}}", &container.0]);
+        assert_eq!(quota, ((cpus + 6000) * 100).to_string());
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn containers_make_the_system_calls_that_their_profile_allows() {
     let Some(host) = Host::open("seccomp").await else { return };
     host.scope(async |host| {

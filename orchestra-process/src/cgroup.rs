@@ -25,6 +25,10 @@ const CPU_PERIOD: u64 = 100_000;
 /// The smallest CPU quota the kernel takes, in microseconds.
 const MIN_QUOTA: u64 = 1000;
 
+/// The least and the most shares the kernel takes.
+const MIN_SHARES: u64 = 2;
+const MAX_SHARES: u64 = 262_144;
+
 /// The controllers that are used.
 const CONTROLLERS: [&str; 3] = ["cpu", "memory", "pids"];
 
@@ -190,11 +194,12 @@ fn settings(tree: &Tree, limits: &Limits) -> Vec<(&'static str, String)> {
     let mut settings = Vec::new();
     let has = |controller| tree.controllers.contains(controller);
     let quota = limits.cpu_milli.map(|milli| (milli * CPU_PERIOD / 1000).max(MIN_QUOTA));
-    let request = limits.cpu_request_milli;
+    // Who asks for none comes after all who do, as under Kubernetes: the kernel's default is as much as a whole core's.
+    let shares = limits.cpu_request_milli.or(limits.cpu_milli).map_or(MIN_SHARES, shares);
     if tree.version == Version::V1 {
         if has("cpu") {
             settings.extend(quota.map(|quota| ("cpu.cfs_quota_us", quota.to_string())));
-            settings.extend(request.map(|milli| ("cpu.shares", shares(milli).to_string())));
+            settings.push(("cpu.shares", shares.to_string()));
         }
         if has("memory") {
             settings.extend(limits.memory.map(|bytes| ("memory.limit_in_bytes", bytes.to_string())));
@@ -202,7 +207,7 @@ fn settings(tree: &Tree, limits: &Limits) -> Vec<(&'static str, String)> {
     } else {
         if has("cpu") {
             settings.extend(quota.map(|quota| ("cpu.max", format!("{quota} {CPU_PERIOD}"))));
-            settings.extend(request.map(|milli| ("cpu.weight", weight(shares(milli)).to_string())));
+            settings.push(("cpu.weight", weight(shares).to_string()));
         }
         if has("memory") {
             settings.extend(limits.memory.map(|bytes| ("memory.max", bytes.to_string())));
@@ -216,12 +221,12 @@ fn settings(tree: &Tree, limits: &Limits) -> Vec<(&'static str, String)> {
 
 /// CPU shares as Kubernetes computes them: 1,024 for a whole core, between the kernel's limits.
 fn shares(milli: u64) -> u64 {
-    (milli * 1024 / 1000).clamp(2, 262_144)
+    (milli * 1024 / 1000).clamp(MIN_SHARES, MAX_SHARES)
 }
 
 /// The weight of version 2 for the shares of version 1, as Kubernetes converts them.
 fn weight(shares: u64) -> u64 {
-    1 + (shares - 2) * 9999 / 262_142
+    1 + (shares - MIN_SHARES) * 9999 / (MAX_SHARES - MIN_SHARES)
 }
 
 /// Finds the trees in which groups can be made, by making ours there.
@@ -377,5 +382,8 @@ mod tests {
                 && v2.contains(&("pids.max", "7".to_owned()))
         );
         assert_eq!((weight(2), weight(262_144), shares(0)), (1, 10_000, 2));
+        let no_cpu = Limits { memory: Some(1 << 20), ..Limits::default() };
+        assert!(settings(&tree(Version::V1), &no_cpu).contains(&("cpu.shares", "2".to_owned())));
+        assert!(settings(&tree(Version::V2), &no_cpu).contains(&("cpu.weight", "1".to_owned())));
     }
 }

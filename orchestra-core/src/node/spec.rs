@@ -27,6 +27,10 @@ pub(crate) fn sandbox_spec(pod: &Pod, attempt: u32, dns: &Dns) -> SandboxSpec {
     spec.labels = meta.labels.clone();
     spec.host_network = pod.spec.host_network;
     spec.limits = limits(&pod.spec.resources.limits, &pod.spec.resources.requests);
+    if spec.limits != ContainerLimits::default() {
+        // Its share of the CPU is that of all its containers, where it has none of its own.
+        spec.limits.cpu_request_milli = limits(&ResourceList::new(), &pod.spec.requests()).cpu_request_milli;
+    }
     spec.memory_volumes = memory_volumes(pod);
     let containers = pod.spec.init_containers.iter().filter(|c| c.is_sidecar()).chain(&pod.spec.containers);
     let ports = containers.flat_map(|c| &c.ports).filter(|p| p.host_port != 0);
@@ -171,5 +175,18 @@ mod tests {
         );
         let dns = Dns { servers: vec!["10.0.0.2:53".parse().unwrap()], domain: "cluster.local".into() };
         assert_eq!(sandbox_spec(&pod, 0, &dns).dns_search[0], "shop.svc.cluster.local");
+    }
+
+    #[test]
+    fn a_pod_with_limits_has_the_cpu_share_of_its_containers() {
+        let container = Container::new("c", "img").request("cpu", "2");
+        let mut spec = PodSpec::new(container);
+        let limits = |spec: &PodSpec| {
+            let pod = Pod::new("p").namespace("shop").spec(spec.clone());
+            sandbox_spec(&pod, 0, &Dns::default()).limits
+        };
+        assert_eq!(limits(&spec), ContainerLimits::default(), "it needs no group of its own");
+        spec.resources.limits.insert("memory".into(), "64Mi".parse().unwrap());
+        assert_eq!((limits(&spec).cpu_request_milli, limits(&spec).cpu_milli), (Some(2000), None));
     }
 }

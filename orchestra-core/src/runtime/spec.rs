@@ -215,7 +215,8 @@ pub enum MountSource {
 pub struct ContainerLimits {
     /// CPU time it can't exceed, in thousandths of a core.
     pub cpu_milli: Option<u64>,
-    /// Its share of the CPU under contention, in thousandths of a core.
+    /// Its share of the CPU under contention, in thousandths of a core; `cpu_milli` where `None`, and the least there is where that
+    /// is, too.
     pub cpu_request_milli: Option<u64>,
     /// Memory in bytes.
     pub memory: Option<u64>,
