@@ -23,7 +23,7 @@ use crate::{container, error, helper};
 /// Pieces in flight each way, before the program or the reader has to wait.
 pub(crate) const QUEUE: usize = 64;
 
-/// How long the engine may take to know the exit code of a program whose output has ended.
+/// How long the engine may take to know the exit code of a program whose output has ended, or the process of one that it starts.
 const EXIT_LIMIT: Duration = Duration::from_secs(10);
 
 /// Between two looks for the exit code: the engine has no event for it that names a code in all versions.
@@ -84,7 +84,22 @@ impl Held {
     }
 }
 
+/// Runs a program. What was begun goes on to the session also where the caller goes away: nobody has the session then, and so
+/// the program is killed.
 pub(crate) async fn start(
+    core: &Arc<Core>,
+    id: &ContainerId,
+    options: &ExecOptions,
+) -> Result<ExecSession, RuntimeError> {
+    let (of_task, subject, options) = (Arc::clone(core), id.clone(), options.clone());
+    let begun = core.tasks.spawn(async move { begin(&of_task, &subject, &options).await });
+    begun.await.unwrap_or_else(|error| {
+        let (subject, operation) = (id.to_string(), "run a program in it");
+        Err(RuntimeError::OutcomeUnknown { subject, operation, source: Box::new(error) })
+    })
+}
+
+async fn begin(
     core: &Arc<Core>,
     id: &ContainerId,
     options: &ExecOptions,
@@ -268,17 +283,33 @@ impl Running {
         }
     }
 
+    /// The number of the program's process, where it has one: for a while the engine may still be about its start.
+    async fn pid(&self) -> Option<i64> {
+        let deadline = tokio::time::Instant::now() + EXIT_LIMIT;
+        while tokio::time::Instant::now() < deadline {
+            match self.core.docker.inspect_exec(&self.exec).await {
+                Ok(exec) if exec.running == Some(true) && exec.pid.is_some_and(|pid| pid > 1) => {
+                    return exec.pid;
+                }
+                Ok(exec) if exec.running != Some(true) && exec.exit_code.is_some() => return None,
+                Ok(_) => tokio::time::sleep(EXIT_PERIOD).await,
+                Err(error) => {
+                    tracing::debug!(container = self.container, %error, "the program is gone with its container");
+                    return None;
+                }
+            }
+        }
+        tracing::warn!(
+            container = self.container,
+            "the engine does not say what a dropped program's process is"
+        );
+        None
+    }
+
     /// Kills the program. The engine can't, so a helper does that sees the host's processes; it looks whether the
     /// number still is that of a process of the container.
     async fn kill(&self) {
-        let exec = match self.core.docker.inspect_exec(&self.exec).await {
-            Ok(exec) => exec,
-            Err(error) => {
-                tracing::debug!(container = self.container, %error, "the program is gone with its container");
-                return;
-            }
-        };
-        let (Some(true), Some(pid @ 2..)) = (exec.running, exec.pid) else { return };
+        let Some(pid) = self.pid().await else { return };
         let words = ["kill".to_owned(), pid.to_string(), self.docker_id.clone()];
         if let Err(error) = helper::run(&self.core, &self.container, words.into(), helper::may_kill()).await {
             tracing::warn!(container = self.container, pid, %error, "a program whose session was dropped runs on");
