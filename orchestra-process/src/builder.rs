@@ -139,12 +139,16 @@ impl ProcessRuntimeBuilder {
     ///
     /// # Errors
     /// [`RuntimeError::InUse`] where another runtime has this state directory open; [`RuntimeError::Unsupported`]
-    /// for a cluster id that can't be the name of a directory; [`RuntimeError::Failed`] where the directory
+    /// for a cluster id that can't be the name of a directory, and for an image whose stop signal is none; [`RuntimeError::Failed`] where the directory
     /// can't be used.
     pub fn build(self) -> Result<ProcessRuntime, RuntimeError> {
         let subject = self.root.display().to_string();
         if !is_name(&self.cluster_id) {
             let why = format!("`{}` is no cluster id: use letters, digits, `-` and `.`", self.cluster_id);
+            return Err(RuntimeError::Unsupported { subject, why });
+        }
+        let unknown = |(name, image): (&String, &ProcessImage)| Some((name.clone(), image.unknown_signal()?));
+        if let Some((subject, why)) = self.images.iter().find_map(unknown) {
             return Err(RuntimeError::Unsupported { subject, why });
         }
         let root = std::path::absolute(self.root.join(&self.cluster_id))

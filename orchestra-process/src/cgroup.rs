@@ -106,9 +106,14 @@ impl Cgroups {
             for (file, value) in settings(tree, limits) {
                 fs::write(group.join(file), value)?;
             }
-            doors.push(OpenOptions::new().write(true).open(group.join("cgroup.procs"))?);
+            doors.push(door(&group)?);
         }
         Ok(doors)
+    }
+
+    /// The same for what `exec` runs in a container that has groups.
+    pub(crate) fn doors(&self, id: &str) -> io::Result<Vec<File>> {
+        self.groups(id).map(|(_, group)| door(&group)).collect()
     }
 
     /// The existing groups of a container. Looks only where trees were found: nothing was made elsewhere.
@@ -187,6 +192,11 @@ impl Cgroups {
         }
         (cpu, memory)
     }
+}
+
+/// The file through which processes come into a group.
+fn door(group: &Path) -> io::Result<File> {
+    OpenOptions::new().write(true).open(group.join("cgroup.procs"))
 }
 
 /// The files to write for some limits, in the order in which they must be.

@@ -77,6 +77,7 @@ pub(crate) fn create(
         let why = "it is not present; pull it first".to_owned();
         return Err(RuntimeError::ImageNotFound { image: spec.image.name.clone(), why });
     };
+    launch::check(&id, spec, &image)?;
     let slot = core.slots.take(spec.run_as).map_err(|error| failed(&id, "create its directory", error))?;
     let dir = core.slots.dir(slot);
     let context = Context {
@@ -198,9 +199,11 @@ pub(crate) async fn stop(container: &Container, grace: Duration) -> Result<(), R
         return Ok(());
     }
     if !grace.is_zero() {
-        signal(container, container.record.launch.stop_signal)?;
-        if tokio::time::timeout(grace, over.wait_for(|over| *over)).await.is_ok() {
-            return Ok(());
+        match signal(container, container.record.launch.stop_signal) {
+            Ok(()) if tokio::time::timeout(grace, over.wait_for(|over| *over)).await.is_ok() => return Ok(()),
+            Ok(()) => {}
+            // Nothing tells it to end, so there is nothing to wait for.
+            Err(error) => tracing::warn!(container = %container.id(), %error, "it is killed at once"),
         }
     }
     kill(container)?;

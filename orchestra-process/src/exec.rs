@@ -1,6 +1,7 @@
 //! Runs further programs in a container.
 
 use std::ffi::OsString;
+use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
@@ -88,7 +89,8 @@ pub(crate) fn exec(
         return Err(not_found("running container", id));
     }
     let path = locate(&container.dir, &container.record.launch, program);
-    let (process, ends) = spawn_program(container, &path, args, options).map_err(|error| {
+    let doors = core.cgroups.doors(id).map_err(|error| failed(id, "find its control groups", error))?;
+    let (process, ends) = spawn_program(container, &path, args, options, doors).map_err(|error| {
         if passes(&error) {
             failed(id, "run a program in it", error)
         } else {
@@ -121,9 +123,10 @@ fn spawn_program(
     program: &Path,
     args: &[String],
     options: &ExecOptions,
+    doors: Vec<File>,
 ) -> io::Result<(Arc<ExecProcess>, Ends)> {
     let launch = &container.record.launch;
-    let mut command = spawn::exec_command(launch, program, args);
+    let mut command = spawn::exec_command(launch, program, args, doors);
     let ends = if options.tty {
         if !launch.env.iter().any(|(name, _)| name == "TERM") {
             command.env("TERM", OsString::from("xterm"));

@@ -34,6 +34,15 @@ pub(crate) fn bind(record: &SandboxRecord) -> Result<Vec<Opened>, RuntimeError> 
     Ok(if record.host_network { Vec::new() } else { opened })
 }
 
+/// Opens those host ports of an adopted sandbox that can be opened: others may be somebody else's by now.
+pub(crate) fn bind_again(record: &SandboxRecord) -> Vec<Opened> {
+    if record.host_network {
+        return Vec::new();
+    }
+    let warn = |error: &RuntimeError| tracing::warn!(%error, "a host port can't be opened again");
+    each(record).filter_map(|opened| opened.inspect_err(warn).ok()).collect()
+}
+
 /// What opening each of them at each of its addresses comes to.
 fn each(record: &SandboxRecord) -> impl Iterator<Item = Result<Opened, RuntimeError>> {
     let ports = record.ports.iter().filter(|port| port.host != 0);

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
 use orchestra_core::runtime::{ImageInfo, ImageSpec, RuntimeError};
+use rustix::process::Signal;
 
 /// The signal that asks a program to end where its image says nothing else: SIGTERM.
 pub(crate) const DEFAULT_STOP_SIGNAL: i32 = 15;
@@ -62,11 +63,21 @@ impl ProcessImage {
         self
     }
 
-    /// Sets the signal, by number, that asks the program to end; SIGTERM by default.
+    /// Sets the signal, by number, that asks the program to end; SIGTERM by default. One of those that have names: real-time
+    /// signals, and numbers that are no signals, are refused where the image is used.
     #[must_use]
     pub fn stop_signal(mut self, signal: i32) -> Self {
         self.stop_signal = signal;
         self
+    }
+
+    /// Why its stop signal can't be sent, where it can't.
+    pub(crate) fn unknown_signal(&self) -> Option<String> {
+        let number = self.stop_signal;
+        let known = Signal::from_named_raw(number).is_some();
+        (!known).then(|| {
+            format!("its image's stop signal {number} has no name: use 15, SIGTERM, or one of 1 to 31")
+        })
     }
 }
 

@@ -70,12 +70,6 @@ pub(crate) fn resolve(
     image: &ProcessImage,
 ) -> Result<Launch, RuntimeError> {
     let id = context.id;
-    if spec.tty {
-        return Err(unsupported(
-            id,
-            "a process has no terminal of its own; leave `tty` out, or use exec with a terminal",
-        ));
-    }
     let expand = |text: &str| text.replace("$(CONTAINER_ROOT)", &context.dir.to_string_lossy());
     let mut env = environment(context, image, spec);
     for (_, value) in &mut env {
@@ -117,6 +111,30 @@ pub(crate) fn resolve(
         stop_signal: image.stop_signal,
         limits: Limits::from(&spec.limits),
     })
+}
+
+/// Whether this process may start others as this user: as its own, or any where it is root.
+fn may_run_as(user: u32) -> bool {
+    let own = rustix::process::geteuid();
+    own.is_root() || own.as_raw() == user
+}
+
+/// Refuses what no try would bring about.
+pub(crate) fn check(id: &str, spec: &ContainerSpec, image: &ProcessImage) -> Result<(), RuntimeError> {
+    if let Some((user, _)) = spec.run_as.filter(|(user, _)| !may_run_as(*user)) {
+        let why = format!("only root can run a program as user {user}: leave `runAsUser` out");
+        return Err(unsupported(id, why));
+    }
+    if spec.tty {
+        return Err(unsupported(
+            id,
+            "a process has no terminal of its own; leave `tty` out, or use exec with a terminal",
+        ));
+    }
+    match image.unknown_signal() {
+        Some(why) => Err(unsupported(id, why)),
+        None => Ok(()),
+    }
 }
 
 /// Whether this process may put others in groups: root may.
@@ -194,7 +212,7 @@ pub(crate) fn find_program(program: &Path, env: &[(String, String)], cwd: &Path)
     found.unwrap_or_else(|| program.to_owned())
 }
 
-/// Puts the mounts of a container below its directory, as links.
+/// Puts the mounts of a container below its directory, as links: of files hard ones where there can be some.
 pub(crate) fn mount(id: &str, dir: &Path, mounts: &[Mount]) -> Result<(), RuntimeError> {
     let mut mounts: Vec<&Mount> = mounts.iter().collect();
     mounts.sort_by(|a, b| a.target.cmp(&b.target));
@@ -229,8 +247,13 @@ fn link_mount(link: &Path, source: &MountSource) -> io::Result<()> {
     }
     match source {
         MountSource::Host(path) => {
-            fs::symlink_metadata(path)?;
-            symlink(std::path::absolute(path)?, link)
+            let path = std::path::absolute(path)?;
+            // A mounted file stays there when its name goes to another or to none, as with each update of a ConfigMap. So does a
+            // second name of it, where it can have one: on the same file system.
+            if fs::symlink_metadata(&path)?.is_file() && fs::hard_link(&path, link).is_ok() {
+                return Ok(());
+            }
+            symlink(path, link)
         }
         // Without privileges there is no memory file system to mount: a directory that goes with the container.
         MountSource::Tmpfs { .. } => fs::create_dir(link),

@@ -85,16 +85,13 @@ fn record(core: &Core, spec: &SandboxSpec, id: &Arc<str>, ip: Ipv4Addr) -> Sandb
     }
 }
 
-/// Opens the host ports of sandboxes that were adopted. One that is taken meanwhile stays closed.
+/// Opens the host ports of sandboxes that were adopted, but those that are taken meanwhile.
 pub(crate) fn forward_adopted(core: &Core) -> io::Result<()> {
     let sandboxes: Vec<_> = core.index().sandboxes.values().cloned().collect();
     for sandbox in
         sandboxes.iter().filter(|sandbox| !sandbox.is_stopped() && !sandbox.record.ports.is_empty())
     {
-        match host_port::bind(&sandbox.record) {
-            Ok(ports) => host_port::forward(&core.tasks, &sandbox.forwards, ports)?,
-            Err(error) => tracing::warn!(%error, "a host port can't be opened again"),
-        }
+        host_port::forward(&core.tasks, &sandbox.forwards, host_port::bind_again(&sandbox.record))?;
     }
     Ok(())
 }

@@ -94,6 +94,10 @@ impl Slots {
             Some((user, group)) => std::os::unix::fs::chown(&dir, Some(user), Some(group.unwrap_or(user))),
             None => Ok(()),
         });
+        if owned.is_err() && dir.is_dir() {
+            // It is as empty as it was.
+            self.with(|state| state.free.insert(slot));
+        }
         owned.map(|()| slot)
     }
 
@@ -277,6 +281,20 @@ mod tests {
             let after = Slots::new(root.path());
             after.recover(&BTreeSet::new()).unwrap();
             assert_eq!(after.take(None).unwrap(), slot);
+        });
+    }
+
+    #[test]
+    fn a_slot_that_cannot_be_given_to_its_user_is_not_lost() {
+        like_any_user(|| {
+            let root = TempDir::new();
+            Slots::prepare(root.path()).unwrap();
+            let slots = Slots::new(root.path());
+            for _ in 0..3 {
+                slots.take(Some((4242, None))).unwrap_err();
+            }
+            assert_eq!(slots.take(None).unwrap(), 0);
+            assert_eq!(fs::read_dir(root.path().join("slots")).unwrap().count(), 1);
         });
     }
 

@@ -71,10 +71,12 @@ pub(crate) fn own_group(command: &mut Command) {
     command.process_group(0);
 }
 
-/// The command of a further program in a container. It needs a group of its own, or a session.
-pub(crate) fn exec_command(launch: &Launch, program: &Path, args: &[String]) -> Command {
+/// The command of a further program in a container, in the control groups behind `doors`. It needs a process group of its
+/// own, or a session.
+pub(crate) fn exec_command(launch: &Launch, program: &Path, args: &[String], doors: Vec<File>) -> Command {
     let mut command = command(launch, program, args);
     command.env(EXEC_MARKER, "1");
+    enter(&mut command, doors);
     command
 }
 

@@ -6,6 +6,7 @@ mod common;
 use std::fs;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
+use std::time::Duration;
 
 use common::{GRACE, Host, ended, follow, line, lives, run, sh, state, until};
 use orchestra_core::runtime::{ContainerState, ExecOptions, Runtime, SandboxStatus};
@@ -174,6 +175,18 @@ async fn a_start_that_was_not_written_down_is_found_and_not_doubled() {
     assert_eq!(starts.lines().count(), 1, "it was started twice");
     runtime.remove_sandbox(&sandbox.id).await.unwrap();
     assert!(!lives(starts.trim()));
+}
+
+#[tokio::test]
+async fn what_has_no_signal_to_end_by_is_killed() {
+    let host = Host::new();
+    Owner::start(&host, "echo $$; exec sleep 1000").await.kill();
+    edit(&host, |line| Some(line.replace("\"stop_signal\":15", "\"stop_signal\":37")));
+    let runtime = host.open();
+    let sandbox = only(&runtime).await;
+    runtime.stop_container(&sandbox.containers[0].id, Duration::from_secs(1000)).await.unwrap();
+    assert!(only(&runtime).await.containers[0].state.is_over());
+    runtime.remove_sandbox(&sandbox.id).await.unwrap();
 }
 
 #[tokio::test]

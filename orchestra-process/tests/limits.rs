@@ -7,7 +7,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use common::{GRACE, Host, cgroups, ended, follow, line, lives, run, sandbox_spec, sh, until};
-use orchestra_core::runtime::{ContainerLimits, ContainerSpec, ContainerState, Feature, Runtime};
+use orchestra_core::runtime::{
+    ContainerLimits, ContainerSpec, ContainerState, ExecOptions, Feature, Runtime,
+};
 use orchestra_process::ProcessImage;
 
 /// The groups of our runtimes, wherever they are mounted.
@@ -105,6 +107,27 @@ async fn a_program_is_in_its_group_before_it_runs() {
             assert_eq!(all.contains(&*container.0), groups_can_be_made, "{run_as:?}: {all}");
             runtime.remove_sandbox(&sandbox).await.unwrap();
         }
+    }
+    assert!(cgroups(&host).is_empty(), "left: {:?}", cgroups(&host));
+}
+
+#[tokio::test]
+async fn what_exec_runs_is_within_the_limits_of_its_container() {
+    let host = Host::new();
+    let runtime = host.open();
+    let user = rustix::process::geteuid().is_root().then_some((65534, None));
+    for (run_as, tty) in [(None, false), (None, true), (user, false)] {
+        let mut spec = sh("main", "exec sleep 1000");
+        spec.limits = ContainerLimits { pids: Some(20), ..ContainerLimits::default() };
+        spec.run_as = run_as;
+        let (sandbox, container) = run(&runtime, &spec).await;
+        let mut options = ExecOptions::new(["cat", "/proc/self/cgroup"]);
+        options.tty = tty;
+        let session = runtime.exec(&container, &options).await.unwrap();
+        let output = session.wait_with_output().await.unwrap().stdout;
+        let all = String::from_utf8_lossy(&output);
+        assert_eq!(all.contains(&*container.0), !ours(&host).is_empty(), "{run_as:?} {tty}: {all}");
+        runtime.remove_sandbox(&sandbox).await.unwrap();
     }
     assert!(cgroups(&host).is_empty(), "left: {:?}", cgroups(&host));
 }
