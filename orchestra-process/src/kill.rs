@@ -176,8 +176,9 @@ pub(crate) fn marked(core: &Core, containers: &BTreeSet<&str>) {
     for id in containers {
         core.cgroups.kill(id);
     }
-    // The main processes of the other containers need no look.
-    let main: BTreeSet<i32> = core
+    // The main processes of the other containers need no look; nor does who does not die at once: it waits for a device of the
+    // kernel, and all others for us.
+    let mut except: BTreeSet<i32> = core
         .index()
         .all()
         .iter()
@@ -186,7 +187,7 @@ pub(crate) fn marked(core: &Core, containers: &BTreeSet<&str>) {
         .chain([rustix::process::getpid().as_raw_nonzero().get()])
         .collect();
     for _ in 0..MAX_ROUNDS {
-        let found = match find_marked(&core.instance, &main) {
+        let found = match find_marked(&core.instance, &except) {
             Ok(found) => found,
             Err(error) => {
                 tracing::warn!(%error, "what a container left behind can't be looked for");
@@ -196,7 +197,7 @@ pub(crate) fn marked(core: &Core, containers: &BTreeSet<&str>) {
         let ours = |found: &Marked| containers.contains(found.container.as_str());
         let mut found: Vec<_> = found.into_iter().filter(ours).collect();
         if found.is_empty() {
-            found = find_writers(core, containers, &main).unwrap_or_else(|error| {
+            found = find_writers(core, containers, &except).unwrap_or_else(|error| {
                 tracing::warn!(%error, "who writes a container's output can't be looked for");
                 Vec::new()
             });
@@ -204,29 +205,38 @@ pub(crate) fn marked(core: &Core, containers: &BTreeSet<&str>) {
         if found.is_empty() {
             return;
         }
-        kill_all(&found);
+        except.extend(kill_all(&found));
     }
     tracing::warn!(?containers, "a container's processes fork faster than they can be killed");
 }
 
-/// Kills processes and waits until they are gone.
-pub(crate) fn kill_all(processes: &[Marked]) {
+/// Kills processes and waits until they are gone, for all of them together no longer than [`DEATH`]. Returns those that are not.
+pub(crate) fn kill_all(processes: &[Marked]) -> Vec<i32> {
     for process in processes {
         if let Err(error) = signal(&process.pidfd, Signal::KILL.as_raw()) {
             tracing::warn!(pid = process.pid, container = process.container, %error, "a process can't be killed");
         }
     }
+    let mut left = Vec::new();
     for process in processes {
-        if !wait_for_death(&process.pidfd) {
+        // The others were killed as long ago as the first that did not die.
+        let patience = if left.is_empty() { DEATH } else { Timespec::default() };
+        if !dies_within(&process.pidfd, &patience) {
             tracing::warn!(pid = process.pid, container = process.container, "a killed process does not end");
+            left.push(process.pid);
         }
     }
+    left
 }
 
 /// Waits until a killed process is gone. Returns whether it is, after [`DEATH`] at the latest.
 pub(crate) fn wait_for_death(pidfd: &OwnedFd) -> bool {
+    dies_within(pidfd, &DEATH)
+}
+
+fn dies_within(pidfd: &OwnedFd, patience: &Timespec) -> bool {
     loop {
-        match poll(&mut [PollFd::new(pidfd, PollFlags::IN)], Some(&DEATH)) {
+        match poll(&mut [PollFd::new(pidfd, PollFlags::IN)], Some(patience)) {
             Ok(ended) => return ended > 0,
             Err(Errno::INTR) => {}
             Err(error) => {
