@@ -1,7 +1,8 @@
 //! The first process of every sandbox: it holds the pod's namespaces, reaps what is left to it, and ends when asked.
 //!
-//! `pause kill <pid> <container>` kills the process group of an exec, if it still belongs to that container, and `pause end
-//! <container>` all that is left of a container: run in a helper container that sees the host's processes. `pause route add|del <a> <b>` makes the host answer for the network
+//! `pause kill (<pid> <container>)...` kills the process groups of execs, if they still belong to those containers, and `pause end
+//! <container>` all that is left of a container: run in a helper container that sees the host's processes. They end with 4 where the
+//! kernel does not let them. `pause route add|del <a> <b>` makes the host answer for the network
 //! a.b.0.0/16, or ends that: run in one that has the host's network. Without libc, so that its image is this one file.
 #![no_std]
 #![no_main]
@@ -213,28 +214,40 @@ impl ProcFile {
     }
 }
 
-/// Kills the process group `pid` if its leader is in the cgroup of `container`.
+/// The exit code where a process of somebody else has the number by now.
+const OF_NOBODY: usize = 3;
+
+/// The exit code where a process is there, and may not be killed.
+const REFUSED: usize = 4;
+
+/// Kills a process, or a group by its negative number. Returns 0 also where there is none any more.
+fn kill_number(number: usize) -> usize {
+    const NO_SUCH_PROCESS: isize = -3;
+    // SAFETY: takes numbers only.
+    match unsafe { syscall(number::KILL, number, SIGKILL, 0, 0) } {
+        0 | NO_SUCH_PROCESS => 0,
+        _ => REFUSED,
+    }
+}
+
+/// Kills the process group `pid` if its leader is in the cgroup of `container`. Returns an exit code.
 ///
 /// # Safety
 /// Both are strings that end with zero.
-unsafe fn kill(pid: *const u8, container: *const u8) -> ! {
+unsafe fn kill(pid: *const u8, container: *const u8) -> usize {
     let mut cgroup = ProcFile::new();
     // SAFETY: both end with zero.
-    unsafe {
-        let pid = cgroup.read(pid, b"/cgroup");
-        if pid <= 1 {
-            exit(2);
+    let (pid, is_ours) = unsafe { (cgroup.read(pid, b"/cgroup"), cgroup.contains(container)) };
+    match (pid, cgroup.filled) {
+        (0 | 1, _) => exit(2),
+        (_, 0) => 0,
+        _ if !is_ours => OF_NOBODY,
+        _ => {
+            let group = kill_number(pid.wrapping_neg());
+            let leader = kill_number(pid);
+            if group > leader { group } else { leader }
         }
-        if cgroup.filled == 0 {
-            exit(0);
-        }
-        if !cgroup.contains(container) {
-            exit(3);
-        }
-        syscall(number::KILL, pid.wrapping_neg(), SIGKILL, 0, 0);
-        syscall(number::KILL, pid, SIGKILL, 0, 0);
     }
-    exit(0)
 }
 
 /// Kills the processes in the cgroup of `container`, and its shim: then containerd removes what else there is of it.
@@ -244,6 +257,7 @@ unsafe fn kill(pid: *const u8, container: *const u8) -> ! {
 unsafe fn end(container: *const u8) -> ! {
     const NAME: usize = 19;
     let (mut entries, mut cgroup, mut command) = ([0_u8; 4096], ProcFile::new(), ProcFile::new());
+    let mut worst = 0;
     // SAFETY: the strings end with zero; of the buffer only what the kernel filled is read, entry by entry, each of which says
     // how long it is and has a name that ends with zero.
     unsafe {
@@ -254,8 +268,11 @@ unsafe fn end(container: *const u8) -> ! {
         loop {
             let (to, room) = (entries.as_mut_ptr(), entries.len());
             let filled = syscall(number::GETDENTS64, proc as usize, to as usize, room, 0);
-            if filled <= 0 {
-                exit(usize::from(filled < 0));
+            if filled < 0 {
+                exit(1);
+            }
+            if filled == 0 {
+                exit(worst);
             }
             let mut at = 0;
             while at < filled as usize {
@@ -268,7 +285,7 @@ unsafe fn end(container: *const u8) -> ! {
                 command.read(entry.add(NAME), b"/cmdline");
                 let is_shim = command.contains(b"containerd-shim\0".as_ptr()) && command.contains(container);
                 if pid > 1 && (is_shim || cgroup.contains(container)) {
-                    syscall(number::KILL, pid, SIGKILL, 0, 0);
+                    worst |= kill_number(pid);
                 }
             }
         }
@@ -297,11 +314,21 @@ unsafe extern "C" fn pause_main(stack: *const usize) -> ! {
     // SAFETY: as many pointers follow as the number says.
     unsafe {
         let word = |index: usize| *stack.add(index + 1) as *const u8;
-        match *stack {
-            3 => end(word(2)),
-            4 => kill(word(2), word(3)),
+        let count = *stack;
+        // By the first letter of what is to be done: `end`, `kill` or `route`.
+        match if count > 2 { byte(word(1), 0) } else { 0 } {
+            b'e' => end(word(2)),
+            b'k' => {
+                let (mut worst, mut at) = (0, 2);
+                while at + 1 < count {
+                    let code = kill(word(at), word(at + 1));
+                    worst = if code > worst { code } else { worst };
+                    at += 2;
+                }
+                exit(worst);
+            }
             // `add` or `del`.
-            5 => route::route(byte(word(2), 0) == b'a', [octet(word(3)), octet(word(4))]),
+            b'r' if count == 5 => route::route(byte(word(2), 0) == b'a', [octet(word(3)), octet(word(4))]),
             _ => {}
         }
     }

@@ -12,6 +12,7 @@ use tokio::sync::OnceCell;
 
 use crate::collect::{Collector, ImageCollection};
 use crate::core::{Core, Locks, Unstarted};
+use crate::kills::Kills;
 use crate::members::Members;
 use crate::runtime::DockerRuntime;
 use crate::tasks::Tasks;
@@ -195,6 +196,7 @@ impl DockerRuntimeBuilder {
             locks: Locks::default(),
             created: Unstarted::default(),
             members: Members::default(),
+            kills: Kills::default(),
             helpers: Mutex::default(),
             addresses: Mutex::default(),
         };

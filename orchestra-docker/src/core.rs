@@ -20,6 +20,7 @@ use orchestra_core::runtime::RuntimeError;
 use tokio::sync::OnceCell;
 
 use crate::collect::Collector;
+use crate::kills::Kills;
 use crate::members::Members;
 use crate::tasks::Tasks;
 use crate::{error, helper, labels, podman};
@@ -75,6 +76,7 @@ pub(crate) struct Core {
     pub(crate) locks: Locks,
     pub(crate) created: Unstarted,
     pub(crate) members: Members,
+    pub(crate) kills: Kills,
     /// The engine's ids of the helpers that somebody waits for.
     pub(crate) helpers: Mutex<BTreeSet<String>>,
     /// The addresses of sandboxes that ran when they were last looked at: each probe asks for one.

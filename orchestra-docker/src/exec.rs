@@ -18,7 +18,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use crate::core::Core;
-use crate::{container, error, helper};
+use crate::{container, error, kills};
 
 /// Pieces in flight each way, before the program or the reader has to wait.
 pub(crate) const QUEUE: usize = 64;
@@ -310,9 +310,6 @@ impl Running {
     /// number still is that of a process of the container.
     async fn kill(&self) {
         let Some(pid) = self.pid().await else { return };
-        let words = ["kill".to_owned(), pid.to_string(), self.docker_id.clone()];
-        if let Err(error) = helper::run(&self.core, &self.container, words.into(), helper::may_kill()).await {
-            tracing::warn!(container = self.container, pid, %error, "a program whose session was dropped runs on");
-        }
+        kills::kill(&self.core, pid, &self.docker_id).await;
     }
 }

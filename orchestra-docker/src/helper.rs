@@ -36,7 +36,7 @@ pub(crate) async fn run(
     };
     let failed = |error| error::effect(subject, "run a helper for it", error);
     let id = core.docker.create_container(None::<CreateContainerOptions>, body).await.map_err(failed)?.id;
-    core.helpers.lock().unwrap_or_else(PoisonError::into_inner).insert(id.clone());
+    let _waited_for = WaitedFor::new(core, &id);
     let ran = async {
         core.docker.start_container(&id, None::<StartContainerOptions>).await.map_err(failed)?;
         let mut ends = std::pin::pin!(core.docker.wait_container(&id, None::<WaitContainerOptions>));
@@ -50,15 +50,36 @@ pub(crate) async fn run(
         }
     };
     let ran = ran.await;
-    let removed = core.remove(&id, subject, true).await;
-    core.helpers.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);
-    removed?;
+    core.remove(&id, subject, true).await?;
     ran
 }
 
-/// The rights of a helper that sees the host's processes, and may kill them.
+/// A helper that somebody waits for. When they don't any more, also because their call was given up, the next list removes it.
+#[derive(Debug)]
+struct WaitedFor<'a> {
+    core: &'a Core,
+    id: &'a str,
+}
+
+impl<'a> WaitedFor<'a> {
+    fn new(core: &'a Core, id: &'a str) -> Self {
+        core.helpers.lock().unwrap_or_else(PoisonError::into_inner).insert(id.to_owned());
+        Self { core, id }
+    }
+}
+
+impl Drop for WaitedFor<'_> {
+    fn drop(&mut self) {
+        self.core.helpers.lock().unwrap_or_else(PoisonError::into_inner).remove(self.id);
+    }
+}
+
+/// The rights of a helper that sees the host's processes, and may kill them. The engine's profile for AppArmor lets a container send
+/// signals to others of that profile only, and its labels for SELinux to none: both are left out, where there are such.
 pub(crate) fn may_kill() -> HostConfig {
+    let options = ["apparmor=unconfined", "label=disable"];
     HostConfig {
+        security_opt: Some(options.map(str::to_owned).into()),
         pid_mode: Some("host".to_owned()),
         cap_add: Some(vec!["KILL".to_owned()]),
         ..HostConfig::default()

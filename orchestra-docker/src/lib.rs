@@ -36,6 +36,7 @@ mod exec;
 mod files;
 mod helper;
 mod image;
+mod kills;
 mod labels;
 mod logs;
 mod members;
