@@ -16,7 +16,7 @@ use crate::kills::Kills;
 use crate::members::Members;
 use crate::runtime::DockerRuntime;
 use crate::tasks::Tasks;
-use crate::{error, helper, message, pause, podman, pull, services, volumes};
+use crate::{error, helper, image, message, pause, podman, pull, services, volumes};
 
 /// How long the engine may take to begin an answer, in seconds: the client's own default.
 #[cfg(any(feature = "tls", feature = "ssh"))]
@@ -172,8 +172,9 @@ impl DockerRuntimeBuilder {
             Some(collection) => {
                 let info =
                     docker.info().await.map_err(|error| error::read(SUBJECT, "ask what it is", error))?;
+                let digests_tell = !podman::is(&version) && !image::is_containerds(&info);
                 let root = info.docker_root_dir.unwrap_or_default();
-                Some(Collector::new(collection, root.into()))
+                Some(Collector::new(collection, root.into(), digests_tell))
             }
             None => None,
         };

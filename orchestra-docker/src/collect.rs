@@ -14,7 +14,8 @@ use crate::core::Core;
 use crate::error;
 
 /// When images are removed to make room for one that is to be pulled: only such as no container of anybody uses and a registry
-/// gave, for they can be pulled again, those first that were not used for longest. By default as the kubelet does.
+/// gave, for they can be pulled again, those first that were not used for longest. By default as the kubelet does. With the containerd
+/// image store and on Podman, which don't say what a registry gave, these are the ones that this runtime has pulled itself.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct ImageCollection {
@@ -38,8 +39,13 @@ pub(crate) struct Collector {
     options: ImageCollection,
     /// Where the engine keeps them, on this host.
     root: PathBuf,
+    /// Whether an image with a digest came from a registry, on this engine. Podman and the containerd image store give all of them
+    /// one: there only what was fetched here is known to come from somewhere.
+    digests_tell: bool,
     /// When each was used last here, or else seen first.
     used: Mutex<BTreeMap<String, Instant>>,
+    /// Those that were fetched here.
+    fetched: Mutex<BTreeSet<String>>,
 }
 
 /// An image that may go.
@@ -52,8 +58,13 @@ struct Candidate {
 }
 
 impl Collector {
-    pub(crate) fn new(options: ImageCollection, root: PathBuf) -> Self {
-        Self { options, root, used: Mutex::default() }
+    pub(crate) fn new(options: ImageCollection, root: PathBuf, digests_tell: bool) -> Self {
+        Self { options, root, digests_tell, used: Mutex::default(), fetched: Mutex::default() }
+    }
+
+    /// Takes down that an image came from a registry.
+    pub(crate) fn fetched(&self, id: &str) {
+        self.fetched.lock().unwrap_or_else(PoisonError::into_inner).insert(id.to_owned());
     }
 
     /// Takes down that an image is used now.
@@ -75,6 +86,8 @@ impl Collector {
         let mut used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
         let present: BTreeSet<_> = images.iter().map(|image| image.id.clone()).collect();
         used.retain(|id, _| present.contains(id));
+        let mut fetched = self.fetched.lock().unwrap_or_else(PoisonError::into_inner);
+        fetched.retain(|id| present.contains(id));
         let mut candidates = Vec::new();
         for image in images {
             if in_use.contains(&image.id) {
@@ -84,7 +97,8 @@ impl Collector {
             let last = *used.entry(image.id.clone()).or_insert(now);
             let real = |name: &String| !name.contains("<none>");
             let digests: Vec<_> = image.repo_digests.into_iter().filter(real).collect();
-            if digests.is_empty() || now.saturating_duration_since(last) < self.options.min_age {
+            let can_come_again = !digests.is_empty() && (self.digests_tell || fetched.contains(&image.id));
+            if !can_come_again || now.saturating_duration_since(last) < self.options.min_age {
                 continue;
             }
             let tags: Vec<_> = image.repo_tags.into_iter().filter(real).collect();
@@ -179,7 +193,7 @@ mod tests {
                 built,
             ]
         };
-        let collector = Collector::new(ImageCollection::default(), PathBuf::from("/"));
+        let collector = Collector::new(ImageCollection::default(), PathBuf::from("/"), true);
         let in_use = BTreeSet::from(["c".to_owned()]);
         let names = || {
             let candidates = collector.candidates(images(), &in_use);
@@ -192,5 +206,22 @@ mod tests {
         assert_eq!(names(), ["b@1"]);
         tokio::time::advance(Duration::from_secs(60)).await;
         assert_eq!(names(), ["b@1", "a:1"]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn where_all_images_have_digests_only_what_was_fetched_here_goes() {
+        let collector = Collector::new(ImageCollection::default(), PathBuf::from("/"), false);
+        let image = |id: &str| ImageSummary {
+            id: id.to_owned(),
+            repo_tags: vec![format!("{id}:1")],
+            repo_digests: vec![format!("{id}@1")],
+            ..ImageSummary::default()
+        };
+        let candidates = || collector.candidates(vec![image("built"), image("pulled")], &BTreeSet::new());
+        collector.fetched("pulled");
+        assert!(candidates().is_empty());
+        tokio::time::advance(Duration::from_secs(600)).await;
+        let ids: Vec<_> = candidates().into_iter().map(|candidate| candidate.id).collect();
+        assert_eq!(ids, ["pulled"]);
     }
 }

@@ -2,7 +2,7 @@
 
 use bollard::Docker;
 use bollard::auth::DockerCredentials;
-use bollard::models::ImageInspect;
+use bollard::models::{ImageInspect, SystemInfo};
 use bollard::query_parameters::{CreateImageOptionsBuilder, ListImagesOptionsBuilder, RemoveImageOptions};
 use bytes::Bytes;
 use futures_util::TryStreamExt;
@@ -12,8 +12,12 @@ use crate::core::Core;
 use crate::files::ImageFiles;
 use crate::{collect, credentials, error, pull};
 
-/// What is noted in images that are made of files: Podman gives them a digest, as those of registries have.
+/// What is noted in images that are made of files: Podman and the containerd image store give them a digest, as those of registries
+/// have.
 const MADE_HERE: &str = "made of files, by Orchestra";
+
+/// What the driver of an engine whose images containerd keeps says of itself.
+const CONTAINERDS: &str = "io.containerd.snapshotter.v1";
 
 /// Repository and tag of a name: `latest` where it has none.
 fn split(name: &str) -> (&str, &str) {
@@ -90,7 +94,7 @@ pub(crate) async fn pull(
     progress: OnPull<'_>,
 ) -> Result<ImageInfo, RuntimeError> {
     match inspect(&core.docker, name).await? {
-        Some(image) if is_of_no_registry(core, &image) => return Ok(inspected(image)),
+        Some(image) if is_of_no_registry(&image) => return Ok(inspected(image)),
         Some(_) => {}
         None => collect::make_room(core).await,
     }
@@ -109,12 +113,21 @@ pub(crate) async fn pull(
         image: name.to_owned(),
         why: "it was fetched, and then removed by somebody".to_owned(),
     };
-    present(core, name).await?.ok_or_else(missing)
+    let image = present(core, name).await?.ok_or_else(missing)?;
+    if let Some(collector) = &core.collector {
+        collector.fetched(&image.id);
+    }
+    Ok(image)
 }
 
-fn is_of_no_registry(core: &Core, image: &ImageInspect) -> bool {
-    let made_here = core.is_podman && image.comment.as_deref() == Some(MADE_HERE);
+fn is_of_no_registry(image: &ImageInspect) -> bool {
+    let made_here = image.comment.as_deref() == Some(MADE_HERE);
     made_here || image.repo_digests.as_ref().is_none_or(Vec::is_empty)
+}
+
+/// Whether containerd keeps the engine's images, which all have digests there.
+pub(crate) fn is_containerds(info: &SystemInfo) -> bool {
+    info.driver_status.iter().flatten().flatten().any(|text| text == CONTAINERDS)
 }
 
 fn docker_credentials(auth: &RegistryAuth) -> DockerCredentials {
@@ -174,6 +187,28 @@ mod tests {
         {
             assert_eq!(user(text), number, "{text}");
         }
+    }
+
+    #[test]
+    fn what_was_made_here_is_not_asked_a_registry_for() {
+        let image = |comment: &str, digest: &str| ImageInspect {
+            comment: Some(comment.to_owned()),
+            repo_digests: Some(vec![digest.to_owned()]),
+            ..ImageInspect::default()
+        };
+        assert!(is_of_no_registry(&image(MADE_HERE, "web@sha256:1")));
+        assert!(!is_of_no_registry(&image("", "web@sha256:1")));
+        assert!(is_of_no_registry(&ImageInspect::default()));
+    }
+
+    #[test]
+    fn the_containerd_image_store_says_that_it_is_one() {
+        let status = |value: &str| SystemInfo {
+            driver_status: Some(vec![vec!["driver-type".to_owned(), value.to_owned()]]),
+            ..SystemInfo::default()
+        };
+        assert!(is_containerds(&status(CONTAINERDS)) && !is_containerds(&status("overlay2")));
+        assert!(!is_containerds(&SystemInfo::default()));
     }
 
     #[test]
