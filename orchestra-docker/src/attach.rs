@@ -2,14 +2,15 @@
 
 use std::sync::Arc;
 
-use bollard::container::AttachContainerResults;
+use bollard::errors::Error;
 use bollard::query_parameters::{AttachContainerOptionsBuilder, ResizeContainerTTYOptionsBuilder};
 use futures_util::StreamExt;
 use orchestra_core::runtime::{AttachSession, ContainerId, LogStream, RuntimeError};
 use tokio::sync::mpsc;
 
 use crate::core::Core;
-use crate::exec::{QUEUE, chunk, feed};
+use crate::exec::{Input, QUEUE, chunk, feed};
+use crate::logs::Messages;
 use crate::{container, error};
 
 pub(crate) async fn start(
@@ -27,18 +28,15 @@ pub(crate) async fn start(
         let why = "its program reads no standard input: set `stdin` in the container's spec".to_owned();
         return Err(RuntimeError::Unsupported { subject: id.to_string(), why });
     }
-    let options =
-        AttachContainerOptionsBuilder::default().stream(true).stdin(stdin).stdout(true).stderr(true);
-    let attached = core.docker.attach_container(&found.docker_id, Some(options.build())).await;
-    let attached = attached.map_err(|error| error::effect(&id.0, "attach to it", error))?;
-    let AttachContainerResults { output, input } = attached;
+    let has_terminal = found.has_terminal();
+    let attached = attach(core, &found.docker_id, stdin, has_terminal).await;
+    let (output, input) = attached.map_err(|error| error::effect(&id.0, "attach to it", error))?;
     let tasks = core.tasks.tracker();
     let stdin = stdin.then(|| {
         let (to_program, from_user) = mpsc::channel(QUEUE);
         tasks.spawn(feed(input, from_user));
         to_program
     });
-    let has_terminal = config.and_then(|config| config.tty) == Some(true);
     let resize = has_terminal.then(|| {
         let (to_terminal, sizes) = mpsc::channel(QUEUE);
         tasks.spawn(resize(Arc::clone(core), found.docker_id.clone(), sizes));
@@ -47,6 +45,20 @@ pub(crate) async fn start(
     let subject = id.to_string();
     let output = output.map(move |piece| chunk(piece, &subject));
     Ok(AttachSession { output: LogStream::new(output), stdin, resize })
+}
+
+/// Connects to its output and, where `stdin` says so, its input.
+async fn attach(core: &Core, docker_id: &str, stdin: bool, tty: bool) -> Result<(Messages, Input), Error> {
+    if let Some(local) = core.local.as_ref().filter(|_| tty) {
+        let what =
+            format!("POST /containers/{docker_id}/attach?stream=true&stdin={stdin}&stdout=true&stderr=true");
+        let (output, input) = local.terminal(&what, "").await?;
+        return Ok((output, Box::pin(input)));
+    }
+    let options =
+        AttachContainerOptionsBuilder::default().stream(true).stdin(stdin).stdout(true).stderr(true);
+    let attached = core.docker.attach_container(docker_id, Some(options.build())).await?;
+    Ok((attached.output, attached.input))
 }
 
 /// Hands over sizes until the session is dropped.

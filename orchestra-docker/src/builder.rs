@@ -14,6 +14,7 @@ use crate::collect::{Collector, ImageCollection};
 use crate::core::{Core, Locks, Unstarted};
 use crate::kills::Kills;
 use crate::members::Members;
+use crate::raw::Local;
 use crate::runtime::DockerRuntime;
 use crate::tasks::Tasks;
 use crate::{error, helper, image, message, pause, podman, pull, services, volumes};
@@ -178,6 +179,7 @@ impl DockerRuntimeBuilder {
             }
             None => None,
         };
+        let local = Local::of(self.host.as_deref(), &docker).filter(|_| !podman::is(&version));
         let core = Core {
             docker,
             cluster: self.cluster,
@@ -191,6 +193,7 @@ impl DockerRuntimeBuilder {
             collector,
             pull_stall: self.pull_stall,
             is_podman: podman::is(&version),
+            local,
             pause_image,
             no_pod_limits: OnceCell::new(),
             tasks: Tasks::default(),

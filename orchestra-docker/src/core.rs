@@ -22,6 +22,7 @@ use tokio::sync::OnceCell;
 use crate::collect::Collector;
 use crate::kills::Kills;
 use crate::members::Members;
+use crate::raw::Local;
 use crate::tasks::Tasks;
 use crate::{error, helper, labels, podman};
 
@@ -69,6 +70,8 @@ pub(crate) struct Core {
     pub(crate) pull_stall: Duration,
     /// Whether the engine is Podman, which has habits of its own.
     pub(crate) is_podman: bool,
+    /// The engine without its client, for what terminals show.
+    pub(crate) local: Option<Local>,
     pub(crate) pause_image: String,
     /// Why the engine has no limits for a whole pod, where it has none; asked for when a pod wants some.
     pub(crate) no_pod_limits: OnceCell<Option<String>>,
@@ -149,6 +152,11 @@ impl Found {
     /// Whether its process runs; a paused one does.
     pub(crate) fn is_running(&self) -> bool {
         self.details.state.as_ref().is_some_and(|state| state.running == Some(true))
+    }
+
+    /// Whether its program has a terminal.
+    pub(crate) fn has_terminal(&self) -> bool {
+        self.details.config.as_ref().and_then(|config| config.tty) == Some(true)
     }
 
     pub(crate) fn is_leaving(&self) -> bool {

@@ -35,6 +35,9 @@ const LAST_OUTPUT: Duration = Duration::from_secs(1);
 
 type Output = BoxStream<'static, Result<LogOutput, bollard::errors::Error>>;
 
+/// What a program reads.
+pub(crate) type Input = Pin<Box<dyn AsyncWrite + Send>>;
+
 struct Running {
     core: Arc<Core>,
     exec: String,
@@ -121,12 +124,8 @@ async fn begin(
     };
     let created = core.docker.create_exec(&found.docker_id, config).await;
     let exec = created.map_err(|error| error::effect(&id.0, "run a program in it", error))?.id;
-    let attach = StartExecOptions { detach: false, tty: options.tty, output_capacity: None };
-    let started = core.docker.start_exec(&exec, Some(attach)).await;
-    let started = started.map_err(|error| error::effect(&id.0, "run a program in it", error))?;
-    let StartExecResults::Attached { output, input } = started else {
-        return Err(error::refused(&id.0, "run a program in it", "the engine did not attach to it"));
-    };
+    let attached = attach(core, &exec, options.tty).await;
+    let (output, input) = attached.map_err(|error| error::effect(&id.0, "run a program in it", error))?;
     let program = options.command[0].clone();
     let running = Running {
         core: Arc::clone(core),
@@ -135,16 +134,27 @@ async fn begin(
         docker_id: found.docker_id,
         program,
     };
-    Ok(session(running, output.boxed(), input, options))
+    Ok(session(running, output, input, options))
+}
+
+/// Starts it, connected to its output and input.
+async fn attach(core: &Core, exec: &str, tty: bool) -> Result<(Output, Input), bollard::errors::Error> {
+    if let Some(local) = core.local.as_ref().filter(|_| tty) {
+        let body = "{\"Detach\":false,\"Tty\":true}";
+        let (output, input) = local.terminal(&format!("POST /exec/{exec}/start"), body).await?;
+        return Ok((output, Box::pin(input)));
+    }
+    let options = StartExecOptions { detach: false, tty, output_capacity: None };
+    match core.docker.start_exec(exec, Some(options)).await? {
+        StartExecResults::Attached { output, input } => Ok((output.boxed(), input)),
+        StartExecResults::Detached => {
+            Err(std::io::Error::other("the engine did not attach to the program").into())
+        }
+    }
 }
 
 /// Connects the program to the session's channels. The session's end ends the program.
-fn session(
-    running: Running,
-    output: Output,
-    input: Pin<Box<dyn AsyncWrite + Send>>,
-    options: &ExecOptions,
-) -> ExecSession {
+fn session(running: Running, output: Output, input: Input, options: &ExecOptions) -> ExecSession {
     let tasks = running.core.tasks.tracker().clone();
     let (dropped, over) = (CancellationToken::new(), CancellationToken::new());
     let (to_reader, from_program) = mpsc::channel(QUEUE);
@@ -218,7 +228,7 @@ pub(crate) fn chunk(
 }
 
 /// Hands over input until its end, or the program's.
-pub(crate) async fn feed(mut input: Pin<Box<dyn AsyncWrite + Send>>, mut from_user: mpsc::Receiver<Bytes>) {
+pub(crate) async fn feed(mut input: Input, mut from_user: mpsc::Receiver<Bytes>) {
     while let Some(bytes) = from_user.recv().await {
         if let Err(error) = input.write_all(&bytes).await {
             tracing::debug!(%error, "the program takes no more input");

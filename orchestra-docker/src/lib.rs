@@ -46,6 +46,7 @@ mod pod_limits;
 mod podman;
 mod program;
 mod pull;
+mod raw;
 mod runtime;
 mod sandbox;
 mod seccomp;

@@ -24,13 +24,15 @@ struct Reader {
     core: Arc<Core>,
     id: ContainerId,
     docker_id: String,
+    /// Whether it is the log of a terminal.
+    tty: bool,
     options: LogOptions,
     messages: Messages,
     /// Bytes that may still be given.
     rest: u64,
     /// When the last message was written: two outputs are stamped before they are put in order.
     last: Timestamp,
-    /// A line of a terminal that has not ended yet. Nothing else comes in pieces.
+    /// A line of a terminal that has not ended yet, of an engine that is asked by its client. Nothing else comes in pieces.
     begun: BytesMut,
     /// The last message that came, and how many equal ones in a row: the pieces of a long line have one time.
     latest: Option<(Bytes, usize)>,
@@ -46,18 +48,20 @@ pub(crate) async fn read(
     options: &LogOptions,
 ) -> Result<LogStream, RuntimeError> {
     let found: Found = container::existing(core, &id.0).await?;
+    let tty = found.has_terminal();
     let mut options = options.clone();
     let messages = if core.is_podman {
         options.since = options.since.map(podman::logs::whole);
         podman::logs::read(core, &found.docker_id, &options)
     } else {
-        open(core, &found.docker_id, &options, options.follow)
+        open(core, &found.docker_id, tty, &options, options.follow)
     };
     let reader = Reader {
         core: Arc::clone(core),
         id: id.clone(),
         messages,
         docker_id: found.docker_id,
+        tty,
         rest: options.limit_bytes.unwrap_or(u64::MAX),
         last: Timestamp::EPOCH,
         begun: BytesMut::new(),
@@ -76,8 +80,14 @@ pub(crate) async fn read(
     })))
 }
 
-pub(crate) fn open(core: &Core, docker_id: &str, options: &LogOptions, follow: bool) -> Messages {
+pub(crate) fn open(core: &Core, docker_id: &str, tty: bool, options: &LogOptions, follow: bool) -> Messages {
     let seconds = options.since.map_or(0, |since| since.as_micros().max(0) / 1_000_000);
+    let tail = options.tail.map_or_else(|| "all".to_owned(), |lines| lines.to_string());
+    if let Some(local) = core.local.clone().filter(|_| tty) {
+        let query =
+            format!("follow={follow}&stdout=true&stderr=true&timestamps=true&since={seconds}&tail={tail}");
+        return local.log(docker_id, &query);
+    }
     let mut query = LogsOptionsBuilder::default()
         .follow(follow)
         .stdout(true)
@@ -85,7 +95,6 @@ pub(crate) fn open(core: &Core, docker_id: &str, options: &LogOptions, follow: b
         .timestamps(true)
         // Whole seconds; the rest is left out by the reader.
         .since(i32::try_from(seconds).unwrap_or(i32::MAX));
-    let tail = options.tail.map_or_else(|| "all".to_owned(), |lines| lines.to_string());
     query = query.tail(&tail);
     core.docker.logs(docker_id, Some(query.build())).boxed()
 }
@@ -172,7 +181,7 @@ impl Reader {
             }
             None => self.options.clone(),
         };
-        self.messages = open(&self.core, &self.docker_id, &rest, runs);
+        self.messages = open(&self.core, &self.docker_id, self.tty, &rest, runs);
         Ok(())
     }
 }

@@ -107,7 +107,7 @@ pub(crate) fn whole(time: Timestamp) -> Timestamp {
 fn open(core: &Core, docker_id: &str, since: Timestamp, follow: bool) -> Messages {
     let since = Timestamp::from_micros(since.as_micros() - 1_000_000);
     let options = LogOptions { since: Some(since), ..LogOptions::default() };
-    logs::open(core, docker_id, &options, follow)
+    logs::open(core, docker_id, false, &options, follow)
 }
 
 fn bytes(message: &LogOutput) -> &Bytes {
