@@ -101,6 +101,7 @@ impl Memory {
                     return;
                 }
                 let since = now.instant_of(*started_at);
+                let since = memory.not_before(run.attempt).map_or(since, |earliest| since.max(earliest));
                 memory.running = Some((run.attempt, since));
                 memory.started = Some(run.attempt);
                 if let Some(ended) = memory.ended.as_ref().filter(|e| e.attempt < run.attempt) {
@@ -167,6 +168,7 @@ impl Memory {
             return;
         }
         let finished = ended.finished_at.map_or(now.instant, |at| now.instant_of(at));
+        let finished = memory.not_before(attempt).map_or(finished, |earliest| finished.max(earliest));
         let ran = match (ended.started_at, ended.finished_at) {
             (Some(started), Some(finished)) => finished.since(started),
             _ => Duration::ZERO,

@@ -334,9 +334,11 @@ impl Shared {
             matches!(action, Action::Start { .. } | Action::Probe { .. } | Action::RefreshVolumes);
         let mut deadline = None;
         match &action {
-            Action::Start { container, .. } => {
+            Action::Start { container, attempt } => {
                 memory.files = true;
-                memory.container_mut(container).config_changed = false;
+                let container = memory.container_mut(container);
+                container.config_changed = false;
+                container.begun = Some((*attempt, tokio::time::Instant::now()));
             }
             Action::Stop { deadline: at, .. } => {
                 deadline = Some(*at);

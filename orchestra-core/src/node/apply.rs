@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use tokio::time::Instant;
+
 use super::action::{Done, StartError};
 use super::backoff::{CALL_BACKOFF, PULL_BACKOFF};
 use super::error::chain;
@@ -14,6 +16,10 @@ use crate::runtime::{RuntimeError, SandboxId};
 
 /// By how much a probe's period is spread, so that the probes of pods that start together do not stay together.
 const PROBE_JITTER: f64 = 0.05;
+
+/// How often the files of a pod are tried to be removed: what goes away by itself, such as a file that is just being written, is
+/// gone in that time, about a second.
+const CLEANUP_TRIES: u32 = 5;
 
 /// The exit code of a container whose program can't be run: Docker's 128.
 const START_ERROR_EXIT_CODE: i32 = 128;
@@ -57,15 +63,7 @@ impl Memory {
             Done::SandboxRun(result) => self.sandbox_run(result, judge),
             Done::SandboxStopped(result) => self.sandbox_call(result, "FailedKillPod", judge),
             Done::SandboxRemoved { id, result } => self.sandbox_removed(&id, result, judge),
-            Done::FilesRemoved(Ok(())) => {
-                (self.files, self.sandbox_trouble) = (false, None);
-                Vec::new()
-            }
-            Done::FilesRemoved(Err(message)) => {
-                let last = self.sandbox_trouble.as_ref();
-                let trouble = Trouble::again(last, "FailedCleanup", message, CALL_BACKOFF, now);
-                vec![warn(self.sandbox_trouble.insert(trouble))]
-            }
+            Done::FilesRemoved(result) => self.files_removed(result, now),
             Done::Started { container, attempt, result } => self.started(&container, attempt, result, judge),
             Done::Stopped { container, result } => {
                 let memory = self.container_mut(&container);
@@ -120,6 +118,22 @@ impl Memory {
                 Vec::new()
             }
         }
+    }
+
+    /// Files that can't be removed hold the Pod for a while only: nothing of it runs, and nobody else could take them away.
+    fn files_removed(&mut self, result: Result<(), String>, now: Instant) -> Vec<Note> {
+        let Err(message) = result else {
+            (self.files, self.sandbox_trouble) = (false, None);
+            return Vec::new();
+        };
+        let last = self.sandbox_trouble.as_ref();
+        let trouble = Trouble::again(last, "FailedCleanup", message, CALL_BACKOFF, now);
+        if trouble.failures < CLEANUP_TRIES {
+            return vec![warn(self.sandbox_trouble.insert(trouble))];
+        }
+        (self.files, self.sandbox_trouble) = (false, None);
+        let left = "its files are left on the node, until its agent starts again";
+        vec![Note::warning("FailedCleanup", format!("{}; {left}", trouble.message))]
     }
 
     fn sandbox_run(

@@ -91,8 +91,19 @@ pub(crate) struct ContainerMemory {
     pub(crate) next: u32,
     /// The last run that is known to have been started.
     pub(crate) started: Option<u32>,
+    /// The run whose start was begun last here, and when: whatever the runtime's clock says, it did not run before.
+    pub(crate) begun: Option<(u32, Instant)>,
     /// Whether something its configuration names has changed since its start was begun.
     pub(crate) config_changed: bool,
+}
+
+impl ContainerMemory {
+    /// Before when a run was not there, as far as is known here. Of the runtime's times none is earlier: its clock may be another
+    /// host's, and behind ours.
+    pub(crate) fn not_before(&self, attempt: u32) -> Option<Instant> {
+        let known = [self.running, self.begun].into_iter().flatten();
+        known.filter(|(of, _)| *of == attempt).map(|(_, at)| at).max()
+    }
 }
 
 /// What is remembered of one pod.
@@ -212,6 +223,7 @@ impl Memory {
             succeeded: false,
             next: 0,
             started: None,
+            begun: None,
             config_changed: false,
         };
         self.containers.get(name).map_or(NOTHING, |memory| memory)

@@ -347,10 +347,50 @@ fn deletion_drains_before_it_stops_and_stops_sidecars_last() {
     assert_eq!(case.does(), ["removefiles"]);
     case.apply(Done::FilesRemoved(Ok(())));
     assert_eq!(case.does(), ["deletepod"]);
+    // Files that can't be removed hold nobody for ever.
+    case.memory.files = true;
+    for _ in 0..10 {
+        if case.does() == ["deletepod"] {
+            break;
+        }
+        let told = case.apply(Done::FilesRemoved(Err("it is somebody else's".to_owned())));
+        assert_eq!(told, ["FailedCleanup"]);
+        case.pass(Duration::from_secs(60));
+    }
+    assert_eq!(case.does(), ["deletepod"]);
     case.apply(Done::PodDeleted(Ok(())));
     assert!(case.does().is_empty(), "finalizers may hold the object; nothing is left to do here");
     case.pod = None;
     assert_eq!(case.does(), ["forget"]);
+}
+
+#[test]
+fn a_runtime_whose_clock_is_behind_makes_nothing_come_sooner() {
+    let mut web = Container::new("web", "img");
+    web.liveness_probe = Some(Probe { initial_delay_seconds: 60, ..Probe::http("/", 80) });
+    let mut case = Case::new(PodSpec::new(web));
+    let behind = Duration::from_secs(3600);
+    let clocks = |case: &Case| (case.now.wall - behind, case.now.instant);
+    for attempt in 0..3 {
+        case.see();
+        let (started_at, begun) = clocks(&case);
+        case.memory.container_mut("web").begun = Some((attempt, begun));
+        case.run("web", attempt, ContainerState::Running { started_at });
+        assert!(!case.does().iter().any(|action| action.starts_with("probe")), "{:?}", case.does());
+        case.pass(Duration::from_secs(1));
+        let finished_at = case.now.wall - behind;
+        let (signal, oom_killed, message) = (None, false, String::new());
+        let started_at = Some(started_at);
+        case.run(
+            "web",
+            attempt,
+            ContainerState::Exited { exit_code: 1, signal, oom_killed, started_at, finished_at, message },
+        );
+    }
+    assert!(!case.does().iter().any(|action| action.starts_with("start")), "it waits: {:?}", case.does());
+    let (at, delay) = case.memory.container("web").restart.unwrap();
+    assert_eq!(delay, Duration::from_secs(20));
+    assert!(at + Duration::from_secs(1) >= case.now.instant + delay);
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use async_trait::async_trait;
 
-use super::{FileSet, VolumeError, VolumeFiles, check_relative, publish};
+use super::{FileSet, VolumeError, VolumeFiles, check_relative, publish, remove};
 use crate::model::{HostPathType, Uid};
 
 /// The permissions of a directory that containers of any user write to, as Kubernetes gives an emptyDir.
@@ -81,12 +81,7 @@ impl HostVolumes {
 
     /// Removes a directory with all that is in it.
     async fn remove_dir(dir: PathBuf) -> Result<(), VolumeError> {
-        Self::blocking(dir, |path| match fs::remove_dir_all(path) {
-            Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
-            // It does not follow links; nothing is ever mounted below.
-            result => result.map_err(io(path, "remove it")),
-        })
-        .await
+        Self::blocking(dir, remove::tree).await
     }
 
     /// Does file work where it may block.
@@ -182,7 +177,8 @@ impl VolumeFiles for HostVolumes {
                 return Err(VolumeError::Unsafe { path: path.display().to_string(), why });
             }
             match type_ {
-                HostPathType::DirectoryOrCreate if !path.exists() => {
+                // Without a type too: all runtimes under Kubernetes make what they are to mount.
+                HostPathType::DirectoryOrCreate | HostPathType::Unset if !path.exists() => {
                     fs::create_dir_all(path).map_err(io(path, "create it"))?;
                 }
                 HostPathType::FileOrCreate => {

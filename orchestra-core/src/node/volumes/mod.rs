@@ -4,6 +4,7 @@ mod content;
 mod host;
 mod mounts;
 mod publish;
+mod remove;
 mod served;
 
 use std::collections::BTreeMap;

@@ -254,9 +254,8 @@ mod tests {
     async fn host_paths_are_what_they_say() {
         let dir = Dir::new();
         let volumes = HostVolumes::new(dir.0.join("root"));
-        let (made, file) = (dir.0.join("made"), dir.0.join("file"));
+        let (made, file, untyped) = (dir.0.join("made"), dir.0.join("file"), dir.0.join("un/typed"));
         for (path, type_, fine) in [
-            (&made, HostPathType::Unset, true),
             (&made, HostPathType::Directory, false),
             (&made, HostPathType::DirectoryOrCreate, true),
             (&made, HostPathType::Directory, true),
@@ -265,6 +264,9 @@ mod tests {
             (&file, HostPathType::FileOrCreate, true),
             (&file, HostPathType::FileOrCreate, true),
             (&file, HostPathType::Socket, false),
+            (&file, HostPathType::Unset, true),
+            (&untyped, HostPathType::Unset, true),
+            (&untyped, HostPathType::Directory, true),
         ] {
             assert_eq!(volumes.host_path(path, type_).await.is_ok(), fine, "{path:?} {type_:?}");
         }
