@@ -181,6 +181,14 @@ async fn a_bound_pod_ends_in_its_grace_and_an_unbound_one_at_once() {
     assert_eq!(client.get::<Pod>("running").await.unwrap().metadata, ending.metadata, "a grace only shrinks");
     client.delete::<Pod>("running", &DeleteOptions::default().grace_period(0)).await.unwrap();
     assert!(client.find::<Pod>("running").await.unwrap().is_none());
+
+    let long = client.create(pod("long")).await.unwrap();
+    client.transaction().bind(&long, "node-1").commit().await.unwrap();
+    client.delete::<Pod>("long", &DeleteOptions::default().grace_period(u64::MAX)).await.unwrap();
+    let ending = client.get::<Pod>("long").await.unwrap();
+    let readable = client.scheme().decode_stored_json(&serde_json::to_vec(&*ending).unwrap());
+    assert_eq!(readable.unwrap().meta(), &ending.metadata, "a time that is stored can be read");
+
     let other = DeleteOptions::default().uid(running.metadata.uid.clone());
     client.create(pod("running")).await.unwrap();
     assert!(

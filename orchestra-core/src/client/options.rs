@@ -44,6 +44,7 @@ pub enum Propagation {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct DeleteOptions {
     /// How long a pod may take to end, in seconds; the pod's own time where `None`. Zero: its object goes now.
+    /// More than [`MAX_SECONDS`](crate::model::MAX_SECONDS) count as that many.
     pub grace_period_seconds: Option<u64>,
     /// What happens to the object's parts.
     pub propagation: Propagation,

@@ -8,8 +8,8 @@ use serde_json::Value;
 
 use super::{Client, ClientError, DeleteOptions, Operation, Propagation, apply};
 use crate::model::{
-    AnyObject, AnyObjectExt, Condition, FieldErrors, GPU_DEVICES, Namespace, NamespacePhase, Node, Object,
-    ObjectKey, Pod, PodSpec, PreemptionPolicy, PriorityClass, Revision, Uid, validate_meta,
+    AnyObject, AnyObjectExt, Condition, FieldErrors, GPU_DEVICES, MAX_SECONDS, Namespace, NamespacePhase,
+    Node, Object, ObjectKey, Pod, PodSpec, PreemptionPolicy, PriorityClass, Revision, Uid, validate_meta,
 };
 use crate::store::{Commit, Committed, Precondition, Scope, StoreError};
 
@@ -418,7 +418,8 @@ impl<'c> Plan<'c> {
     /// Sets what a deletion sets: the time, the grace, and who must agree before the object disappears.
     fn mark_deleted(&self, object: &mut AnyObject, options: &DeleteOptions) {
         let grace = object.as_resource::<Pod>().map(|pod| {
-            let asked = options.grace_period_seconds.unwrap_or(pod.spec.termination_grace_period_seconds);
+            let own = pod.spec.termination_grace_period_seconds;
+            let asked = options.grace_period_seconds.unwrap_or(own).min(MAX_SECONDS);
             // Nobody runs a pod that is not bound, or that has ended.
             if pod.node_name.is_none() || pod.is_terminal() { 0 } else { asked }
         });

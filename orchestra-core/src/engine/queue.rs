@@ -91,9 +91,10 @@ impl<K: Ord + Clone + Debug> Queue<K> {
         self.wake.notify_one();
     }
 
-    /// Makes `key` ready after `delay`, unless it is or becomes ready sooner.
+    /// Makes `key` ready after `delay`, unless it is or becomes ready sooner. A delay that ends after the last
+    /// instant there is does not end.
     pub fn add_after(&self, key: K, delay: Duration) {
-        let at = Instant::now() + delay;
+        let Some(at) = Instant::now().checked_add(delay) else { return };
         let mut state = self.lock();
         if state.waiting.contains(&key) || state.deadlines.get(&key).is_some_and(|(sooner, _)| *sooner <= at)
         {
@@ -239,6 +240,14 @@ mod tests {
         q.add(1);
         assert_eq!(q.next().await, 1);
         assert_eq!(start.elapsed().as_secs(), 2);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_delay_beyond_all_time_does_not_end() {
+        let q = queue();
+        q.add_after(1, Duration::MAX);
+        q.add_after(2, Duration::from_secs(1));
+        assert_eq!(q.next().await, 2);
     }
 
     #[tokio::test(start_paused = true)]

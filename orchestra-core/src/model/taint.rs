@@ -72,7 +72,8 @@ pub struct Toleration {
     /// The taint's effect; unless given, all.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub effect: Option<TaintEffect>,
-    /// For how long a `NoExecute` taint is tolerated, in seconds; unless given, for ever. Negative counts as zero.
+    /// For how long a `NoExecute` taint is tolerated, in seconds; unless given, for ever. Negative counts as
+    /// zero; [`MAX_SECONDS`](super::MAX_SECONDS) is the most.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub toleration_seconds: Option<i64>,
     /// Fields not acted on.

@@ -18,6 +18,10 @@ impl Timestamp {
     /// 1970-01-01T00:00:00Z.
     pub const EPOCH: Self = Self(0);
 
+    /// The first and the last time with a text form, and so that can be stored: what is added up stays within.
+    const FIRST: Self = Self(-377_705_023_201_000_000);
+    const LAST: Self = Self(253_402_207_200_000_000);
+
     /// From microseconds since the epoch.
     #[must_use]
     pub const fn from_micros(micros: i64) -> Self {
@@ -40,14 +44,14 @@ impl Timestamp {
 impl Add<Duration> for Timestamp {
     type Output = Self;
     fn add(self, rhs: Duration) -> Self {
-        Self(self.0.saturating_add(i64::try_from(rhs.as_micros()).unwrap_or(i64::MAX)))
+        Self(self.0.saturating_add(i64::try_from(rhs.as_micros()).unwrap_or(i64::MAX))).min(Self::LAST)
     }
 }
 
 impl Sub<Duration> for Timestamp {
     type Output = Self;
     fn sub(self, rhs: Duration) -> Self {
-        Self(self.0.saturating_sub(i64::try_from(rhs.as_micros()).unwrap_or(i64::MAX)))
+        Self(self.0.saturating_sub(i64::try_from(rhs.as_micros()).unwrap_or(i64::MAX))).max(Self::FIRST)
     }
 }
 
@@ -100,6 +104,9 @@ mod tests {
         assert_eq!(later.to_string(), "2026-01-31T08:00:01.5Z");
         assert_eq!(later.since(t), Duration::from_millis(1500));
         assert_eq!(t.since(later), Duration::ZERO);
+        for end in [t + Duration::MAX, t - Duration::MAX] {
+            assert_eq!(end.to_string().parse(), Ok(end));
+        }
         assert!("yesterday".parse::<Timestamp>().is_err());
     }
 }

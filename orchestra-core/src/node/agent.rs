@@ -31,6 +31,7 @@ use crate::drain::Gates;
 use crate::engine::{Cache, Caches, Queue, Recorder, Tasks};
 use crate::model::{
     ConfigMap, Node, ObjectKey, PersistentVolume, PersistentVolumeClaim, Pod, Secret, Service, Uid,
+    bounded_seconds,
 };
 use crate::rng::Rng;
 use crate::runtime::{Runtime, RuntimeInfo, SandboxId};
@@ -156,7 +157,7 @@ impl NodeAgent {
             let graces = slots.values().filter_map(|s| s.pod.as_ref());
             graces.map(|p| p.spec.termination_grace_period_seconds).max().unwrap_or(0)
         };
-        let limit = Duration::from_secs(grace) + shared.options.drain_timeout + SHUTDOWN_SLACK;
+        let limit = bounded_seconds(grace) + shared.options.drain_timeout + SHUTDOWN_SLACK;
         let cleared = async {
             loop {
                 let moved = shared.moved.notified();

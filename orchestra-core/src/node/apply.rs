@@ -10,7 +10,7 @@ use super::error::chain;
 use super::memory::{Kill, Memory, Observed, Run, Trouble, roles};
 use super::moment::Moment;
 use super::probe::{ProbeKind, ProbeOutcome, period};
-use crate::model::{ContainerTerminated, EventType, Pod};
+use crate::model::{ContainerTerminated, EventType, Pod, bounded_seconds};
 use crate::rng::Rng;
 use crate::runtime::{RuntimeError, SandboxId};
 
@@ -291,7 +291,7 @@ impl Memory {
         }
         if state.condemns() && memory.kill.is_none() && !judge.ending {
             let message = format!("container {name} failed its {kind} probe and is restarted");
-            let grace = probe.termination_grace_period_seconds.map(Duration::from_secs);
+            let grace = probe.termination_grace_period_seconds.map(bounded_seconds);
             notes.push(Note::normal("Killing", message));
             memory.kill = Some(Kill { grace });
         }

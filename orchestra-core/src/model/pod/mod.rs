@@ -59,9 +59,10 @@ pub use probe::Probe;
 pub use projected::{DownwardApiProjection, KeysProjection, ProjectedVolume, VolumeProjection};
 pub use requests::HostPort;
 pub use security::{Capabilities, PodSecurityContext, SeccompProfile, SeccompProfileType, SecurityContext};
+pub(crate) use spec::bounded_seconds;
 pub use spec::{
-    DEFAULT_GRACE_PERIOD_SECONDS, DEFAULT_SCHEDULER_NAME, LocalObjectReference, PodReadinessGate,
-    PodSchedulingGate, PodSpec, RestartPolicy,
+    DEFAULT_GRACE_PERIOD_SECONDS, DEFAULT_SCHEDULER_NAME, LocalObjectReference, MAX_SECONDS,
+    PodReadinessGate, PodSchedulingGate, PodSpec, RestartPolicy,
 };
 pub use status::{PodIp, PodPhase, PodStatus, QosClass};
 pub use volume::{

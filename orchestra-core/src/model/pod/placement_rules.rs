@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use super::rules::validate_seconds;
 use super::{Affinity, PodAffinity, PodAffinityTerm, PodSpec, UnsatisfiableAction};
 use crate::model::meta_rules::{record, validate_labels};
 use crate::model::names::{check_label_key, check_label_value};
@@ -112,4 +113,8 @@ fn validate_toleration(toleration: &Toleration, errors: &mut FieldErrors) {
     });
     let fits = toleration.toleration_seconds.is_none() || toleration.effect == Some(TaintEffect::NoExecute);
     errors.at("effect", |errors| errors.require(fits, "must be NoExecute where tolerationSeconds is set"));
+    errors.at("tolerationSeconds", |errors| {
+        let seconds = toleration.toleration_seconds.unwrap_or_default();
+        validate_seconds(u64::try_from(seconds).unwrap_or_default(), errors);
+    });
 }

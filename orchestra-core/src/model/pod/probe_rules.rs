@@ -1,5 +1,6 @@
 //! What probes and lifecycle hooks must be.
 
+use super::rules::validate_seconds;
 use super::{Container, ExecAction, HttpGetAction, LifecycleHandler, PortRef, Probe, TcpSocketAction};
 use crate::model::FieldErrors;
 use crate::model::meta_rules::record;
@@ -52,7 +53,8 @@ fn validate_probe(probe: &Probe, readiness: bool, errors: &mut FieldErrors) {
     errors.at("terminationGracePeriodSeconds", |errors| match probe.termination_grace_period_seconds {
         Some(_) if readiness => errors.push("must not be set for readiness probes, which stop nothing"),
         Some(0) => errors.push("must be at least 1"),
-        _ => {}
+        Some(seconds) => validate_seconds(seconds, errors),
+        None => {}
     });
 }
 

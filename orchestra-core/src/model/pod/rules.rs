@@ -8,7 +8,7 @@ use super::placement_rules::validate_placement;
 use super::update_rules::validate_pod_update;
 use super::volume_rules::validate_volumes;
 use super::without_effect::pod_without_effect;
-use super::{Pod, PodSpec};
+use super::{MAX_SECONDS, Pod, PodSpec};
 use crate::model::FieldErrors;
 use crate::model::meta_rules::record;
 use crate::model::names::{check_dns_label, check_dns_subdomain, check_label_key};
@@ -56,6 +56,9 @@ pub(crate) fn validate_pod_spec(spec: &PodSpec, errors: &mut FieldErrors) {
     validate_placement(spec, errors);
     validate_names(spec, errors);
     validate_amounts("overhead", &spec.overhead, errors);
+    errors.at("terminationGracePeriodSeconds", |errors| {
+        validate_seconds(spec.termination_grace_period_seconds, errors);
+    });
     errors.at("activeDeadlineSeconds", |errors| {
         errors.require(spec.active_deadline_seconds != Some(0), "must be at least 1");
     });
@@ -85,6 +88,13 @@ pub(crate) fn validate_pod_spec(spec: &PodSpec, errors: &mut FieldErrors) {
     errors.each("imagePullSecrets", &spec.image_pull_secrets, |errors, secret| {
         errors.at("name", |errors| errors.require(!secret.name.is_empty(), "is required"));
     });
+}
+
+/// Checks the seconds of a wait, at their own path.
+pub(super) fn validate_seconds(seconds: u64, errors: &mut FieldErrors) {
+    if seconds > MAX_SECONDS {
+        errors.push(format!("must be at most {MAX_SECONDS}"));
+    }
 }
 
 fn validate_names(spec: &PodSpec, errors: &mut FieldErrors) {

@@ -1,5 +1,7 @@
 //! What a pod is to be: the template that pods of one owner share.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 
 use super::affinity::{Affinity, TopologySpreadConstraint};
@@ -23,7 +25,8 @@ pub struct PodSpec {
     pub volumes: Vec<Volume>,
     /// Whether containers that end are started again.
     pub restart_policy: RestartPolicy,
-    /// Seconds from the stop signal to the kill; zero kills at once. Unless said otherwise 30.
+    /// Seconds from the stop signal to the kill; zero kills at once, [`MAX_SECONDS`] is the most. Unless said otherwise
+    /// 30.
     pub termination_grace_period_seconds: u64,
     /// Seconds after which the pod is stopped and failed, counted from its start.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -105,6 +108,15 @@ pub struct PodSpec {
 pub const DEFAULT_GRACE_PERIOD_SECONDS: u64 = 30;
 /// The scheduler of pods that name none.
 pub const DEFAULT_SCHEDULER_NAME: &str = "default-scheduler";
+
+/// The longest grace period, and the longest toleration, in seconds: 68 years. More is no wait but a mistake, and
+/// leaves what clocks and calendars can count.
+pub const MAX_SECONDS: u64 = i32::MAX as u64;
+
+/// A wait of so many seconds, and of [`MAX_SECONDS`] at most: what was stored before it was bounded is still a wait.
+pub(crate) fn bounded_seconds(seconds: u64) -> Duration {
+    Duration::from_secs(seconds.min(MAX_SECONDS))
+}
 
 impl Default for PodSpec {
     fn default() -> Self {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{CALL_LIMIT, Job, bounded, hook, image, with_addresses};
-use crate::model::{Container, Pod};
+use crate::model::{Container, Pod, bounded_seconds};
 use crate::node::action::StartError;
 use crate::node::agent::Shared;
 use crate::node::apply::Note;
@@ -40,7 +40,7 @@ pub(super) async fn start(
     };
     let ran = Box::pin(hook::run(shared, sandbox, container, &id, handler, POST_START_LIMIT));
     if let Err(message) = ran.await {
-        let grace = Duration::from_secs(pod.spec.termination_grace_period_seconds);
+        let grace = bounded_seconds(pod.spec.termination_grace_period_seconds);
         let call = shared.runtime.stop_container(&id, grace);
         let stopped = bounded(grace + CALL_LIMIT, name, "stop after a failed postStart hook", call).await;
         if let Err(error) = stopped {

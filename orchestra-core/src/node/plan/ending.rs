@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::{Plan, View};
-use crate::model::Pod;
+use crate::model::{Pod, bounded_seconds};
 use crate::node::action::{Action, OpKey};
 use crate::node::memory::{Memory, Observed, Role, Run, roles};
 use crate::runtime::{ContainerStatus, SandboxState};
@@ -33,7 +33,7 @@ pub(crate) enum Ending {
 
 /// A pod's own time to end.
 pub(super) fn grace(pod: &Pod) -> Duration {
-    Duration::from_secs(pod.spec.termination_grace_period_seconds).max(FORCED_GRACE)
+    bounded_seconds(pod.spec.termination_grace_period_seconds).max(FORCED_GRACE)
 }
 
 /// How soon after the stop signal a container is killed at the earliest.
@@ -46,7 +46,7 @@ pub(crate) fn ending(view: &View<'_>) -> Option<Ending> {
     let Some(pod) = view.pod else { return Some(Ending::Gone) };
     let own = grace(pod);
     if pod.is_terminating() {
-        let asked = pod.metadata.deletion_grace_period_seconds.map(Duration::from_secs);
+        let asked = pod.metadata.deletion_grace_period_seconds.map(bounded_seconds);
         return Some(Ending::Deleted { grace: asked.unwrap_or(own).max(FORCED_GRACE) });
     }
     if view.shutdown {

@@ -8,7 +8,7 @@ use super::*;
 use crate::model::{Container, ObjectMeta, PodPhase, PodSpec, Probe, RestartPolicy, Timestamp, Uid};
 use crate::node::action::{Done, Seen, StartError};
 use crate::node::apply::Judge;
-use crate::node::memory::{Busy, Observed};
+use crate::node::memory::{Busy, Kill, Observed};
 use crate::node::probe::{ProbeKind, ProbeOutcome};
 use crate::node::status::{NodeFacts, status};
 use crate::rng::Rng;
@@ -391,6 +391,18 @@ fn a_runtime_whose_clock_is_behind_makes_nothing_come_sooner() {
     let (at, delay) = case.memory.container("web").restart.unwrap();
     assert_eq!(delay, Duration::from_secs(20));
     assert!(at + Duration::from_secs(1) >= case.now.instant + delay);
+}
+
+#[test]
+fn a_grace_beyond_all_time_is_a_long_one() {
+    let mut case = Case::new(spec());
+    case.pod.as_mut().unwrap().spec_mut().termination_grace_period_seconds = u64::MAX;
+    case.see().running("web", 0);
+    case.memory.containers.get_mut("web").unwrap().kill = Some(Kill { grace: None });
+    assert_eq!(case.plan().actions.len(), 1);
+    case.delete(u64::MAX);
+    case.memory.drained = true;
+    assert_eq!(case.plan().actions.len(), 1);
 }
 
 #[test]

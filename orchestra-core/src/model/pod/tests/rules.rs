@@ -162,6 +162,11 @@ fn mistakes_in_probes_and_hooks_are_named_with_their_path() {
             "spec.containers[0].readinessProbe.terminationGracePeriodSeconds: must not be set",
         ),
         (
+            "/spec/containers/0/livenessProbe/terminationGracePeriodSeconds",
+            json!(2_147_483_648_u64),
+            "spec.containers[0].livenessProbe.terminationGracePeriodSeconds: must be at most 2147483647",
+        ),
+        (
             "/spec/containers/0/startupProbe/exec/command",
             json!([]),
             "spec.containers[0].startupProbe.exec.command: is required",
@@ -214,6 +219,17 @@ fn mistakes_in_placement_and_the_rest_are_named_with_their_path() {
         ("/spec/nodeSelector/disk", json!("-"), "spec.nodeSelector[disk]: label value"),
         ("/spec/tolerations/0", json!({"operator": "Equal"}), "spec.tolerations[0].operator: must be Exists"),
         ("/spec/tolerations/0/tolerationSeconds", json!(5), "spec.tolerations[0].effect: must be NoExecute"),
+        (
+            "/spec/tolerations/0",
+            json!({"operator": "Exists", "effect": "NoExecute", "tolerationSeconds": i64::MAX}),
+            "spec.tolerations[0].tolerationSeconds: must be at most 2147483647",
+        ),
+        (
+            "/spec/terminationGracePeriodSeconds",
+            json!(999_999_999_999_u64),
+            "spec.terminationGracePeriodSeconds: must be at most 2147483647",
+        ),
+        ("/spec/terminationGracePeriodSeconds", json!(2_147_483_647), ""),
         ("/spec/activeDeadlineSeconds", json!(0), "spec.activeDeadlineSeconds: must be at least 1"),
         ("/spec/hostname", json!("a.b"), "spec.hostname: `a.b` is not a DNS label"),
         ("/spec/dnsPolicy", json!("No"), "spec.dnsPolicy: `No` is not one of"),
