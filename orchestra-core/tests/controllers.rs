@@ -201,6 +201,26 @@ async fn foreground_waits_for_the_parts_and_orphan_frees_them() {
     world.tasks.shutdown().await;
 }
 
+/// On threads, so that the first look at the owner can fall into the first look at all there is.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_collector_that_starts_knows_all_parts_before_it_frees_one() {
+    let world = World::new().await;
+    let owner = world.client.create(ConfigMap::new("a-owner")).await.unwrap();
+    let names: Vec<String> = (0..2_000).map(|i| format!("part-{i}")).collect();
+    for name in &names {
+        world.client.create(owned_by(&*owner, name)).await.unwrap();
+    }
+    let orphan = DeleteOptions::default().propagation(Propagation::Orphan);
+    world.client.delete::<ConfigMap>("a-owner", &orphan).await.unwrap();
+    GarbageCollector::start(&world.client, &world.rng, &world.tasks);
+    world.until::<ConfigMap>("a-owner", |owner| owner.is_none()).await;
+    for name in &names {
+        let part = world.client.get::<ConfigMap>(name).await.unwrap();
+        assert!(part.metadata.owner_references.is_empty(), "{name} was freed before its owner went");
+    }
+    world.tasks.shutdown().await;
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_deleted_namespace_is_emptied_and_takes_nothing_new() {
     let world = World::new().await;

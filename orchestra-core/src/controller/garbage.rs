@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use crate::client::{
     Client, ClientError, DeleteOptions, FOREGROUND_FINALIZER, ORPHAN_FINALIZER, Propagation,
 };
-use crate::engine::{Backoff, Queue, Tasks, reconcile};
-use crate::model::{AnyObject, GroupKind, ObjectKey, OwnerReference, Uid};
+use crate::engine::{Backoff, Progress, Queue, Tasks, reconcile};
+use crate::model::{AnyObject, GroupKind, ObjectKey, OwnerReference, Revision, Uid};
 use crate::rng::Rng;
 use crate::store::{Change, Scope, Store, StoreError};
 
@@ -23,6 +23,8 @@ pub struct GarbageCollector {
     client: Client,
     queue: Queue<ObjectKey>,
     parts: Mutex<Parts>,
+    /// Up to where `parts` shows what is stored.
+    shown: Progress,
 }
 
 /// Which objects name which owner.
@@ -60,7 +62,8 @@ impl GarbageCollector {
     /// Starts collecting in `tasks`. It follows the objects of all kinds.
     pub fn start(client: &Client, rng: &Rng, tasks: &Tasks) {
         let queue = Queue::new(Backoff::default(), rng.fork());
-        let collector = Arc::new(Self { client: client.clone(), queue, parts: Mutex::default() });
+        let (parts, shown) = (Mutex::default(), Progress::default());
+        let collector = Arc::new(Self { client: client.clone(), queue, parts, shown });
         let follower = Arc::clone(&collector);
         tasks.spawn("garbage-watch", async move { follower.follow().await });
         for _ in 0..WORKERS {
@@ -93,14 +96,28 @@ impl GarbageCollector {
         let scope = Scope::default();
         let listing = store.list(&scope).await?;
         let mut watch = store.watch(&scope, listing.revision).await?;
-        *self.parts.lock().unwrap_or_else(PoisonError::into_inner) = Parts::default();
-        for object in &listing.objects {
-            self.seen(&ObjectKey::of(&**object), object);
-        }
+        self.refill(&listing.objects, listing.revision);
         while let Some(event) = watch.next().await {
-            event?.changes.iter().for_each(|change| self.changed(change));
+            let event = event?;
+            event.changes.iter().for_each(|change| self.changed(change));
+            self.shown.reach(event.revision);
         }
         store.revision(&scope).await.map(|_| ())
+    }
+
+    /// Makes the index equal a list. Nobody sees it half filled, for what is missing there is not spared, or not
+    /// waited for; so nothing is looked at before it is whole either.
+    fn refill(&self, objects: &[AnyObject], revision: Revision) {
+        let mut filled = Parts::default();
+        for object in objects {
+            filled.set(&ObjectKey::of(&**object), owners_of(object));
+        }
+        *self.parts.lock().unwrap_or_else(PoisonError::into_inner) = filled;
+        self.shown.reach(revision);
+        let concern = |object: &&AnyObject| !object.meta().owner_references.is_empty() || waits(object);
+        for object in objects.iter().filter(concern) {
+            self.queue.add(ObjectKey::of(&**object));
+        }
     }
 
     fn changed(&self, change: &Change) {
@@ -127,8 +144,7 @@ impl GarbageCollector {
     }
 
     fn seen(&self, key: &ObjectKey, object: &AnyObject) {
-        let meta = object.meta();
-        let owners: Vec<Uid> = meta.owner_references.iter().map(|o| o.uid.clone()).collect();
+        let owners = owners_of(object);
         let mut parts = self.parts.lock().unwrap_or_else(PoisonError::into_inner);
         let known = parts.owners.get(key).map_or(&[][..], Vec::as_slice);
         let new_owners = known != owners.as_slice();
@@ -139,8 +155,7 @@ impl GarbageCollector {
                 self.queue.add(key.clone());
             }
         }
-        if meta.is_deleting() && (meta.is_held_by(FOREGROUND_FINALIZER) || meta.is_held_by(ORPHAN_FINALIZER))
-        {
+        if waits(object) {
             self.queue.add(key.clone());
         }
     }
@@ -164,6 +179,10 @@ impl GarbageCollector {
         let Some(object) = self.client.get_any(key).await? else { return Ok(()) };
         let meta = object.meta();
         if meta.is_deleting() {
+            if waits(&object) {
+                // A part that was made before the deletion is among those that are known.
+                self.shown.wait_for(meta.resource_version).await;
+            }
             if meta.is_held_by(ORPHAN_FINALIZER) {
                 return self.orphan(&object).await;
             }
@@ -252,6 +271,16 @@ enum Owner {
     /// It is there only until its parts have gone.
     Waits,
     Gone,
+}
+
+fn owners_of(object: &AnyObject) -> Vec<Uid> {
+    object.meta().owner_references.iter().map(|owner| owner.uid.clone()).collect()
+}
+
+/// Whether it is deleted, and goes once its parts have gone or were freed.
+fn waits(object: &AnyObject) -> bool {
+    let meta = object.meta();
+    meta.is_deleting() && (meta.is_held_by(FOREGROUND_FINALIZER) || meta.is_held_by(ORPHAN_FINALIZER))
 }
 
 fn owner_key(owner: &OwnerReference, namespace: &str, namespaced: bool) -> ObjectKey {

@@ -22,5 +22,6 @@ pub use cache::{Cache, CacheChange, Caches, Index};
 pub(crate) use controller::reconcile;
 pub use controller::{Controller, Next, ReconcileError, Reconciler};
 pub use events::Recorder;
+pub(crate) use progress::Progress;
 pub use queue::{Backoff, Queue};
 pub use tasks::Tasks;

@@ -11,7 +11,7 @@ use crate::model::Revision;
 /// Unlike tokio's `watch` it wakes those who wait in the order in which they came, so that one seed gives one
 /// history in a simulation.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Progress(Arc<Inner>);
+pub(crate) struct Progress(Arc<Inner>);
 
 #[derive(Debug, Default)]
 struct Inner {
@@ -21,12 +21,12 @@ struct Inner {
 
 impl Progress {
     /// How far it is; `None`: it has not begun.
-    pub(super) fn get(&self) -> Option<Revision> {
+    pub(crate) fn get(&self) -> Option<Revision> {
         *self.0.seen.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// It is at `revision`, or was further already.
-    pub(super) fn reach(&self, revision: Revision) {
+    pub(crate) fn reach(&self, revision: Revision) {
         let mut seen = self.0.seen.lock().unwrap_or_else(PoisonError::into_inner);
         *seen = (*seen).max(Some(revision));
         drop(seen);
@@ -34,7 +34,7 @@ impl Progress {
     }
 
     /// Waits until it is at `revision`.
-    pub(super) async fn wait_for(&self, revision: Revision) {
+    pub(crate) async fn wait_for(&self, revision: Revision) {
         loop {
             // Made before the look, so that what is reached in between wakes it.
             let grown = self.0.grown.notified();
