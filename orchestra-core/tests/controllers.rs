@@ -201,6 +201,34 @@ async fn foreground_waits_for_the_parts_and_orphan_frees_them() {
     world.tasks.shutdown().await;
 }
 
+#[tokio::test(start_paused = true)]
+async fn foreground_does_not_wait_for_what_others_own_or_nobody_does() {
+    let world = World::new().await;
+    GarbageCollector::start(&world.client, &world.rng, &world.tasks);
+    let owner = world.client.create(ConfigMap::new("owner")).await.unwrap();
+    let other = world.client.create(ConfigMap::new("other")).await.unwrap();
+    let mut shared = owned_by(&*owner, "shared");
+    let also = OwnerReference { controller: false, ..OwnerReference::controller_of(&*other) };
+    shared.metadata.owner_references.push(also.clone());
+    world.client.create(shared).await.unwrap();
+    let foreground = DeleteOptions::default().propagation(Propagation::Foreground);
+    world.client.delete::<ConfigMap>("owner", &foreground).await.unwrap();
+    world.until::<ConfigMap>("owner", |owner| owner.is_none()).await;
+    let shared = world.client.get::<ConfigMap>("shared").await.unwrap();
+    assert_eq!(shared.metadata.owner_references, [also]);
+
+    // A part that can't go at once, and is then taken from the owner that waits for it.
+    let mut part = owned_by(&*other, "part");
+    part.metadata.finalizers = vec!["example.org/slow".into()];
+    world.client.create(part).await.unwrap();
+    world.client.delete::<ConfigMap>("other", &foreground).await.unwrap();
+    world.until::<ConfigMap>("part", |part| part.is_some_and(|p| p.metadata.is_deleting())).await;
+    world.client.modify::<ConfigMap>("part", |part| part.metadata.owner_references.clear()).await.unwrap();
+    world.until::<ConfigMap>("other", |other| other.is_none()).await;
+    assert!(world.client.find::<ConfigMap>("part").await.unwrap().is_some());
+    world.tasks.shutdown().await;
+}
+
 /// On threads, so that the first look at the owner can fall into the first look at all there is.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_collector_that_starts_knows_all_parts_before_it_frees_one() {

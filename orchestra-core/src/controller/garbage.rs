@@ -134,12 +134,19 @@ impl GarbageCollector {
             }
             if change.object.is_none() {
                 parts.set(&change.key, Vec::new());
-                // An owner in foreground deletion may have waited for this part.
-                for owner in &gone.meta().owner_references {
-                    self.queue.add(owner_key(owner, gone.meta().namespace.as_str(), true));
-                    self.queue.add(owner_key(owner, "", false));
-                }
             }
+        }
+        self.let_go(change);
+    }
+
+    /// An owner in foreground deletion may have waited for a part that is gone, or names it no more.
+    fn let_go(&self, change: &Change) {
+        let Some(previous) = &change.previous else { return };
+        let names =
+            change.object.as_ref().map_or(&[][..], |object| object.meta().owner_references.as_slice());
+        for owner in previous.meta().owner_references.iter().filter(|owner| !names.contains(owner)) {
+            self.queue.add(owner_key(owner, previous.meta().namespace.as_str(), true));
+            self.queue.add(owner_key(owner, "", false));
         }
     }
 
@@ -194,15 +201,19 @@ impl GarbageCollector {
         if meta.owner_references.is_empty() {
             return Ok(());
         }
-        let mut waits = false;
+        let (mut waiting, mut there) = (BTreeSet::new(), false);
         for owner in &meta.owner_references {
             match self.owner(owner, &object).await? {
                 Owner::Gone => {}
-                Owner::Waits => waits = true,
-                Owner::There => return Ok(()),
+                Owner::Waits => drop(waiting.insert(owner.uid.clone())),
+                Owner::There => there = true,
             }
         }
-        let propagation = if waits { Propagation::Foreground } else { Propagation::Background };
+        if there {
+            // It stays with the others: who waits for its parts would wait for ever.
+            return if waiting.is_empty() { Ok(()) } else { self.take_out(&object, &waiting).await };
+        }
+        let propagation = if !waiting.is_empty() { Propagation::Foreground } else { Propagation::Background };
         let options = DeleteOptions::default()
             .uid(meta.uid.clone())
             .revision(meta.resource_version)
@@ -248,13 +259,18 @@ impl GarbageCollector {
         let uid = &owner.meta().uid;
         for key in self.parts_of(uid) {
             let Some(part) = self.client.get_any(&key).await? else { continue };
-            let mut freed = part.clone_object();
-            if let Some(freed) = Arc::get_mut(&mut freed) {
-                freed.meta_mut().owner_references.retain(|o| o.uid != *uid);
-            }
-            ignore_gone(self.client.transaction().update_any(freed).commit().await.map(|_| ()))?;
+            self.take_out(&part, &BTreeSet::from([uid.clone()])).await?;
         }
         self.release(owner, ORPHAN_FINALIZER).await
+    }
+
+    /// Has the part name these owners no more.
+    async fn take_out(&self, part: &AnyObject, owners: &BTreeSet<Uid>) -> Result<(), ClientError> {
+        let mut freed = part.clone_object();
+        if let Some(freed) = Arc::get_mut(&mut freed) {
+            freed.meta_mut().owner_references.retain(|o| !owners.contains(&o.uid));
+        }
+        ignore_gone(self.client.transaction().update_any(freed).commit().await.map(|_| ()))
     }
 
     async fn release(&self, owner: &AnyObject, finalizer: &str) -> Result<(), ClientError> {
