@@ -20,7 +20,7 @@ use orchestra_core::controller::{
 use orchestra_core::engine::{Caches, Recorder, Tasks};
 use orchestra_core::model::{
     Condition, ConfigMap, Container, EndpointSlice, Event, Lease, Namespace, Node, OwnerReference, Pod,
-    PodDisruptionBudget, Resource, Scheme, Service, Timestamp,
+    PodDisruptionBudget, PriorityClass, Resource, Scheme, Service, Timestamp,
 };
 use orchestra_core::rng::Rng;
 use orchestra_core::scheduler::{Batch, Explanation, Scheduler};
@@ -226,6 +226,24 @@ async fn foreground_does_not_wait_for_what_others_own_or_nobody_does() {
     world.client.modify::<ConfigMap>("part", |part| part.metadata.owner_references.clear()).await.unwrap();
     world.until::<ConfigMap>("other", |other| other.is_none()).await;
     assert!(world.client.find::<ConfigMap>("part").await.unwrap().is_some());
+    world.tasks.shutdown().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_has_no_namespace_stays_whatever_it_says_of_an_owner_in_one() {
+    let world = World::new().await;
+    let owner = world.client.create(ConfigMap::new("owner")).await.unwrap();
+    let gone = world.client.create(Node::new("gone")).await.unwrap();
+    world.client.delete::<Node>("gone", &DeleteOptions::default()).await.unwrap();
+    let mut kept = PriorityClass::new("a-kept", 1);
+    kept.metadata.owner_references = vec![OwnerReference::controller_of(&*owner)];
+    let mut part = PriorityClass::new("b-part", 1);
+    part.metadata.owner_references = vec![OwnerReference::controller_of(&*gone)];
+    world.client.create(kept).await.unwrap();
+    world.client.create(part).await.unwrap();
+    GarbageCollector::start(&world.client, &world.rng, &world.tasks);
+    world.until::<PriorityClass>("b-part", |part| part.is_none()).await;
+    assert!(world.client.find::<PriorityClass>("a-kept").await.unwrap().is_some());
     world.tasks.shutdown().await;
 }
 

@@ -69,6 +69,16 @@ impl Client {
         Ok(Scheme::decode_as(manifest, info)?)
     }
 
+    /// Whether objects of `kind` have namespaces, by the scheme or the store's definitions; so they do where neither says.
+    pub(crate) async fn has_namespaces(&self, kind: &GroupKind) -> Result<bool, ClientError> {
+        if let Some(info) = self.inner.scheme.kinds().find(|info| info.group_kind() == *kind) {
+            return Ok(info.namespaced);
+        }
+        let stored = self.stored_definitions().await?;
+        let wanted = stored.iter().find(|d| d.group == kind.group && d.kind == kind.kind);
+        Ok(wanted.is_none_or(|definition| definition.namespaced))
+    }
+
     async fn stored_definitions(&self) -> Result<Vec<Definition>, ClientError> {
         let listing = self.inner.store.list(&Scope::kind(DEFINITIONS)).await?;
         let objects = listing.objects.iter().filter_map(AnyObjectExt::as_unstructured);

@@ -231,7 +231,9 @@ impl GarbageCollector {
                 return Ok(if waits { Owner::Waits } else { Owner::There });
             }
             if part.meta().namespace.is_empty() {
-                break;
+                // In which namespace the owner would be nobody knows, so nobody can say that it is gone.
+                let elsewhere = self.client.has_namespaces(&key.kind).await?;
+                return Ok(if elsewhere { Owner::There } else { Owner::Gone });
             }
         }
         Ok(Owner::Gone)
