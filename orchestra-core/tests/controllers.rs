@@ -19,8 +19,9 @@ use orchestra_core::controller::{
 };
 use orchestra_core::engine::{Caches, Recorder, Tasks};
 use orchestra_core::model::{
-    Condition, ConfigMap, Container, EndpointSlice, Event, Lease, Namespace, Node, OwnerReference, Pod,
-    PodDisruptionBudget, PriorityClass, Resource, Scheme, Service, Timestamp,
+    Condition, ConfigMap, Container, Deployment, EndpointSlice, Event, Lease, Namespace, Node,
+    OwnerReference, Pod, PodDisruptionBudget, PriorityClass, ReplicaSet, Resource, Scheme, Service,
+    Timestamp,
 };
 use orchestra_core::rng::Rng;
 use orchestra_core::scheduler::{Batch, Explanation, Scheduler};
@@ -449,6 +450,33 @@ async fn two_evictions_at_once_do_not_both_spend_the_last_of_a_budget() {
     assert!(one.is_ok() != two.is_ok(), "one of them goes: {one:?}, {two:?}");
     let refused = one.err().or(two.err()).unwrap();
     assert!(refused.to_string().contains("disruption budget web"), "{refused}");
+    world.tasks.shutdown().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_budget_does_not_give_way_with_the_pods_that_are_gone() {
+    let world = World::new().await;
+    DisruptionController::start(&world.client, &world.caches, &world.rng, &world.tasks);
+    let web = world.client.create(Deployment::new("web").image("i").replicas(3)).await.unwrap();
+    let mut set = ReplicaSet::new("web-1").image("i").replicas(3);
+    set.metadata.owner_references = vec![OwnerReference::controller_of(&*web)];
+    let set = world.client.create(set).await.unwrap();
+    for i in 0..3u8 {
+        let name = format!("web-{i}");
+        world.running(&name, "node", [127, 1, 0, i]).await;
+        let owner = OwnerReference::controller_of(&*set);
+        let owned = |pod: &mut Pod| pod.metadata.owner_references = vec![owner.clone()];
+        world.client.modify::<Pod>(&name, owned).await.unwrap();
+    }
+    world.client.create(PodDisruptionBudget::new("web").max_unavailable(1)).await.unwrap();
+    let allows =
+        |n| move |b: Option<&PodDisruptionBudget>| b.is_some_and(|b| b.status.disruptions_allowed == n);
+    world.until::<PodDisruptionBudget>("web", allows(1)).await;
+    world.client.delete::<Pod>("web-0", &DeleteOptions::default().grace_period(0)).await.unwrap();
+    world.until::<PodDisruptionBudget>("web", allows(0)).await;
+    // Nobody makes it anew here; fewer are wanted now.
+    world.client.scale::<Deployment>("web", 2).await.unwrap();
+    world.until::<PodDisruptionBudget>("web", allows(1)).await;
     world.tasks.shutdown().await;
 }
 

@@ -7,11 +7,12 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use super::selected::{Selected, Selects};
+use super::workload::owner_of;
 use crate::client::{Client, ClientError, DeleteOptions};
-use crate::engine::{Cache, Caches, Controller, Next, ReconcileError, Reconciler, Tasks};
+use crate::engine::{Cache, CacheChange, Caches, Controller, Next, ReconcileError, Reconciler, Tasks};
 use crate::model::{
-    Condition, IntOrPercent, Labels, ObjectKey, Pod, PodDisruptionBudget, PodDisruptionBudgetStatus,
-    Timestamp, UnhealthyPodEvictionPolicy,
+    Condition, Deployment, IntOrPercent, Labels, ObjectKey, Pod, PodDisruptionBudget,
+    PodDisruptionBudgetStatus, ReplicaSet, Resource, Timestamp, UnhealthyPodEvictionPolicy,
 };
 use crate::rng::Rng;
 
@@ -23,6 +24,8 @@ const EVICTION_PENDING: Duration = Duration::from_secs(120);
 pub struct DisruptionController {
     budgets: Arc<Cache<PodDisruptionBudget>>,
     selected: Selected<PodDisruptionBudget>,
+    replica_sets: Arc<Cache<ReplicaSet>>,
+    deployments: Arc<Cache<Deployment>>,
 }
 
 impl Selects for PodDisruptionBudget {
@@ -39,8 +42,21 @@ impl DisruptionController {
     /// Starts the controller in `tasks`.
     pub fn start(client: &Client, caches: &Caches, rng: &Rng, tasks: &Tasks) {
         let selected = Selected::new(caches);
-        let reconciler = Self { budgets: caches.of(), selected: selected.clone() };
-        let controller = Controller::new("disruption", client, caches, rng).on::<PodDisruptionBudget>();
+        let reconciler = Self {
+            budgets: caches.of(),
+            selected: selected.clone(),
+            replica_sets: caches.of(),
+            deployments: caches.of(),
+        };
+        let (of_sets, of_deployments) = (caches.of(), caches.of());
+        let controller = Controller::new("disruption", client, caches, rng)
+            .on::<PodDisruptionBudget>()
+            .maps(move |change, add| {
+                look_if_scaled(&of_sets, change, |set: &ReplicaSet| set.spec.replicas, add)
+            })
+            .maps(move |change, add| {
+                look_if_scaled(&of_deployments, change, |d: &Deployment| d.spec.replicas, add)
+            });
         selected.look_on_change(controller.queue(), |old, new| counts_as(old) != counts_as(new));
         controller.start(reconciler, tasks);
     }
@@ -49,6 +65,20 @@ impl DisruptionController {
 /// All that a budget looks at of a pod.
 fn counts_as(pod: &Pod) -> (&Labels, bool, bool, bool) {
     (&pod.metadata.labels, pod.is_ready(), pod.metadata.is_deleting(), pod.is_terminal())
+}
+
+/// Has the budgets looked at whose pods may be those of an owner that is wanted in another size.
+fn look_if_scaled<T: Resource>(
+    budgets: &Cache<PodDisruptionBudget>,
+    change: &CacheChange<'_, T>,
+    size: fn(&T) -> u32,
+    add: &mut dyn FnMut(ObjectKey),
+) {
+    let (old, new) = (change.old.map(|old| size(old)), change.new.map(|new| size(new)));
+    if old != new {
+        let here = budgets.in_namespace(&change.key.namespace);
+        here.iter().for_each(|budget| add(ObjectKey::of(&**budget)));
+    }
 }
 
 fn is_healthy(pod: &Pod) -> bool {
@@ -60,7 +90,8 @@ impl Reconciler for DisruptionController {
     async fn reconcile(&self, key: &ObjectKey, client: &Client) -> Result<Next, ReconcileError> {
         let Some(budget) = self.budgets.get(key) else { return Ok(Next::OnChange) };
         let now = client.clock().now();
-        let status = status(&budget, &self.selected.pods(key), now);
+        let pods = self.selected.pods(key);
+        let status = status(&budget, &pods, self.wanted(&pods), now);
         let pending = !status.disrupted_pods.is_empty();
         if status != budget.status {
             client.update_status(PodDisruptionBudget { status, ..(*budget).clone() }).await?;
@@ -69,8 +100,32 @@ impl Reconciler for DisruptionController {
     }
 }
 
-/// What may go, from the pods as they are. PURE.
-fn status(budget: &PodDisruptionBudget, pods: &[Arc<Pod>], now: Timestamp) -> PodDisruptionBudgetStatus {
+impl DisruptionController {
+    /// How many pods the owners of these want, each counted once; else the name of a pod of which nobody says so.
+    fn wanted(&self, pods: &[Arc<Pod>]) -> Result<u32, String> {
+        let mut sizes = BTreeMap::new();
+        for pod in pods.iter().filter(|pod| !pod.is_terminal()) {
+            let unknown = || pod.metadata.name.clone();
+            let set = owner_of(&pod.metadata, &self.replica_sets).ok_or_else(unknown)?;
+            // All versions of a deployment together are to have its size.
+            match owner_of(&set.metadata, &self.deployments) {
+                Some(owner) => sizes.insert(owner.metadata.uid.clone(), owner.spec.replicas),
+                None => sizes.insert(set.metadata.uid.clone(), set.spec.replicas),
+            };
+        }
+        Ok(sizes.into_values().fold(0, u32::saturating_add))
+    }
+}
+
+/// What may go, from the pods as they are, and from how many there should be: a budget that counted those that are
+/// there would give way with each that is gone. Where that can't be known, nothing may go, unless the budget names
+/// a number. PURE.
+fn status(
+    budget: &PodDisruptionBudget,
+    pods: &[Arc<Pod>],
+    wanted: Result<u32, String>,
+    now: Timestamp,
+) -> PodDisruptionBudgetStatus {
     // They come ordered by name.
     let find = |name: &String| pods.binary_search_by(|pod| pod.metadata.name.cmp(name)).ok();
     let going = |(name, since): (&String, &Timestamp)| {
@@ -81,20 +136,28 @@ fn status(budget: &PodDisruptionBudget, pods: &[Arc<Pod>], now: Timestamp) -> Po
         budget.status.disrupted_pods.iter().filter_map(going).collect();
     let counted = |pod: &&Arc<Pod>| is_healthy(pod) && !disrupted.contains_key(&pod.metadata.name);
     let healthy = count(pods.iter().filter(counted).count());
-    let expected = count(pods.iter().filter(|p| !p.is_terminal()).count());
-    let desired = match (budget.spec.min_available, budget.spec.max_unavailable) {
-        (Some(IntOrPercent::Int(n)), _) => n,
-        (Some(percent), _) => percent.round_up(expected),
-        (None, Some(max)) => expected.saturating_sub(max.round_up(expected)),
-        (None, None) => expected,
+    let there = count(pods.iter().filter(|p| !p.is_terminal()).count());
+    let (min, max) = (budget.spec.min_available, budget.spec.max_unavailable);
+    let (expected, desired, unknown) = match (min, max, wanted) {
+        (Some(IntOrPercent::Int(n)), ..) => (there, n, None),
+        (Some(share), _, Ok(wanted)) => (wanted, share.round_up(wanted), None),
+        (None, Some(max), Ok(wanted)) => (wanted, wanted.saturating_sub(max.round_up(wanted)), None),
+        (None, None, _) => (there, there, None),
+        (.., Err(pod)) => (there, there, Some(pod)),
     };
-    let allowed = healthy.saturating_sub(desired);
+    let allowed = if unknown.is_some() || expected == 0 { 0 } else { healthy.saturating_sub(desired) };
     let mut conditions = budget.status.conditions.clone();
-    let mut condition = Condition::new("DisruptionAllowed", allowed > 0, now).reason(if allowed > 0 {
-        "SufficientPods"
-    } else {
-        "InsufficientPods"
-    });
+    let reason = match (&unknown, allowed) {
+        (Some(_), _) => "SyncFailed",
+        (None, 0) => "InsufficientPods",
+        (None, _) => "SufficientPods",
+    };
+    let mut condition = Condition::new("DisruptionAllowed", allowed > 0, now).reason(reason);
+    if let Some(pod) = unknown {
+        condition = condition.message(format!(
+            "no ReplicaSet or Deployment says how many pods there should be beside {pod}: set minAvailable to a number"
+        ));
+    }
     condition.observed_generation = budget.metadata.generation;
     condition.set_in(&mut conditions);
     PodDisruptionBudgetStatus {
@@ -186,25 +249,35 @@ mod tests {
     #[test]
     fn a_budget_counts_healthy_pods_and_rounds_up() {
         let pods: Vec<_> = (0..7).map(|i| Arc::new(pod(&format!("web-{i}"), i != 0))).collect();
-        let allowed =
-            |budget: PodDisruptionBudget| status(&budget, &pods, Timestamp::EPOCH).disruptions_allowed;
-        assert_eq!(allowed(PodDisruptionBudget::new("web").min_available(4)), 2);
-        assert_eq!(allowed(PodDisruptionBudget::new("web").min_available(IntOrPercent::Percent(50))), 2);
-        assert_eq!(allowed(PodDisruptionBudget::new("web").max_unavailable(1)), 0);
-        assert_eq!(allowed(PodDisruptionBudget::new("web").max_unavailable(IntOrPercent::Percent(50))), 3);
+        let allowed = |budget: PodDisruptionBudget, wanted| {
+            status(&budget, &pods, wanted, Timestamp::EPOCH).disruptions_allowed
+        };
+        let half = IntOrPercent::Percent(50);
+        assert_eq!(allowed(PodDisruptionBudget::new("web").min_available(4), Ok(7)), 2);
+        assert_eq!(allowed(PodDisruptionBudget::new("web").min_available(half), Ok(7)), 2);
+        assert_eq!(allowed(PodDisruptionBudget::new("web").max_unavailable(1), Ok(7)), 0);
+        assert_eq!(allowed(PodDisruptionBudget::new("web").max_unavailable(half), Ok(7)), 3);
+        // Three more should be there: they are missing already.
+        assert_eq!(allowed(PodDisruptionBudget::new("web").min_available(half), Ok(10)), 1);
+        assert_eq!(allowed(PodDisruptionBudget::new("web").max_unavailable(half), Ok(10)), 1);
+        assert_eq!(allowed(PodDisruptionBudget::new("web").max_unavailable(3), Ok(10)), 0);
+        let unknown = || Err("web-3".to_owned());
+        assert_eq!(allowed(PodDisruptionBudget::new("web").min_available(4), unknown()), 2);
+        assert_eq!(allowed(PodDisruptionBudget::new("web").min_available(half), unknown()), 0);
+        assert_eq!(allowed(PodDisruptionBudget::new("web").max_unavailable(5), unknown()), 0);
     }
 
     #[test]
     fn an_eviction_that_is_on_its_way_is_not_counted_twice() {
         let pods: Vec<_> = (0..3).map(|i| Arc::new(pod(&format!("web-{i}"), true))).collect();
         let mut budget = PodDisruptionBudget::new("web").min_available(2);
-        budget.status = status(&budget, &pods, Timestamp::EPOCH);
+        budget.status = status(&budget, &pods, Ok(3), Timestamp::EPOCH);
         assert_eq!(budget.status.disruptions_allowed, 1);
         let spent = spend(&budget, &pods[0], Timestamp::EPOCH).unwrap().unwrap();
         assert!(spend(&spent, &pods[1], Timestamp::EPOCH).is_err());
-        let again = status(&spent, &pods, Timestamp::EPOCH);
+        let again = status(&spent, &pods, Ok(3), Timestamp::EPOCH);
         assert_eq!(again.disruptions_allowed, 0, "the pod is still there, but granted");
-        let later = status(&spent, &pods, Timestamp::EPOCH + EVICTION_PENDING);
+        let later = status(&spent, &pods, Ok(3), Timestamp::EPOCH + EVICTION_PENDING);
         assert_eq!(later.disruptions_allowed, 1, "it never went: the grant lapses");
     }
 }

@@ -76,7 +76,7 @@ impl WorkloadIndexes {
 }
 
 /// The `T` that manages an object, where it is still that one and not another of the same name.
-fn owner_of<T: Resource>(part: &ObjectMeta, cache: &Cache<T>) -> Option<Arc<T>> {
+pub(super) fn owner_of<T: Resource>(part: &ObjectMeta, cache: &Cache<T>) -> Option<Arc<T>> {
     let owner = part.controller().filter(|owner| owner.kind == T::INFO.kind)?;
     let found = cache.get(&ObjectKey::new::<T>(part.namespace.as_str(), owner.name.as_str()))?;
     (found.meta().uid == owner.uid).then_some(found)

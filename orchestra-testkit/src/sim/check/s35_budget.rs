@@ -1,6 +1,8 @@
 //! S35: an eviction never takes more than the disruption budget allows.
 
-use orchestra_core::model::{AnyObjectExt, Pod, PodDisruptionBudget};
+use std::collections::BTreeMap;
+
+use orchestra_core::model::{AnyObjectExt, Deployment, Pod, PodDisruptionBudget, ReplicaSet};
 
 use super::{Check, Found, numbers};
 use crate::sim::event::Event;
@@ -31,7 +33,7 @@ impl Check for Budgets {
         let pods: Vec<&Pod> =
             view.objects.of::<Pod>().filter(covers).filter(|pod| !pod.is_terminal()).collect();
         let healthy = pods.iter().filter(|pod| pod.is_ready() && !pod.is_terminating()).count();
-        let expected = u32::try_from(pods.len()).unwrap_or(u32::MAX);
+        let expected = wanted(&pods, view);
         let needed = match (budget.spec.min_available, budget.spec.max_unavailable) {
             (Some(min), _) => numbers::up(min, expected),
             (None, Some(max)) => expected.saturating_sub(numbers::up(max, expected)),
@@ -47,4 +49,21 @@ impl Check for Budgets {
             );
         }
     }
+}
+
+/// How many pods the deployments of these want, each counted once.
+fn wanted(pods: &[&Pod], view: &View<'_>) -> u32 {
+    let mut sizes = BTreeMap::new();
+    for owner in pods.iter().filter_map(|pod| pod.metadata.controller()) {
+        let sets = view.objects.of::<ReplicaSet>();
+        for set in sets.filter(|set| set.metadata.uid == owner.uid) {
+            let uid = set.metadata.controller().map(|owner| &owner.uid);
+            let mut deployments = view.objects.of::<Deployment>();
+            match deployments.find(|deployment| Some(&deployment.metadata.uid) == uid) {
+                Some(found) => sizes.insert(&found.metadata.uid, found.spec.replicas),
+                None => sizes.insert(&set.metadata.uid, set.spec.replicas),
+            };
+        }
+    }
+    sizes.into_values().sum()
 }
