@@ -20,8 +20,8 @@ use orchestra_core::controller::{
 use orchestra_core::engine::{Caches, Recorder, Tasks};
 use orchestra_core::model::{
     Condition, ConfigMap, Container, Deployment, EndpointSlice, Event, Lease, Namespace, Node,
-    OwnerReference, Pod, PodDisruptionBudget, PriorityClass, ReplicaSet, Resource, Scheme, Service,
-    Timestamp,
+    OwnerReference, Pod, PodDisruptionBudget, PriorityClass, ReplicaSet, Resource, Scheme, Service, Taint,
+    TaintEffect, Timestamp,
 };
 use orchestra_core::rng::Rng;
 use orchestra_core::scheduler::{Batch, Explanation, Scheduler};
@@ -537,6 +537,35 @@ impl Scheduler for Interrupted {
             }
         }
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_waits_on_a_node_that_goes_silent_is_placed_elsewhere() {
+    let world = World::new().await;
+    let mut schedulers = orchestra_core::controller::Schedulers::new();
+    let pipeline = orchestra_core::scheduler::PipelineBuilder::kubernetes().build();
+    schedulers.insert("default-scheduler".to_owned(), Box::new(pipeline));
+    SchedulingLoop::start(schedulers, &world.client, &world.caches, Recorder::disabled(), &world.tasks);
+    let node = |name: &str| Node::new(name).capacity("cpu", "1").capacity("pods", "10");
+    world.client.create(node("a")).await.unwrap();
+    world.client.create(PriorityClass::new("high", 10)).await.unwrap();
+    let pod = |name: &str| Pod::new(name).container(Container::new("main", "i").request("cpu", "1"));
+    world.client.create(pod("low")).await.unwrap();
+    world.until::<Pod>("low", |pod| pod.is_some_and(|pod| pod.node_name.is_some())).await;
+    let mut high = pod("high");
+    high.spec_mut().priority_class_name = "high".to_owned();
+    world.client.create(high).await.unwrap();
+    let waits = |pod: Option<&Pod>| pod.is_some_and(|pod| pod.status.nominated_node_name == "a");
+    world.until::<Pod>("high", waits).await;
+    // Nobody ends the low one any more.
+    let silent = |node: &mut Node| {
+        let taint = Taint::new(UNREACHABLE, "", TaintEffect::NoSchedule);
+        node.spec.taints.push(taint);
+    };
+    world.client.modify::<Node>("a", silent).await.unwrap();
+    world.client.create(node("b")).await.unwrap();
+    world.until::<Pod>("high", |pod| pod.is_some_and(|pod| pod.node_name.as_deref() == Some("b"))).await;
+    world.tasks.shutdown().await;
 }
 
 #[tokio::test(start_paused = true)]

@@ -15,6 +15,7 @@ use tokio::sync::mpsc;
 use crate::client::Client;
 use crate::engine::{Caches, Recorder, Tasks};
 use crate::model::{Pod, Uid};
+use crate::scheduler::plugins::keeps_away;
 use crate::scheduler::{
     Change, Decision, Explanation, Outcome, Pending, PodQueue, Scheduler, View, schedule,
 };
@@ -136,9 +137,13 @@ impl SchedulingLoop {
 
     fn apply(&mut self, input: &Input) {
         let change = match input {
-            Input::Node(node) => self.view.node_changed(node),
+            Input::Node(node) => {
+                // Taints are how a silent node is marked: whoever is to leave it would never be seen to have gone.
+                self.give_up_on(&node.metadata.name, |pod| keeps_away(&pod.spec, node));
+                self.view.node_changed(node)
+            }
             Input::NodeGone(name) => {
-                self.nominations.on(name).iter().for_each(|pod| self.give_up(pod));
+                self.give_up_on(name, |_| true);
                 self.view.node_removed(name)
             }
             Input::Pod(pod) => {
@@ -215,6 +220,12 @@ impl SchedulingLoop {
         }
     }
 
+    /// Ends the wait of those pods that wait on a node and can't have it any more.
+    fn give_up_on(&mut self, node: &str, lost: impl Fn(&Pod) -> bool) {
+        let pods = self.nominations.on(node).filter(|pod| lost(pod)).map(|pod| pod.metadata.uid.clone());
+        pods.collect::<Vec<_>>().iter().for_each(|pod| self.give_up(pod));
+    }
+
     /// Ends the wait of a pod for others, and of all that wait with it. Those of the others that were not made to leave yet
     /// stay.
     fn give_up(&mut self, pod: &Uid) {
@@ -237,8 +248,7 @@ impl SchedulingLoop {
 
     /// Has pods leave for a pod, or for those of a gang, which wait for their end.
     async fn preempt(&mut self, name: &str, unit: &[Waiting<'_>]) {
-        let waiting =
-            unit.iter().map(|(pod, node, _)| (pod.metadata.uid.clone(), Arc::clone(node))).collect();
+        let waiting = unit.iter().map(|(pod, node, _)| (Arc::clone(pod), Arc::clone(node))).collect();
         let victims: Vec<Arc<Pod>> = unit.iter().flat_map(|(.., victims)| victims.iter().cloned()).collect();
         self.nominations.add(Nomination::new(name, waiting, &victims));
         for (pod, node, victims) in unit {

@@ -34,7 +34,7 @@ mod groups;
 mod numbered;
 mod pipeline;
 mod plugin;
-mod plugins;
+pub(crate) mod plugins;
 mod points;
 mod preemption;
 mod queue;

@@ -11,20 +11,20 @@ pub(super) struct Nomination {
     /// The scheduler that decided it.
     pub(super) scheduler: String,
     /// Who waits, each with its node.
-    pub(super) waiting: Vec<(Uid, Arc<str>)>,
+    pub(super) waiting: Vec<(Arc<Pod>, Arc<str>)>,
     victims: BTreeSet<Uid>,
 }
 
 impl Nomination {
     /// Of pods that wait for `victims`.
-    pub(super) fn new(scheduler: &str, waiting: Vec<(Uid, Arc<str>)>, victims: &[Arc<Pod>]) -> Self {
+    pub(super) fn new(scheduler: &str, waiting: Vec<(Arc<Pod>, Arc<str>)>, victims: &[Arc<Pod>]) -> Self {
         let victims = victims.iter().map(|victim| victim.metadata.uid.clone()).collect();
         Self { scheduler: scheduler.to_owned(), waiting, victims }
     }
 
     /// Who waits.
     pub(super) fn pods(&self) -> Vec<Uid> {
-        self.waiting.iter().map(|(pod, _)| pod.clone()).collect()
+        self.waiting.iter().map(|(pod, _)| pod.metadata.uid.clone()).collect()
     }
 }
 
@@ -90,8 +90,8 @@ impl Nominations {
     }
 
     /// The pods that wait on a node.
-    pub(super) fn on(&self, node: &str) -> Vec<Uid> {
+    pub(super) fn on(&self, node: &str) -> impl Iterator<Item = &Arc<Pod>> {
         let all = self.all.values().flat_map(|nomination| &nomination.waiting);
-        all.filter(|(_, at)| &**at == node).map(|(pod, _)| pod.clone()).collect()
+        all.filter(move |(_, at)| &**at == node).map(|(pod, _)| pod)
     }
 }

@@ -24,8 +24,8 @@ pub use node_affinity::{NodeAffinityFilter, NodeAffinityScore};
 pub(crate) use node_affinity::{chooses, chosen, prefers_nodes};
 pub use ports::HostPorts;
 pub use resource_fit::ResourceFit;
-pub(crate) use taints::untolerated;
 pub use taints::{TaintFilter, TaintScore, Unschedulable};
+pub(crate) use taints::{keeps_away, untolerated};
 pub use volumes::VolumeBinding;
 
 /// Whether `score` is the type of one of ours whose points follow from the pod and the node object alone: from its taints, its

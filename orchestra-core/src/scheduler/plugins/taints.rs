@@ -9,17 +9,24 @@ pub(crate) fn untolerated<'n>(spec: &PodSpec, node: &'n Node, effects: &[TaintEf
     node.spec.taints.iter().find(|taint| effects.contains(&taint.effect) && !tolerated(taint))
 }
 
+/// Whether the node is cordoned, or has a taint, that keeps a pod with `spec` from being placed there.
+pub(crate) fn keeps_away(spec: &PodSpec, node: &Node) -> bool {
+    node.spec.unschedulable && !tolerates_cordons(spec)
+        || untolerated(spec, node, &[TaintEffect::NoSchedule, TaintEffect::NoExecute]).is_some()
+}
+
+fn tolerates_cordons(spec: &PodSpec) -> bool {
+    let taint = Taint::new("node.kubernetes.io/unschedulable", "", TaintEffect::NoSchedule);
+    spec.tolerations.iter().any(|t| t.tolerates(&taint))
+}
+
 /// No pod goes to a cordoned node unless it tolerates `node.kubernetes.io/unschedulable`.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Unschedulable;
 
 impl Filter for Unschedulable {
     fn check(&self, pod: &PodInfo, node: &NodeView<'_>) -> Verdict {
-        if !node.facts().cordoned {
-            return Verdict::Accept;
-        }
-        let taint = Taint::new("node.kubernetes.io/unschedulable", "", TaintEffect::NoSchedule);
-        if pod.spec().tolerations.iter().any(|t| t.tolerates(&taint)) {
+        if !node.facts().cordoned || tolerates_cordons(pod.spec()) {
             return Verdict::Accept;
         }
         Verdict::reject("are cordoned")
