@@ -21,7 +21,7 @@ use orchestra_core::engine::{Caches, Recorder, Tasks};
 use orchestra_core::model::{
     Condition, ConfigMap, Container, Deployment, EndpointSlice, Event, Lease, Namespace, Node,
     OwnerReference, Pod, PodDisruptionBudget, PriorityClass, ReplicaSet, Resource, Scheme, Service, Taint,
-    TaintEffect, Timestamp,
+    TaintEffect, Timestamp, Toleration,
 };
 use orchestra_core::rng::Rng;
 use orchestra_core::scheduler::{Batch, Explanation, Scheduler};
@@ -415,6 +415,35 @@ async fn a_silent_node_is_tainted_and_its_pods_leave_it() {
     assert!(!world.client.get::<Pod>("on-b").await.unwrap().metadata.is_deleting());
     renew(&world.client, "a").await;
     world.until::<Node>("a", |node| node.is_some_and(|n| n.spec.taints.is_empty())).await;
+    world.tasks.shutdown().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_taint_that_a_person_set_is_tolerated_for_a_time_and_no_longer() {
+    let world = World::new().await;
+    let recorder = Recorder::disabled();
+    let options = NodeLifecycleOptions::default();
+    NodeLifecycleController::start(options, &world.client, &world.caches, recorder, &world.rng, &world.tasks);
+    nodes(&world, &["a"]).await;
+    let mut pod = Pod::new("guest").image("i");
+    let toleration = Toleration::exists("example.org/repair").effect(TaintEffect::NoExecute).seconds(60);
+    pod.spec_mut().tolerations = vec![toleration];
+    let pod = world.client.create(pod).await.unwrap();
+    world.client.transaction().bind(&pod, "a").commit().await.unwrap();
+    let mut node = Node::new("a");
+    node.spec.taints = vec![Taint::new("example.org/repair", "", TaintEffect::NoExecute)];
+    world.client.apply(node.clone()).await.unwrap();
+    let since = |node: &Node| node.spec.taints[0].time_added.unwrap();
+    let first = since(&world.client.get::<Node>("a").await.unwrap());
+    for _ in 0..5 {
+        tokio::time::sleep(Duration::from_secs(10)).await;
+        renew(&world.client, "a").await;
+        world.client.apply(node.clone()).await.unwrap();
+    }
+    assert_eq!(since(&world.client.get::<Node>("a").await.unwrap()), first, "it is the same taint");
+    assert!(!world.client.get::<Pod>("guest").await.unwrap().is_terminating());
+    tokio::time::sleep(Duration::from_secs(11)).await;
+    assert!(world.client.get::<Pod>("guest").await.unwrap().is_terminating());
     world.tasks.shutdown().await;
 }
 

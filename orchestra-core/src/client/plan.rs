@@ -9,7 +9,8 @@ use serde_json::Value;
 use super::{Client, ClientError, DeleteOptions, Operation, Propagation, apply};
 use crate::model::{
     AnyObject, AnyObjectExt, Condition, FieldErrors, GPU_DEVICES, MAX_SECONDS, Namespace, NamespacePhase,
-    Node, Object, ObjectKey, Pod, PodSpec, PreemptionPolicy, PriorityClass, Revision, Uid, validate_meta,
+    Node, Object, ObjectKey, Pod, PodSpec, PreemptionPolicy, PriorityClass, Revision, Uid, note_when_added,
+    validate_meta,
 };
 use crate::store::{Commit, Committed, Precondition, Scope, StoreError};
 
@@ -209,6 +210,11 @@ impl<'c> Plan<'c> {
         for admission in applying.cloned().collect::<Vec<_>>() {
             let refused = |why| ClientError::Denied { key: key.clone(), why };
             admission.admit(operation, o, old).map_err(refused)?;
+        }
+        if let Some(node) = (o as &mut dyn std::any::Any).downcast_mut::<Node>() {
+            let old = old.and_then(|old| (old as &dyn std::any::Any).downcast_ref::<Node>());
+            let old = old.map_or(&[][..], |old| old.spec.taints.as_slice());
+            note_when_added(&mut node.spec.taints, old, self.client.inner.clock.now());
         }
         let mut errors = FieldErrors::new();
         validate_meta(o.meta(), o.info(), &mut errors);

@@ -134,6 +134,7 @@ pub use service::{
     ClientIpConfig, LoadBalancerIngress, LoadBalancerStatus, Service, ServicePort, ServiceSpec,
     ServiceStatus, ServiceType, SessionAffinity, SessionAffinityConfig, TrafficPolicy,
 };
+pub(crate) use taint::note_when_added;
 pub use taint::{Taint, TaintEffect, Toleration, TolerationOperator};
 pub use template::PodTemplateSpec;
 pub use time::Timestamp;

@@ -18,7 +18,7 @@ pub struct Taint {
     pub value: String,
     /// What it does to pods that don't tolerate it.
     pub effect: TaintEffect,
-    /// Since when it is there; set for `NoExecute`.
+    /// Since when it is there; set for `NoExecute` when it is written, unless given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub time_added: Option<Timestamp>,
     /// Fields not acted on.
@@ -31,6 +31,15 @@ impl Taint {
     #[must_use]
     pub fn new(key: impl Into<String>, value: impl Into<String>, effect: TaintEffect) -> Self {
         Self { key: key.into(), value: value.into(), effect, ..Self::default() }
+    }
+}
+
+/// Notes of each `NoExecute` taint since when it is there: pods stay in spite of it for a time from then on. One that was
+/// among `old` keeps its time, however often it is written.
+pub(crate) fn note_when_added(taints: &mut [Taint], old: &[Taint], now: Timestamp) {
+    for taint in taints.iter_mut().filter(|t| t.effect == TaintEffect::NoExecute && t.time_added.is_none()) {
+        let before = old.iter().find(|o| o.key == taint.key && o.effect == taint.effect);
+        taint.time_added = before.and_then(|old| old.time_added).or(Some(now));
     }
 }
 
