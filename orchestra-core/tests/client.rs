@@ -313,3 +313,13 @@ async fn a_definition_says_whether_its_kind_has_namespaces() {
     client.apply_value(definition("Room", "rooms", "Namespaced")).await.unwrap();
     assert_eq!(client.apply_value(object("Room")).await.unwrap().object.meta().namespace, "default");
 }
+
+#[tokio::test]
+async fn an_object_that_is_nested_too_deep_is_refused_by_field() {
+    let client = client().await;
+    let spec = (0..200).fold(json!(1), |inner, _| json!([inner]));
+    let widget =
+        json!({"apiVersion": "example.com/v1", "kind": "Widget", "metadata": {"name": "w"}, "spec": spec});
+    let refused = client.apply_value(widget).await.unwrap_err();
+    assert!(refused.to_string().contains("spec: is nested more than 127 deep"), "{refused}");
+}

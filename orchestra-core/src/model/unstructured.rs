@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
+use super::json::{MAX_DEPTH, is_deeper};
 use super::{AnyObject, FieldErrors, KindInfo, Object, ObjectMeta};
 
 /// An object of a kind that Orchestra does not model: stored, listed, watched and patched like any other, and
@@ -84,7 +85,14 @@ impl Object for Unstructured {
 
     fn set_defaults(&mut self) {}
 
-    fn validate(&self, _errors: &mut FieldErrors) {}
+    fn validate(&self, errors: &mut FieldErrors) {
+        for (field, value) in &self.value {
+            // It is itself one in the object.
+            if is_deeper(value, MAX_DEPTH - 1) {
+                errors.at(field, |errors| errors.push(format!("is nested more than {MAX_DEPTH} deep")));
+            }
+        }
+    }
 
     fn validate_update(&self, _old: &dyn Object, _errors: &mut FieldErrors) {}
 

@@ -9,12 +9,15 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use crate::model::json::{MAX_DEPTH, depth};
 use crate::model::{AnyObject, GroupKind, ObjectKey, Revision, Scheme};
 use crate::store::state::{Image, Last, Replayed, at_revision};
 use crate::store::{Commit, Epoch, StoreError, Write};
 
 const PUT: u8 = 1;
 const DELETE: u8 = 2;
+/// What is before the text of an object that is put: the type of the write, and the length.
+const PREFIX: usize = 5;
 
 /// A key as JSON.
 #[derive(Serialize, Deserialize)]
@@ -36,7 +39,7 @@ pub(super) struct SizeLimits {
 /// consequence, and set when it is read.
 ///
 /// # Errors
-/// [`StoreError::TooLarge`]
+/// [`StoreError::TooLarge`], and [`StoreError::Invalid`] where an object could not be read again.
 pub(super) fn encode_writes(commit: &Commit, limits: SizeLimits) -> Result<Vec<u8>, StoreError> {
     let too_large = |what: String, limit: usize| StoreError::TooLarge { what, limit: limit as u64 };
     let mut body = Vec::new();
@@ -50,6 +53,12 @@ pub(super) fn encode_writes(commit: &Commit, limits: SizeLimits) -> Result<Vec<u
                 if size > limits.object {
                     let what = format!("{}, of {size} bytes as JSON,", write.key());
                     return Err(too_large(what, limits.object));
+                }
+                // The store could not be opened with it.
+                let depth = depth(&body[start + PREFIX..]);
+                if depth > MAX_DEPTH {
+                    let why = format!("{} is nested {depth} deep, and {MAX_DEPTH} is the most", write.key());
+                    return Err(StoreError::Invalid(why));
                 }
             }
             Write::Delete(key) => {

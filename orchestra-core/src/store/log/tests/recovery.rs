@@ -268,3 +268,25 @@ async fn another_version_of_the_format_is_refused_as_such() {
     let source = std::error::Error::source(&error).unwrap().to_string();
     assert!(source.contains("version 2"), "{error}: {source}");
 }
+
+#[tokio::test]
+async fn what_could_not_be_read_again_is_refused() {
+    let dir = Dir::new();
+    let store = dir.open();
+    let deep = |levels: usize| {
+        let info = KindInfo::new("example.com", "v1", "Widget", "widgets", true);
+        let mut widget =
+            Unstructured::new(info, ObjectMeta { namespace: "a".into(), ..ObjectMeta::named("w") });
+        let value = (1..levels).fold(serde_json::Value::Null, |inner, _| serde_json::json!([inner]));
+        widget.value.insert("spec".into(), value);
+        widget
+    };
+    let refused = store.commit(Commit::new().put(deep(128))).await.unwrap_err();
+    assert!(matches!(&refused, StoreError::Invalid(why) if why.contains("nested 128 deep")), "{refused}");
+    let mut map = map("m", "1");
+    map.extra.0.insert("x".to_owned(), deep(200).value["spec"].clone());
+    assert!(store.commit(Commit::new().put(map)).await.is_err());
+    store.commit(Commit::new().put(deep(127))).await.unwrap();
+    store.close().await.unwrap();
+    assert_eq!(dir.open().list(&Scope::default()).await.unwrap().objects.len(), 1);
+}
