@@ -1,6 +1,7 @@
 //! Rolling out one version after the other.
 
 mod carry_out;
+mod mark;
 mod rollouts;
 mod situation;
 mod status;

@@ -213,7 +213,7 @@ impl State {
 }
 
 /// Binds pods and makes them ready, by their image: `crash..` never gets ready and is restarted again and again,
-/// `reject..` fails at once, `never..` stays as it is, all else gets ready.
+/// `flap..` is so too, and ready for a moment each time, `reject..` fails at once, `never..` stays as it is, all else gets ready.
 #[derive(Debug)]
 struct Kubelet {
     pods: Arc<Cache<Pod>>,
@@ -227,6 +227,18 @@ impl Kubelet {
             .resync(None)
             .on::<Pod>()
             .start(kubelet, &world.tasks);
+    }
+
+    /// Ready for a moment in each period.
+    async fn flap(client: &Client, pod: &Pod, age: Duration, now: Timestamp) -> Result<Next, ReconcileError> {
+        let age = Duration::from_secs(age.as_secs() % CRASH.as_secs());
+        let ready = (START..START * 2).contains(&age);
+        let change = |pod: &mut Pod| {
+            pod.set_condition(Condition::new("Ready", ready, now));
+        };
+        Self::set_status(client, pod, change).await?;
+        let next = [START, START * 2, CRASH].into_iter().find(|at| *at > age).unwrap_or(CRASH);
+        Ok(Next::After(next.saturating_sub(age)))
     }
 
     async fn set_status(
@@ -294,6 +306,9 @@ impl Reconciler for Kubelet {
             };
             Self::set_status(&client, &pod, |pod| pod.status.container_statuses = vec![status]).await?;
             return Ok(Next::After(CRASH));
+        }
+        if image.starts_with("flap") {
+            return Self::flap(&client, &pod, now.since(since), now).await;
         }
         if now < since + START {
             return Ok(Next::After((since + START).since(now)));

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::mark;
 use super::template::{HASH_LABEL, hash, same};
 use super::undo::revision_of;
 use crate::controller::endpoints::TRAFFIC_LABEL;
@@ -84,6 +85,8 @@ pub(super) struct Situation {
     /// When the rollout last got on.
     pub(super) progressed_at: Timestamp,
     pub(super) counts: Counts,
+    /// How far it has come at its best.
+    pub(super) mark: Counts,
     pub(super) now: Timestamp,
     full_name: String,
     memory: String,
@@ -132,6 +135,7 @@ impl Situation {
             begins,
             progressed_at,
             counts: Counts::default(),
+            mark: Counts::default(),
             now,
             memory: String::new(),
             deployment,
@@ -151,16 +155,12 @@ impl Situation {
 
     fn note_progress(&mut self) {
         let counts = Counts::of(&self.view());
-        let status = &self.deployment.status;
-        let before = Counts {
-            total: status.replicas,
-            updated: status.updated_replicas,
-            ready: status.ready_replicas,
-            available: status.available_replicas,
-        };
+        let remembered = mark::read(&self.deployment.status.extra, self.revision).filter(|_| !self.begins);
+        let before = remembered.unwrap_or(counts);
         if counts.got_on_since(&before) {
             self.progressed_at = self.now;
         }
+        self.mark = counts.best(&before);
         self.counts = counts;
     }
 

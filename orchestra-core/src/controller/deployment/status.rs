@@ -1,5 +1,6 @@
 //! What a deployment says about itself.
 
+use super::mark;
 use super::situation::Situation;
 use crate::model::{Condition, ConditionStatus, Deployment, DeploymentStatus, StrategyType};
 use crate::rollout::{Phase, RolloutStep};
@@ -36,6 +37,12 @@ pub(super) fn status(
     if !situation.view().undone && step.rollback_to.is_none() {
         conditions.retain(|c| c.type_ != ROLLED_BACK);
     }
+    let mut extra = old.extra.clone();
+    mark::write(
+        &mut extra,
+        situation.revision,
+        Some(&situation.mark).filter(|_| step.phase != Phase::Complete),
+    );
     DeploymentStatus {
         observed_generation: deployment.metadata.generation,
         replicas: counts.total,
@@ -46,7 +53,7 @@ pub(super) fn status(
         terminating_replicas: Some(terminating),
         collision_count: Some(situation.collisions).filter(|n| *n > 0),
         conditions,
-        extra: old.extra.clone(),
+        extra,
     }
 }
 

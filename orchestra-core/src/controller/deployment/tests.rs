@@ -94,6 +94,20 @@ async fn a_version_that_crashes_stops_by_itself_fails_and_is_undone() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_version_that_is_ready_only_until_it_crashes_fails_at_the_deadline() {
+    let world = World::start(19).await;
+    world.client.create(web("v1", 4).progress_deadline(120)).await.unwrap();
+    world.rolled_out("web").await;
+    set_image(&world, "flap").await;
+    let failed = |d: &Deployment| progressing(d).reason == "ProgressDeadlineExceeded";
+    world.wait::<Deployment>("web", failed).await;
+    assert_eq!(world.images().await.get("v1"), Some(&3), "maxUnavailable is one");
+    set_image(&world, "v2").await;
+    world.rolled_out("web").await;
+    world.tasks.shutdown().await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn it_fails_earlier_where_crashes_are_counted() {
     let world = World::start(8).await;
     world.client.create(web("v1", 3).annotation(crate::rollout::FAIL_AFTER_RESTARTS, "2")).await.unwrap();
