@@ -13,15 +13,32 @@ pub enum Verdict {
     Pass,
     /// The new version is bad, and why.
     Fail(String),
-    /// Not known yet: ask again after this time.
+    /// Not known yet: ask again after this time, 100 ms at least.
     Pending(Duration),
+}
+
+/// The shortest wait until an analysis is asked again: one that says "at once" must not make a busy loop.
+const SHORTEST_WAIT: Duration = Duration::from_millis(100);
+
+/// How often an analysis that passed is asked again while it watches: a version turns bad without any object changing.
+const WATCH_EVERY: Duration = Duration::from_secs(10);
+
+impl Verdict {
+    /// When one that watches is to be asked again; `None`: it has failed.
+    pub(super) fn ask_again(&self, now: Timestamp) -> Option<Timestamp> {
+        match self {
+            Self::Pass => Some(now + WATCH_EVERY),
+            Self::Pending(wait) => Some(now + (*wait).max(SHORTEST_WAIT)),
+            Self::Fail(_) => None,
+        }
+    }
 }
 
 /// Judges a new version while it is rolled out: by its error rate, its latency, a test run against it.
 ///
 /// # Contract
 /// Answers at once, from what it knows: whatever takes time (asking a metrics server) is done elsewhere, and its
-/// result read here. It may be asked at any time and again after it answered.
+/// result read here. It may be asked at any time and again after it answered: one that watches is asked every ten seconds.
 pub trait Analysis: fmt::Debug + Send + Sync + 'static {
     /// What is known about the new version now.
     fn verdict(&self, view: &RolloutView<'_>, now: Timestamp) -> Verdict;

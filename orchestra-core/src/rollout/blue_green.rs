@@ -83,8 +83,8 @@ impl BlueGreen {
         }
         match self.analysis.as_ref().map_or(Verdict::Pass, |analysis| analysis.verdict(view, now)) {
             Verdict::Pass => self.switch(view, now),
-            Verdict::Pending(again) => step.wake_at(now + again.max(super::canary::SHORTEST_WAIT)),
             Verdict::Fail(why) => held(self.failure.failed(view, "AnalysisFailed", why)),
+            pending => pending.ask_again(now).into_iter().fold(step, RolloutStep::wake_at),
         }
     }
 
@@ -102,7 +102,14 @@ impl BlueGreen {
         sizes.shrink_new(view.replicas);
         sizes.grow_new(view.replicas);
         let healthy = view.new.serving() >= view.floor() && !view.new.held_back;
-        let step = if !healthy {
+        // Once more when the time is up: then what it could go back to goes.
+        let kept = view.old.iter().any(|old| old.size > 0);
+        let watched = self.analysis.as_ref().filter(|_| now < until || kept && !view.undone);
+        let verdict = watched.map(|analysis| analysis.verdict(view, now));
+        let again = verdict.as_ref().and_then(|verdict| verdict.ask_again(now)).filter(|_| now < until);
+        let step = if let Some(Verdict::Fail(why)) = verdict {
+            self.failure.failed(view, "AnalysisFailed", why)
+        } else if !healthy {
             self.failure.judge(view, now)
         } else if now < until {
             self.failure.judge_crashes(view).wake_at(until)
@@ -110,11 +117,7 @@ impl BlueGreen {
             sizes.shrink_old(0);
             self.failure.judge(view, now)
         };
-        let watched = self.analysis.as_ref().filter(|_| now < until);
-        let step = match watched.map(|analysis| analysis.verdict(view, now)) {
-            Some(Verdict::Fail(why)) => self.failure.failed(view, "AnalysisFailed", why),
-            _ => step,
-        };
+        let step = again.into_iter().fold(step, RolloutStep::wake_at);
         view.old.iter().fold(step.sized(&sizes), RolloutStep::hold_back)
     }
 }
@@ -242,6 +245,23 @@ mod tests {
         let step = BlueGreen::new().analysis(bad).step(&view, at(1));
         assert_eq!((step.phase, step.rollback_to, &*step.message), (Phase::Failed, Some(1), "500s"));
         assert!(step.held_back.contains("green"));
+    }
+
+    #[test]
+    fn who_watches_is_asked_again_after_the_switch_and_once_when_the_time_is_up() {
+        let wait = Duration::from_secs(3);
+        let pending = BlueGreen::new().analysis(analysis_fn("errors", move |_, _| Verdict::Pending(wait)));
+        let mut switched = view("switched=0");
+        switched.new = ReplicaSetView::new("green", 2).running(3);
+        assert_eq!(pending.step(&switched, at(1)).wake_at, Some(at(4)));
+        let passing = BlueGreen::new().analysis(analysis_fn("errors", |_, _| Verdict::Pass));
+        assert_eq!(passing.step(&switched, at(1)).wake_at, Some(at(11)));
+        assert_eq!(passing.step(&switched, at(25)).wake_at, Some(at(30)), "the end of what is kept");
+        let failing =
+            BlueGreen::new().analysis(analysis_fn("errors", |_, _| Verdict::Fail("500s".to_owned())));
+        let step = failing.step(&switched, at(31));
+        assert_eq!((step.phase, step.size_of(&switched.old[0])), (Phase::Failed, 3));
+        assert_eq!(passing.step(&switched, at(31)).size_of(&switched.old[0]), 0);
     }
 
     #[test]

@@ -11,9 +11,6 @@ use crate::model::{IntOrPercent, Timestamp};
 /// `"<revision>:<n>"` past its first `n` steps. Naming the revision keeps it from meaning the next one.
 pub const PROMOTE: &str = "orchestra.dev/promote";
 
-/// The shortest wait until an analysis is asked again: one that says "at once" must not make a busy loop.
-pub(super) const SHORTEST_WAIT: Duration = Duration::from_millis(100);
-
 /// One step of a [`Canary`].
 #[derive(Clone, Debug)]
 #[non_exhaustive]
@@ -85,7 +82,7 @@ impl Canary {
         self
     }
 
-    /// Asks `analysis` at each step from the first new pod on: if it fails, so does the rollout.
+    /// Asks `analysis` from the first new pod on, at each step and every ten seconds: if it fails, so does the rollout.
     #[must_use]
     pub fn watched_by(mut self, analysis: impl Analysis) -> Self {
         self.watch = Some(Arc::new(analysis));
@@ -161,8 +158,9 @@ impl Canary {
             CanaryStep::Analysis(analysis) => match analysis.verdict(view, now) {
                 Verdict::Pass => None,
                 Verdict::Fail(why) => Some(self.failure.failed(view, "AnalysisFailed", why)),
-                Verdict::Pending(again) => {
-                    Some(self.waiting(view, at, "analysis").wake_at(now + again.max(SHORTEST_WAIT)))
+                pending => {
+                    let waiting = self.waiting(view, at, "analysis");
+                    Some(pending.ask_again(now).into_iter().fold(waiting, RolloutStep::wake_at))
                 }
             },
         }
@@ -185,7 +183,9 @@ impl Rollout for Canary {
             return self.failure.judge(view, now).sized(&roll(view, view.replicas, 0));
         }
         let watched = self.watch.as_ref().filter(|_| view.new.available > 0);
-        if let Some(Verdict::Fail(why)) = watched.map(|analysis| analysis.verdict(view, now)) {
+        let verdict = watched.map(|analysis| analysis.verdict(view, now));
+        let again = verdict.as_ref().and_then(|verdict| verdict.ask_again(now));
+        if let Some(Verdict::Fail(why)) = verdict {
             return keep_traffic(view, self.failure.failed(view, "AnalysisFailed", why));
         }
         let (mut at, mut since) = remembered(view.memory).unwrap_or((0, now));
@@ -197,6 +197,8 @@ impl Rollout for Canary {
             }
         };
         let (target, rest) = self.target(view, at);
+        let again = again.filter(|_| answer.phase != Phase::Failed);
+        let answer = again.into_iter().fold(answer, RolloutStep::wake_at);
         let frozen = answer.reason == "AnalysisFailed";
         let answer = if frozen { answer } else { answer.sized(&roll(view, target, rest)) };
         answer.remember(format!("step={at} since={}", since.as_micros()))
@@ -275,6 +277,19 @@ mod tests {
         view.old[0] = ReplicaSetView::new("web-1", 6).running(1);
         settle(&canary, &mut view, at(0));
         assert_eq!((view.new.size, view.old[0].size), (1, 1));
+    }
+
+    #[test]
+    fn who_watches_is_asked_again_also_while_a_person_is_waited_for() {
+        let wait = Duration::from_secs(3);
+        let pending = analysis_fn("errors", move |_, _| Verdict::Pending(wait));
+        let passing = analysis_fn("errors", |_, _| Verdict::Pass);
+        let canary = || Canary::new().weight(20).hold();
+        for (canary, again) in [(canary().watched_by(pending), 3), (canary().watched_by(passing), 10)] {
+            let mut view = view();
+            let step = settle(&canary, &mut view, at(0));
+            assert_eq!((step.phase, step.wake_at), (Phase::Paused, Some(at(again))));
+        }
     }
 
     #[test]
