@@ -68,7 +68,9 @@ impl Reconciler for ReplicaSetController {
         if !deleting {
             let strays =
                 self.indexes.rosters.read(&set.metadata.uid, |roster| roster.strays(&set.spec.selector));
-            let orphans = self.indexes.orphan_pods.get(&*key.namespace);
+            // One that has ended is its owner's to look at: taken up, it would be replaced and deleted.
+            let mut orphans = self.indexes.orphan_pods.get(&*key.namespace);
+            orphans.retain(|pod| !pod.is_terminal());
             if Claims::of(&set.spec.selector, strays, orphans).settle(&client, &*set).await? {
                 return Ok(Next::OnChange);
             }

@@ -178,6 +178,20 @@ async fn takes_up_orphans_lets_strays_go_and_touches_nobody_elses() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_pod_that_has_ended_is_nobodys_to_take_up() {
+    let world = World::start(28).await;
+    let ended = Pod::new("report").label("app", "web").image("reject");
+    world.client.create(ended).await.unwrap();
+    world.wait::<Pod>("report", |pod| pod.is_terminal()).await;
+    world.client.create(set("v1", 2)).await.unwrap();
+    available(&world, 2).await;
+    world.quiet().await;
+    let kept = world.client.get::<Pod>("report").await.unwrap();
+    assert!(kept.metadata.owner_references.is_empty() && !kept.is_terminating());
+    world.tasks.shutdown().await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_was_to_go_stays_when_others_fail_meanwhile() {
     let world = World::start(28).await;
     world.client.create(service()).await.unwrap();
