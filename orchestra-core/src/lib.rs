@@ -15,6 +15,7 @@ pub mod drain;
 pub mod engine;
 pub mod model;
 pub mod node;
+mod panics;
 pub mod rng;
 pub mod rollout;
 pub mod runtime;

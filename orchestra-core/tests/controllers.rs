@@ -568,6 +568,60 @@ impl Scheduler for Interrupted {
     }
 }
 
+/// Panics at pods that are called so.
+#[derive(Debug)]
+struct Panicky(orchestra_core::scheduler::Pipeline);
+
+impl Scheduler for Panicky {
+    fn schedule(&mut self, batch: &mut Batch<'_>) {
+        while let Some(unit) = batch.next() {
+            let ripe = batch.nodes().any(|node| node.label("mended").is_some());
+            assert!(ripe || unit.pods().iter().all(|pod| pod.name() != "bad"), "it is bad");
+            batch.place(&unit, |batch, pod| {
+                let first = batch.feasible(pod).map(|node| node.id()).next();
+                first.ok_or_else(|| batch.explain(pod))
+            });
+        }
+        self.0.schedule(batch);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_scheduler_that_panics_at_a_pod_goes_on_with_the_others() {
+    let world = World::new().await;
+    let mut schedulers = orchestra_core::controller::Schedulers::new();
+    let panicky = Panicky(orchestra_core::scheduler::Pipeline::kubernetes());
+    schedulers.insert("default-scheduler".to_owned(), Box::new(panicky));
+    let pod = |name: &str| Pod::new(name).container(Container::new("main", "i").request("cpu", "1"));
+    for name in ["a", "bad", "c"] {
+        world.client.create(pod(name)).await.unwrap();
+    }
+    world.client.create(Node::new("n").capacity("cpu", "3").capacity("pods", "10")).await.unwrap();
+    SchedulingLoop::start(schedulers, &world.client, &world.caches, Recorder::disabled(), &world.tasks);
+    let placed = |pod: Option<&Pod>| pod.is_some_and(|pod| pod.node_name.is_some());
+    world.until::<Pod>("a", placed).await;
+    world.until::<Pod>("c", placed).await;
+    let told = |pod: Option<&Pod>| {
+        let condition = pod.and_then(|pod| pod.condition("PodScheduled"));
+        condition.is_some_and(|c| c.message == "scheduler default-scheduler panicked: it is bad")
+    };
+    world.until::<Pod>("bad", told).await;
+    world.client.create(pod("later")).await.unwrap();
+    world.until::<Pod>("later", placed).await;
+    // It is asked again, ever more seldom; and what was placed before a panic is not forgotten: the node is full.
+    tokio::time::sleep(Duration::from_secs(30)).await;
+    let mended = |node: &mut Node| drop(node.metadata.labels.insert("mended".to_owned(), "yes".to_owned()));
+    world.client.modify::<Node>("n", mended).await.unwrap();
+    let full = |pod: Option<&Pod>| {
+        let condition = pod.and_then(|pod| pod.condition("PodScheduled"));
+        condition.is_some_and(|c| c.message.contains("insufficient cpu"))
+    };
+    world.until::<Pod>("bad", full).await;
+    world.client.delete::<Pod>("a", &DeleteOptions::default().grace_period(0)).await.unwrap();
+    world.until::<Pod>("bad", placed).await;
+    world.tasks.shutdown().await;
+}
+
 #[tokio::test(start_paused = true)]
 async fn who_waits_on_a_node_that_goes_silent_is_placed_elsewhere() {
     let world = World::new().await;

@@ -3,18 +3,23 @@
 mod inbox;
 mod nominations;
 mod questions;
+mod recovery;
 mod volumes;
 mod writer;
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
+use futures_util::FutureExt;
 use tokio::sync::mpsc;
 
 use crate::client::Client;
-use crate::engine::{Caches, Recorder, Tasks};
+use crate::engine::{Caches, Queue, Recorder, Tasks};
 use crate::model::{Pod, Uid};
+use crate::panics;
+use crate::rng::Rng;
 use crate::scheduler::plugins::keeps_away;
 use crate::scheduler::{
     Change, Decision, Explanation, Outcome, Pending, PodQueue, Scheduler, View, schedule,
@@ -50,6 +55,11 @@ pub struct SchedulingLoop {
     /// Pods that are held back for their group, and why: to be told.
     held_back: BTreeMap<Uid, (Arc<Pod>, Explanation)>,
     questions: mpsc::Receiver<Question>,
+    caches: Caches,
+    /// Pods that no change of the cluster helps, to be tried again by time.
+    retries: Queue<Uid>,
+    /// How many units are yet decided about one by one: at one of them a scheduler panicked.
+    careful: usize,
 }
 
 impl fmt::Debug for SchedulingLoop {
@@ -67,11 +77,9 @@ impl SchedulingLoop {
         recorder: Recorder,
         tasks: &Tasks,
     ) -> SchedulingDesk {
-        let inbox = Arc::<Inbox>::default();
-        inbox.follow_all(caches);
+        let inbox = Inbox::following(caches);
         let queues = schedulers.into_iter().map(|(name, s)| (name, (s, PodQueue::new()))).collect();
-        let mut view = View::new();
-        view.follow_volumes();
+        let view = recovery::empty_view();
         let writer = Writer { client: client.clone(), recorder };
         let (desk, questions) = SchedulingDesk::new(caches);
         let mut this = Self {
@@ -83,6 +91,9 @@ impl SchedulingLoop {
             ready: Vec::new(),
             held_back: BTreeMap::new(),
             questions,
+            caches: caches.clone(),
+            retries: Queue::new(recovery::BACKOFF, Rng::seeded(0)),
+            careful: 0,
         };
         let caches = caches.clone();
         tasks.spawn("scheduling", async move {
@@ -99,7 +110,10 @@ impl SchedulingLoop {
         let idle = !self.catch_up();
         // One a round, so that who asks without end does not keep pods from being placed.
         if let Ok(question) = self.questions.try_recv() {
-            self.answer(question);
+            self.answer(question).await;
+        }
+        if let Some(pod) = self.retries.next().now_or_never() {
+            self.revive(&pod);
         }
         let mut decided = !self.ready.is_empty();
         self.decide_ready().await;
@@ -114,7 +128,8 @@ impl SchedulingLoop {
             tokio::select! {
                 biased;
                 () = inbox.wake.notified() => {}
-                Some(question) = self.questions.recv() => self.answer(question),
+                Some(question) = self.questions.recv() => self.answer(question).await,
+                pod = self.retries.next() => self.revive(&pod),
             }
         }
     }
@@ -127,12 +142,17 @@ impl SchedulingLoop {
     }
 
     /// Answers a question by what is known when it is asked.
-    fn answer(&mut self, question: Question) {
+    async fn answer(&mut self, question: Question) {
         if self.catch_up() {
             // Decisions follow from that, after the answer.
             self.inbox.wake.notify_one();
         }
-        question(&mut Desk { view: &mut self.view, queues: &mut self.queues });
+        let mut desk = Desk { view: &mut self.view, queues: &mut self.queues };
+        let answered = std::panic::catch_unwind(AssertUnwindSafe(|| question(&mut desk)));
+        if let Err(why) = answered.map_err(|panic| panics::message(&*panic)) {
+            tracing::error!(why, "a question to a scheduler has no answer");
+            self.start_over().await;
+        }
     }
 
     fn apply(&mut self, input: &Input) {
@@ -153,6 +173,7 @@ impl SchedulingLoop {
                 }
                 if pod.is_terminating() || pod.is_terminal() || pod.node_name.is_some() {
                     self.give_up(uid);
+                    self.retries.done(uid);
                 }
                 if let Some((_, queue)) = self.queues.get_mut(&pod.spec.scheduler_name) {
                     queue.pod_changed(pod);
@@ -166,6 +187,7 @@ impl SchedulingLoop {
             Input::PodGone(uid) => {
                 self.queues.values_mut().for_each(|(_, queue)| queue.pod_removed(uid));
                 self.give_up(uid);
+                self.retries.done(uid);
                 let change = self.view.pod_removed(uid);
                 self.left(uid);
                 change
@@ -301,7 +323,7 @@ impl SchedulingLoop {
     /// Decides about some of the pods that wait for the scheduler `name`. Returns whether there were any.
     async fn decide(&mut self, name: &str) -> bool {
         let Some((_, queue)) = self.queues.get_mut(name) else { return false };
-        let units = queue.take(BATCH);
+        let units = queue.take(if self.careful > 0 { 1 } else { BATCH });
         self.decide_about(name, units).await
     }
 
@@ -310,7 +332,16 @@ impl SchedulingLoop {
             return false;
         };
         let span = tracing::debug_span!("schedule", scheduler = name, units = units.len());
-        let decisions = span.in_scope(|| schedule(&mut **scheduler, &mut self.view, units));
+        let count = units.len();
+        let decide = || span.in_scope(|| schedule(&mut **scheduler, &mut self.view, units));
+        let decisions = match std::panic::catch_unwind(AssertUnwindSafe(decide)) {
+            Ok(decisions) => decisions,
+            Err(panic) => {
+                self.panicked(name, count, panics::message(&*panic)).await;
+                return true;
+            }
+        };
+        self.careful = self.careful.saturating_sub(count);
         queue.settle(&decisions);
         let (mut assigned, mut pending, mut preempting) = (Vec::new(), Vec::new(), Vec::new());
         for unit in decisions.chunk_by(|a, b| a.gang.is_some() && a.gang == b.gang) {

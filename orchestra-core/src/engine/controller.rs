@@ -2,16 +2,19 @@
 
 use std::fmt::Debug;
 use std::future::Future;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use futures_util::FutureExt;
 use tokio::time::Instant;
 use tracing::Instrument;
 
 use super::{Backoff, CacheChange, Caches, Queue, Tasks};
 use crate::client::{Client, ClientError};
 use crate::model::{GroupKind, ObjectKey, ObjectMeta, Resource};
+use crate::panics;
 use crate::rng::Rng;
 
 /// How many keys of one controller are reconciled at once, unless it says otherwise.
@@ -229,7 +232,12 @@ impl Worker {
         let key = self.queue.next().await;
         let (client, writes) = self.client.recorded();
         let turn = async {
-            let result = self.reconciler.reconcile(&key, &client).await;
+            let reconciled = AssertUnwindSafe(self.reconciler.reconcile(&key, &client)).catch_unwind().await;
+            // A rollout's, an autoscaler's: the key comes again after its back-off, and the others at once.
+            let result = reconciled.unwrap_or_else(|panic| {
+                let why = panics::message(&*panic);
+                Err(ClientError::Other { key: key.clone(), why, source: None })
+            });
             // Read your writes: the caches catch up before the key can come again.
             let settled = writes.settle(&self.caches).await;
             match (result, settled) {

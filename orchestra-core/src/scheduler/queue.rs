@@ -168,6 +168,29 @@ impl PodQueue {
         }
     }
 
+    /// Parks a pod that was taken or is to be tried, until it changes or is [revived](Self::revive): no change of the
+    /// cluster can help it.
+    pub(crate) fn hold(&mut self, uid: &Uid, why: Explanation) {
+        let held = self.queued(uid).filter(|queued| matches!(queued.place, Place::Taken | Place::Waiting));
+        if let Some(pod) = held.map(|queued| Arc::clone(&queued.pod)) {
+            self.put(&pod, Place::Parked(why.with_helped_by(Change::NONE)));
+        }
+    }
+
+    /// Has a pod that is parked tried again. Answers whether the pod is here.
+    pub(crate) fn revive(&mut self, uid: &Uid) -> bool {
+        let Some(Queued { pod, place }) = self.queued(uid) else { return false };
+        if matches!(place, Place::Parked(_)) {
+            self.put(&Arc::clone(pod), Place::Waiting);
+        }
+        true
+    }
+
+    /// The pods that were taken.
+    pub(crate) fn all_taken(&self) -> impl Iterator<Item = &Arc<Pod>> {
+        self.pods.iter().filter(|queued| matches!(queued.place, Place::Taken)).map(|queued| &queued.pod)
+    }
+
     /// Puts back a pod that was taken: its decision could not be carried out.
     pub fn retry(&mut self, uid: &Uid) {
         if let Some(pod) = self.taken(uid).cloned() {

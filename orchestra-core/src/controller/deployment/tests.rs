@@ -7,7 +7,7 @@ use super::*;
 use crate::client::DeleteOptions;
 use crate::controller::testing::{World, service, web};
 use crate::controller::workload::is_held_back;
-use crate::model::{ConditionStatus, IntOrPercent, Revision, StrategyType};
+use crate::model::{ConditionStatus, IntOrPercent, ObjectMeta, Revision, StrategyType};
 use crate::rollout::{BlueGreen, RollingUpdate, RolloutView};
 
 fn progressing(deployment: &Deployment) -> &Condition {
@@ -312,6 +312,32 @@ impl crate::rollout::Rollout for Reckless {
         let step = RolloutStep::judged(view, now).scale(&view.new, view.replicas);
         view.old.iter().fold(step, |step, old| step.scale(old, 0))
     }
+}
+
+/// Panics at versions of an image that is called so.
+#[derive(Debug)]
+struct Panicky;
+
+impl crate::rollout::Rollout for Panicky {
+    fn step(&self, view: &RolloutView<'_>, now: crate::model::Timestamp) -> RolloutStep {
+        assert!(view.replicas != 13, "thirteen");
+        RollingUpdate::new().step(view, now)
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_rollout_that_panics_is_asked_again() {
+    let world = World::with(20, Rollouts::new().with("panicky", Panicky)).await;
+    // More than there are workers.
+    for i in 0..10 {
+        let deployment = Deployment { metadata: ObjectMeta::named(format!("bad-{i}")), ..web("v1", 13) };
+        world.client.create(deployment.annotation(ROLLOUT, "panicky")).await.unwrap();
+    }
+    world.client.create(web("v1", 2).annotation(ROLLOUT, "panicky")).await.unwrap();
+    world.rolled_out("web").await;
+    world.client.scale::<Deployment>("bad-3", 1).await.unwrap();
+    world.rolled_out("bad-3").await;
+    world.tasks.shutdown().await;
 }
 
 #[tokio::test(start_paused = true)]

@@ -43,8 +43,14 @@ pub(super) enum Input {
 }
 
 impl Inbox {
-    /// Follows all that schedulers see.
-    pub(super) fn follow_all(self: &Arc<Self>, caches: &Caches) {
+    /// One that follows all that schedulers see, from what there is on, for as long as it is held.
+    pub(super) fn following(caches: &Caches) -> Arc<Self> {
+        let inbox = Arc::<Self>::default();
+        inbox.follow_all(caches);
+        inbox
+    }
+
+    fn follow_all(self: &Arc<Self>, caches: &Caches) {
         self.follow::<Namespace>(
             caches,
             |n| Input::Namespace(Arc::clone(n)),
@@ -90,8 +96,9 @@ impl Inbox {
         made: impl Fn(&Arc<T>) -> Input + Send + Sync + 'static,
         gone: impl Fn(&T) -> Input + Send + Sync + 'static,
     ) {
-        let inbox = Arc::clone(self);
+        let inbox = Arc::downgrade(self);
         caches.of::<T>().on_change(move |change: &CacheChange<'_, T>| {
+            let Some(inbox) = inbox.upgrade() else { return };
             let mut inputs = Vec::new();
             // A pod of the same name is another pod: that the old one has gone must not be lost.
             if let Some(old) =
