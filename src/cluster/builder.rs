@@ -332,7 +332,9 @@ impl ClusterBuilder {
         };
         for node in self.nodes {
             // Their names were looked at before.
-            cluster.nodes.lock().await.start(node);
+            let name = node.name.clone();
+            let started = cluster.nodes.lock().await.start(node);
+            started.map_err(|error| BuildError::Node { node: name, source: error.into() })?;
         }
         Ok(cluster)
     }

@@ -46,6 +46,14 @@ pub enum ClusterError {
     /// A node of this name is there already.
     #[error("there is a node {0} already; give the new one another name")]
     DuplicateNode(String),
+    /// A node can't be started.
+    #[error("node {node} can't be started")]
+    NodeStart {
+        /// The node.
+        node: String,
+        /// Why.
+        source: std::io::Error,
+    },
     /// A pod is on no node yet.
     #[error("{pod} is on no node yet{why}")]
     NotBound {

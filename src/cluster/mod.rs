@@ -106,14 +106,15 @@ impl Cluster {
     ///
     /// # Errors
     /// [`ClusterError::DuplicateNode`] where a node of this name runs already, or was
-    /// [crashed](Self::crash_node) and can be started again.
+    /// [crashed](Self::crash_node) and can be started again; [`ClusterError::NodeStart`] where another node keeps its
+    /// volumes in the same directory.
     pub async fn add_node(&self, node: NodeOptions) -> Result<(), ClusterError> {
         let mut nodes = self.nodes.lock().await;
         if nodes.running.contains_key(&node.name) || nodes.lost.contains_key(&node.name) {
             return Err(ClusterError::DuplicateNode(node.name));
         }
-        nodes.start(node);
-        Ok(())
+        let name = node.name.clone();
+        nodes.start(node).map_err(|source| ClusterError::NodeStart { node: name, source })
     }
 
     /// Waits until every node of this process has taken up what runs on it and is ready for pods.
@@ -136,11 +137,12 @@ impl Cluster {
     /// Starts a node again that was [crashed](Self::crash_node).
     ///
     /// # Errors
-    /// [`ClusterError::NoNode`].
+    /// [`ClusterError::NoNode`], and as [`add_node`](Self::add_node).
     pub async fn restart_node(&self, name: &str) -> Result<(), ClusterError> {
         let mut nodes = self.nodes.lock().await;
-        let options = nodes.lost.remove(name).ok_or_else(|| ClusterError::NoNode(name.to_owned()))?;
-        nodes.start(options);
+        let options = nodes.lost.get(name).ok_or_else(|| ClusterError::NoNode(name.to_owned()))?.clone();
+        nodes.start(options).map_err(|source| ClusterError::NodeStart { node: name.to_owned(), source })?;
+        nodes.lost.remove(name);
         Ok(())
     }
 

@@ -21,7 +21,7 @@ pub struct NodeOptions {
     /// What it has, where it shall not be what the runtime says.
     pub capacity: ResourceList,
     /// Where volumes are kept; where `None`, a directory of its own below the system's temporary one, which
-    /// [`Cluster::stop`](crate::Cluster::stop) removes.
+    /// [`Cluster::stop`](crate::Cluster::stop) removes. It is one node's alone.
     pub data_dir: Option<PathBuf>,
 }
 

@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::error::Error;
+use std::fs::{File, TryLockError};
 use std::io::ErrorKind;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -59,6 +60,8 @@ pub(super) struct Running {
     pub(super) agent: NodeAgent,
     pub(super) options: NodeOptions,
     pub(super) tasks: Tasks,
+    /// Keeps others from its directory of volumes while it is held.
+    _lock: Option<File>,
 }
 
 impl Running {
@@ -96,8 +99,32 @@ impl Running {
     }
 }
 
+/// Locks the directory of a node's volumes: what another agent keeps there this one would take for left over, and
+/// remove. Where no lock can be had, for want of room or of a file system that has them, there is none.
+///
+/// # Errors
+/// [`ErrorKind::ResourceBusy`] where another has it.
+fn lock(root: &Path) -> std::io::Result<Option<File>> {
+    let open = || {
+        std::fs::create_dir_all(root)?;
+        File::options().write(true).create(true).truncate(false).open(root.join("lock"))
+    };
+    let locked = open().map_err(TryLockError::Error).and_then(|file| file.try_lock().map(|()| file));
+    match locked {
+        Ok(file) => Ok(Some(file)),
+        Err(TryLockError::WouldBlock) => {
+            let why = format!("another node keeps its volumes in {}; give each its own", root.display());
+            Err(std::io::Error::new(ErrorKind::ResourceBusy, why))
+        }
+        Err(TryLockError::Error(error)) => {
+            tracing::warn!(dir = %root.display(), %error, "a directory of volumes was not locked");
+            Ok(None)
+        }
+    }
+}
+
 impl Nodes {
-    pub(super) fn start(&mut self, mut node: NodeOptions) {
+    pub(super) fn start(&mut self, mut node: NodeOptions) -> std::io::Result<()> {
         let tasks = self.tasks.child();
         let routes = self.routes.get_or_insert_with(|| Routes::new(&self.caches));
         let root = node.data_dir.get_or_insert_with(|| {
@@ -106,6 +133,7 @@ impl Nodes {
             self.own_dirs.push(own.clone());
             own
         });
+        let lock = lock(root)?;
         let agent =
             NodeAgent::builder(node.name.as_str(), &self.client, &self.caches, Arc::clone(&node.runtime))
                 .with_options(|options| {
@@ -127,8 +155,9 @@ impl Nodes {
         let agent = agent.start();
         let meter = || UsageMeter::new(&self.caches, self.metrics.clone(), self.usage_every);
         self.meter.get_or_insert_with(meter).measure(agent.handle());
-        let running = Running { agent, options: node, tasks };
+        let running = Running { agent, options: node, tasks, _lock: lock };
         self.running.insert(running.options.name.clone(), Arc::new(running));
+        Ok(())
     }
 
     /// Removes the directories that are this cluster's own, when nothing runs any more.

@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::process::Command;
 
+use orchestra::BuildError;
 use orchestra::client::ClientError;
 use orchestra::model::{AnyObjectExt, GroupKind, ObjectKey, Unstructured};
 use orchestra::prelude::*;
@@ -141,4 +142,21 @@ async fn a_full_disk_refuses_writes_and_the_cluster_runs_on_until_there_is_room(
     assert_eq!(stored(&again).await, acknowledged);
     running(&again, 2).await;
     again.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_nodes_do_not_keep_their_volumes_in_one_directory() {
+    let dir = Dir::new("one-directory");
+    let shared = |name| node(&dir.0, name).data_dir(dir.0.join("shared"));
+    let refused = Cluster::builder().node(shared("a")).node(shared("b")).start().await.unwrap_err();
+    assert!(matches!(&refused, BuildError::Node { node, .. } if node == "b"), "{refused}");
+
+    let cluster = Cluster::builder().node(shared("a")).start().await.unwrap();
+    let refused = cluster.add_node(shared("b")).await.unwrap_err();
+    let why = std::error::Error::source(&refused).unwrap().to_string();
+    assert!(why.contains("another node keeps its volumes in"), "{why}");
+    cluster.crash_node("a").await.unwrap();
+    cluster.restart_node("a").await.unwrap();
+    cluster.stop().await;
+    Cluster::builder().node(shared("b")).start().await.unwrap().stop().await;
 }
