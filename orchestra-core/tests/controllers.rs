@@ -8,6 +8,7 @@
 )]
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use futures_util::FutureExt;
@@ -19,13 +20,15 @@ use orchestra_core::controller::{
 };
 use orchestra_core::engine::{Caches, Recorder, Tasks};
 use orchestra_core::model::{
-    Condition, ConfigMap, Container, Deployment, EndpointSlice, Event, Lease, Namespace, Node,
-    OwnerReference, Pod, PodDisruptionBudget, PriorityClass, ReplicaSet, Resource, Scheme, Service, Taint,
-    TaintEffect, Timestamp, Toleration,
+    AnyObject, AnyObjectExt, Condition, ConfigMap, Container, Deployment, EndpointSlice, Event, Lease,
+    Namespace, Node, ObjectKey, OwnerReference, Pod, PodDisruptionBudget, PriorityClass, ReplicaSet,
+    Resource, Revision, Scheme, Service, Taint, TaintEffect, Timestamp, Toleration,
 };
 use orchestra_core::rng::Rng;
 use orchestra_core::scheduler::{Batch, Explanation, Scheduler};
-use orchestra_core::store::{MemoryStore, Scope, Store};
+use orchestra_core::store::{
+    Commit, Committed, Listing, MemoryStore, Scope, Store, StoreError, Watch, Write,
+};
 
 struct World {
     client: Client,
@@ -36,7 +39,10 @@ struct World {
 
 impl World {
     async fn new() -> Self {
-        let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
+        Self::on(Arc::new(MemoryStore::new())).await
+    }
+
+    async fn on(store: Arc<dyn Store>) -> Self {
         let rng = Rng::seeded(1);
         let clock = Arc::new(TokioClock::starting_at(Timestamp::from_micros(1_800_000_000_000_000)));
         let client = Client::new(Arc::clone(&store), Arc::new(Scheme::kubernetes()), clock, rng.clone());
@@ -566,6 +572,74 @@ impl Scheduler for Interrupted {
             }
         }
     }
+}
+
+/// Refuses to have a pod bound that is called so, and counts how often it is asked.
+#[derive(Debug)]
+struct Picky(MemoryStore, Arc<AtomicU32>);
+
+#[async_trait::async_trait]
+impl Store for Picky {
+    async fn get(&self, key: &ObjectKey) -> Result<Option<AnyObject>, StoreError> {
+        self.0.get(key).await
+    }
+
+    async fn list(&self, scope: &Scope) -> Result<Listing, StoreError> {
+        self.0.list(scope).await
+    }
+
+    async fn commit(&self, commit: Commit) -> Result<Committed, StoreError> {
+        let binds = |write: &Write| {
+            let Write::Put(object) = write else { return false };
+            let pod = object.as_resource::<Pod>();
+            pod.is_some_and(|pod| pod.metadata.name == "bad" && pod.node_name.is_some())
+        };
+        if commit.writes.iter().any(binds) {
+            self.1.fetch_add(1, Ordering::Relaxed);
+            return Err(StoreError::Invalid("it is bad".to_owned()));
+        }
+        self.0.commit(commit).await
+    }
+
+    async fn watch(&self, scope: &Scope, after: Revision) -> Result<Watch, StoreError> {
+        self.0.watch(scope, after).await
+    }
+
+    async fn revision(&self, scope: &Scope) -> Result<Revision, StoreError> {
+        self.0.revision(scope).await
+    }
+
+    async fn compact(&self, through: Revision) -> Result<(), StoreError> {
+        self.0.compact(through).await
+    }
+
+    async fn close(&self) -> Result<(), StoreError> {
+        self.0.close().await
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_placement_that_is_refused_for_good_is_told_and_tried_ever_more_seldom() {
+    let asked = Arc::new(AtomicU32::new(0));
+    let world = World::on(Arc::new(Picky(MemoryStore::new(), Arc::clone(&asked)))).await;
+    let mut schedulers = orchestra_core::controller::Schedulers::new();
+    schedulers
+        .insert("default-scheduler".to_owned(), Box::new(orchestra_core::scheduler::Pipeline::kubernetes()));
+    SchedulingLoop::start(schedulers, &world.client, &world.caches, Recorder::disabled(), &world.tasks);
+    world.client.create(Node::new("n").capacity("cpu", "4").capacity("pods", "10")).await.unwrap();
+    for name in ["bad", "good"] {
+        world.client.create(Pod::new(name).image("i")).await.unwrap();
+    }
+    world.until::<Pod>("good", |pod| pod.is_some_and(|pod| pod.node_name.is_some())).await;
+    let told = |pod: Option<&Pod>| {
+        let condition = pod.and_then(|pod| pod.condition("PodScheduled"));
+        condition.is_some_and(|c| c.message.contains("its placement was refused: commit refused: it is bad"))
+    };
+    world.until::<Pod>("bad", told).await;
+    tokio::time::sleep(Duration::from_secs(600)).await;
+    let asked = asked.load(Ordering::Relaxed);
+    assert!((10..40).contains(&asked), "asked {asked} times in ten minutes");
+    world.tasks.shutdown().await;
 }
 
 /// Panics at pods that are called so.

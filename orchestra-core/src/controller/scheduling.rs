@@ -15,7 +15,7 @@ use std::sync::Arc;
 use futures_util::FutureExt;
 use tokio::sync::mpsc;
 
-use crate::client::Client;
+use crate::client::{Client, ClientError};
 use crate::engine::{Caches, Queue, Recorder, Tasks};
 use crate::model::{Pod, Uid};
 use crate::panics;
@@ -28,7 +28,7 @@ use inbox::{Inbox, Input};
 use nominations::{Nomination, Nominations};
 pub use questions::{AskError, SchedulingDesk};
 use questions::{Desk, Question};
-use writer::{Placements, Writer};
+use writer::{Placements, Writer, is_worth_another_try};
 
 /// How many pods are decided about together. The commit of their placements is the unit of a conflict, and
 /// changes that come in meanwhile wait for it: a few hundred keep both small.
@@ -361,17 +361,8 @@ impl SchedulingLoop {
         let placed = assigned.iter().map(|placements| placements.pods.len()).sum::<usize>();
         metrics::counter!("orchestra_scheduled_total", "result" => "assigned").increment(placed as u64);
         metrics::counter!("orchestra_scheduled_total", "result" => "pending").increment(pending.len() as u64);
-        for number in self.writer.bind(&assigned).await {
-            let Placements { pods, volumes } = &assigned[number];
-            let mut change = volumes::forget(&mut self.view, volumes);
-            for (pod, _) in pods {
-                let uid = &pod.metadata.uid;
-                change |= self.view.forget(uid);
-                if let Some((_, queue)) = self.queues.get_mut(name) {
-                    queue.retry(uid);
-                }
-            }
-            self.wake(change);
+        for (number, error) in self.writer.bind(&assigned).await {
+            self.take_off(name, &assigned[number], &error).await;
         }
         for unit in preempting {
             self.preempt(name, &unit).await;
@@ -380,6 +371,22 @@ impl SchedulingLoop {
             self.writer.explain(pod, why).await;
         }
         true
+    }
+
+    /// Takes pods off the nodes that they could not be bound to.
+    async fn take_off(&mut self, name: &str, placements: &Placements<'_>, error: &ClientError) {
+        let Placements { pods, volumes } = placements;
+        let mut change = volumes::forget(&mut self.view, volumes);
+        for (pod, _) in pods {
+            change |= self.view.forget(&pod.metadata.uid);
+        }
+        self.wake(change);
+        if !is_worth_another_try(error) {
+            let why = Explanation::note(format!("its placement was refused: {error}"));
+            self.hold(name, pods.iter().map(|(pod, _)| *pod), &why).await;
+        } else if let Some((_, queue)) = self.queues.get_mut(name) {
+            pods.iter().for_each(|(pod, _)| queue.retry(&pod.metadata.uid));
+        }
     }
 
     /// Chooses the volumes of pods that were placed. Those that have none on their node after all are taken off it, and wait

@@ -20,6 +20,12 @@ fn is_bound_so(placements: &Placements<'_>, why: &str) -> bool {
     placements.pods.first().is_some_and(|(_, node)| why.contains(&**node))
 }
 
+/// Whether a placement that was not stored is to be decided anew as things are, or will be at once. Else it is refused for
+/// what it is.
+pub(super) fn is_worth_another_try(error: &ClientError) -> bool {
+    error.is_conflict() || error.is_transient() || error.is_not_found() || error.outcome_unknown()
+}
+
 /// Stores what was decided.
 #[derive(Debug)]
 pub(super) struct Writer {
@@ -28,8 +34,8 @@ pub(super) struct Writer {
 }
 
 impl Writer {
-    /// Commits placements, those of a gang together; returns the numbers of those that were not stored.
-    pub(super) async fn bind(&self, assigned: &[Placements<'_>]) -> Vec<usize> {
+    /// Commits placements, those of a gang together; returns the numbers of those that were not stored, and why.
+    pub(super) async fn bind(&self, assigned: &[Placements<'_>]) -> Vec<(usize, ClientError)> {
         if assigned.is_empty() || self.bind_all(assigned).await.is_ok() {
             return Vec::new();
         }
@@ -44,12 +50,14 @@ impl Writer {
                 Err(error) => {
                     let first = placements.pods.first().map(|(pod, _)| pod.metadata.name.as_str());
                     tracing::debug!(pod = first, %error, "a placement was not stored");
-                    failed.push(number);
+                    failed.push((number, error));
                 }
             }
         }
-        if !failed.is_empty() && failed.len() == assigned.len() {
-            // Nothing could be stored: the store is in trouble, and does not get better by being asked at once.
+        let to_be_tried = failed.iter().filter(|(_, error)| is_worth_another_try(error)).count();
+        if to_be_tried > 0 && failed.len() == assigned.len() {
+            // Nothing could be stored: the store is in trouble, or ahead of what is known, and that does not get better by
+            // asking at once.
             tokio::time::sleep(crate::engine::Backoff::default().after(5)).await;
         }
         failed
