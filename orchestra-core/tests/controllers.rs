@@ -20,8 +20,8 @@ use orchestra_core::controller::{
 };
 use orchestra_core::engine::{Caches, Recorder, Tasks};
 use orchestra_core::model::{
-    AnyObject, AnyObjectExt, Condition, ConfigMap, Container, Deployment, EndpointSlice, Event, Lease,
-    Namespace, Node, ObjectKey, OwnerReference, Pod, PodDisruptionBudget, PriorityClass, ReplicaSet,
+    AnyObject, AnyObjectExt, Condition, ConfigMap, Container, Deployment, Endpoint, EndpointSlice, Event,
+    Lease, Namespace, Node, ObjectKey, OwnerReference, Pod, PodDisruptionBudget, PriorityClass, ReplicaSet,
     Resource, Revision, Scheme, Service, Taint, TaintEffect, Timestamp, Toleration,
 };
 use orchestra_core::rng::Rng;
@@ -99,6 +99,23 @@ async fn a_service_lists_the_ready_pods_it_selects_and_forgets_those_that_go() {
     assert!(slice.endpoints.iter().any(|e| e.conditions.is_terminating()), "it is listed until it is gone");
     world.client.delete::<Pod>("a", &DeleteOptions::default().grace_period(0)).await.unwrap();
     world.until::<EndpointSlice>("web-0", |slice| slice.is_some_and(|s| s.endpoints.len() == 1)).await;
+    world.tasks.shutdown().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn slices_that_others_made_for_a_service_are_left_alone() {
+    let world = World::new().await;
+    EndpointsController::start(&world.client, &world.caches, &world.rng, &world.tasks);
+    let outside = Endpoint { addresses: vec!["10.0.0.1".to_owned()], ..Endpoint::default() };
+    let mut by_hand = EndpointSlice::new("web-0").service("web");
+    by_hand.endpoints = vec![outside];
+    let by_hand = world.client.create(by_hand).await.unwrap();
+    world.client.create(Service::new("web").port(80)).await.unwrap();
+    world.running("a", "node", [127, 1, 0, 1]).await;
+    world.until::<EndpointSlice>("web-1", |slice| slice.is_some_and(|s| s.endpoints.len() == 1)).await;
+    world.client.delete::<Pod>("a", &DeleteOptions::default().grace_period(0)).await.unwrap();
+    world.until::<EndpointSlice>("web-1", |slice| slice.is_some_and(|s| s.endpoints.is_empty())).await;
+    assert_eq!(world.client.get::<EndpointSlice>("web-0").await.unwrap(), by_hand);
     world.tasks.shutdown().await;
 }
 

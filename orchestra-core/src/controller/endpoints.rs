@@ -86,6 +86,11 @@ fn service_of(slice: &EndpointSlice) -> Option<(String, String)> {
     Some((slice.metadata.namespace.clone(), slice.service_name()?.to_owned()))
 }
 
+/// Whether `service` made the slice.
+fn is_of(slice: &EndpointSlice, service: &Service) -> bool {
+    slice.metadata.controller().is_some_and(|owner| owner.uid == service.metadata.uid)
+}
+
 /// Whether the change of a pod can matter to the services that select it.
 fn matters(old: &Pod, new: &Pod) -> bool {
     old.metadata.labels != new.metadata.labels
@@ -117,19 +122,22 @@ impl Reconciler for EndpointsController {
         let mut writes = 0;
         let mut taken: BTreeSet<String> = BTreeSet::new();
         let mut room: Vec<EndpointSlice> = Vec::new();
-        let live: BTreeMap<_, _> = live.into_iter().map(|s| (s.metadata.name.clone(), s)).collect();
+        taken.extend(live.iter().map(|slice| slice.metadata.name.clone()));
+        // Others may list endpoints of the service, too: people, or a controller of theirs.
+        let own = live.into_iter().filter(|slice| is_of(slice, &service));
+        let live: BTreeMap<_, _> = own.map(|s| (s.metadata.name.clone(), s)).collect();
         for slice in live.values() {
-            taken.insert(slice.metadata.name.clone());
             let mut kept = (**slice).clone();
             kept.endpoints = take_kept(slice, &mut wanted);
             room.push(kept);
         }
         fill(&service, &mut room, wanted, &mut taken);
+        let mut left = room.len();
         for slice in room {
             match live.get(&slice.metadata.name) {
                 None => transaction = transaction.create(slice),
-                Some(live) if slice.endpoints.is_empty() && taken.len() > 1 => {
-                    taken.remove(&slice.metadata.name);
+                Some(live) if slice.endpoints.is_empty() && left > 1 => {
+                    left -= 1;
                     let options = DeleteOptions::default().revision(live.metadata.resource_version);
                     transaction = transaction.delete::<EndpointSlice>(&slice.metadata.name, options);
                 }
