@@ -14,6 +14,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
+pub(in crate::controller) use rollouts::RECREATE;
 pub use rollouts::{ROLLOUT, Rollouts};
 pub use situation::ROLLBACK_ON_FAILURE;
 pub use status::{ROLLED_BACK, is_rolled_out};

@@ -10,6 +10,9 @@ use crate::rollout::{BlueGreen, Canary, Recreate, RollingUpdate, Rollout};
 /// The annotation of a deployment that names its rollout, in place of the one of `spec.strategy.type`.
 pub const ROLLOUT: &str = "orchestra.dev/rollout";
 
+/// The name of the rollout that ends all old pods before it makes new ones.
+pub(in crate::controller) const RECREATE: &str = "recreate";
+
 /// How long the canary that ships pauses after each of its steps.
 const CANARY_PAUSE: Duration = Duration::from_secs(60);
 
@@ -28,7 +31,7 @@ impl Default for Rollouts {
         let canary = Canary::new().weight(10).pause(CANARY_PAUSE).weight(50).pause(CANARY_PAUSE);
         Self { named: BTreeMap::new() }
             .with("rolling-update", RollingUpdate::new())
-            .with("recreate", Recreate::new())
+            .with(RECREATE, Recreate::new())
             .with("blue-green", BlueGreen::new())
             .with("canary", canary)
     }
@@ -61,7 +64,7 @@ impl Rollouts {
     pub fn of<'d>(&self, deployment: &'d Deployment) -> Result<&Arc<dyn Rollout>, &'d str> {
         let by_type = match deployment.spec.strategy.type_ {
             StrategyType::RollingUpdate => "rolling-update",
-            StrategyType::Recreate => "recreate",
+            StrategyType::Recreate => RECREATE,
         };
         let name = deployment.metadata.annotations.value(ROLLOUT).unwrap_or(by_type);
         self.named.get(name).ok_or(name)

@@ -262,6 +262,17 @@ async fn recreate_never_runs_two_versions() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn recreate_by_name_may_end_all_pods_as_by_strategy() {
+    let world = World::start(22).await;
+    world.client.create(service()).await.unwrap();
+    world.client.create(web("v1", 3).annotation(ROLLOUT, "recreate")).await.unwrap();
+    world.rolled_out("web").await;
+    set_image(&world, "v2").await;
+    world.rolled_out("web").await;
+    world.tasks.shutdown().await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn blue_and_green_never_have_traffic_together() {
     let rollouts = Rollouts::new().with("blue-green", BlueGreen::new().keep_old(Duration::from_secs(60)));
     let world = World::with(14, rollouts).await;

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::client::Transaction;
+use crate::controller::deployment::{RECREATE, ROLLOUT};
 use crate::controller::workload::{Readiness, WorkloadIndexes, is_held_back, settles_after};
 use crate::model::{Deployment, ObjectKey, Pod, ReplicaSet, StrategyType, Timestamp};
 use crate::rollout::Budget;
@@ -11,13 +12,13 @@ use crate::rollout::Budget;
 /// The budget that a deployment's strategy gives its rollouts.
 pub(in crate::controller) fn budget_of(deployment: &Deployment) -> Budget {
     let replicas = deployment.spec.replicas;
-    match deployment.spec.strategy.type_ {
-        StrategyType::Recreate => Budget::recreate(replicas),
-        StrategyType::RollingUpdate => {
-            let rolling = deployment.spec.strategy.rolling();
-            Budget::resolve(rolling.max_surge, rolling.max_unavailable, replicas)
-        }
+    // Whoever asks for the rollout by name allows what it does, whatever the strategy says.
+    let by_name = deployment.metadata.annotations.value(ROLLOUT) == Some(RECREATE);
+    if by_name || deployment.spec.strategy.type_ == StrategyType::Recreate {
+        return Budget::recreate(replicas);
     }
+    let rolling = deployment.spec.strategy.rolling();
+    Budget::resolve(rolling.max_surge, rolling.max_unavailable, replicas)
 }
 
 /// The promise that a deployment's pods stay available, kept at the moment when pods are deleted.
