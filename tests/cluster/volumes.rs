@@ -1,7 +1,8 @@
 //! Persistent volumes on real processes: what a pod wrote is there for the next one, and gone with the claim.
 
 use orchestra::model::{
-    ClaimPhase, PersistentVolume, PersistentVolumeClaim, PodSpec, Quantity, StorageClass, Volume,
+    ClaimPhase, PersistentVolume, PersistentVolumeClaim, PodSpec, Quantity, ReclaimPolicy, StorageClass,
+    Volume,
 };
 use orchestra::prelude::*;
 
@@ -75,6 +76,26 @@ spec:
     until::<PersistentVolumeClaim>(&cluster, "data", |claim| claim.is_none()).await;
     until::<PersistentVolume>(&cluster, &volume, |volume| volume.is_none()).await;
     assert_eq!(kept(&dir, &names), 0, "the directory is gone");
+
+    let mut retaining = StorageClass::new("retaining", "orchestra.dev/local").wait_for_first_consumer();
+    retaining.reclaim_policy = Some(ReclaimPolicy::Retain);
+    cluster.create(retaining).await.unwrap();
+    cluster.create(PersistentVolumeClaim::new("data", size()).class("retaining")).await.unwrap();
+    cluster
+        .create(pod("writer", "echo kept > \"$CONTAINER_ROOT/data/note\"; exec sleep 1000"))
+        .await
+        .unwrap();
+    ready(&cluster, "writer").await;
+    let volume = cluster.get::<PersistentVolumeClaim>("data").await.unwrap().spec.volume_name.clone();
+    end(&cluster, "writer").await;
+    cluster.delete::<PersistentVolumeClaim>("data", &DeleteOptions::default()).await.unwrap();
+    let released = |volume: Option<&PersistentVolume>| {
+        volume.is_some_and(|volume| volume.status.phase == Some(orchestra::model::VolumePhase::Released))
+    };
+    until::<PersistentVolume>(&cluster, &volume, released).await;
+    cluster.delete::<PersistentVolume>(&volume, &DeleteOptions::default()).await.unwrap();
+    until::<PersistentVolume>(&cluster, &volume, |volume| volume.is_none()).await;
+    assert_eq!(kept(&dir, &names), 1, "the object is gone, and what was in it is retained");
     cluster.stop().await;
 }
 
