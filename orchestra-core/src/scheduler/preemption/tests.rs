@@ -146,6 +146,16 @@ fn a_budget_is_never_overdrawn() {
     assert_eq!(try_one(&mut view), "new: b without y", "what is said of an older budget does not count");
     assert_eq!(view.budget_removed("default", "keep"), Change::FREED);
     assert_eq!(try_one(&mut view), "new: a without x");
+    let other = |name: &str| {
+        let mut other = (*budget(5, 1)).clone();
+        other.metadata.name = name.to_owned();
+        Arc::new(other)
+    };
+    view.budget_changed(&other("one"));
+    view.budget_changed(&other("two"));
+    assert_eq!(try_one(&mut view), "new: b without y", "nobody evicts what two budgets cover");
+    view.budget_removed("default", "one");
+    view.budget_removed("default", "two");
     // One eviction for two that want it.
     let pods = [(of("x1", 1, "4", 0), "a"), (of("x2", 1, "4", 0), "b")];
     let mut both = cluster(

@@ -75,7 +75,8 @@ pub(crate) struct Purse<'v> {
 }
 
 impl<'v> Purse<'v> {
-    /// Takes `pod` from its budgets, where all of them can bear it.
+    /// Takes `pod` from its budget, where that can bear it. What more than one budget covers is never
+    /// [evicted](crate::client::Client::evict).
     pub(crate) fn spend(&mut self, pod: &Pod) -> bool {
         let (budgets, view) = (self.budgets, self.view);
         let covering: Vec<_> = budgets.covering(pod).collect();
@@ -83,7 +84,7 @@ impl<'v> Purse<'v> {
             let fresh = || i64::from(allowed(budget)) - i64::from(budgets.spent(view, budget));
             *purse.left.entry(*key).or_insert_with(fresh)
         };
-        if !covering.iter().all(|entry| left(entry, self) > 0) {
+        if covering.len() > 1 || !covering.iter().all(|entry| left(entry, self) > 0) {
             return false;
         }
         for (key, _) in covering {
