@@ -9,7 +9,7 @@ use std::sync::Arc;
 use super::by_uid::{ByUid, OfPod};
 use super::groups::{Groups, group_of};
 use super::{Change, Decision, Explanation, Outcome, Pending};
-use crate::model::{Pod, Uid};
+use crate::model::{Pod, PodPhase, Uid};
 use gangs::gang;
 use order::InOrder;
 
@@ -51,7 +51,7 @@ enum Place {
 /// **Gangs.** Pods of a [`PodGroup`](crate::model::PodGroup) with the policy `gang` are taken together, those that are
 /// parked too, once there are enough of them; what wakes one wakes all. Before that, and while there is no such group,
 /// they are held back and nobody tries them. Tell the queue of the groups, and of pods until they are gone: those that
-/// are placed count. All pods of a group must be in one queue.
+/// are placed count, and those that have succeeded. All pods of a group must be in one queue.
 ///
 /// It holds the pods it is given and is bounded by their number.
 #[derive(Debug, Default)]
@@ -77,9 +77,9 @@ impl PodQueue {
         let uid = &pod.metadata.uid;
         if pod.node_name.is_some() || pod.is_terminal() || pod.is_terminating() {
             self.pod_removed(uid);
-            if let (Some(node), Some(group), false) =
-                (&pod.node_name, group_of(pod), pod.is_terminal() || pod.is_terminating())
-            {
+            // One that has done its work counts: the others were placed together with it.
+            let is_over = pod.status.phase == PodPhase::Failed || pod.is_terminating();
+            if let (Some(node), Some(group), false) = (&pod.node_name, group_of(pod), is_over) {
                 self.groups.placed(group.clone(), uid, node);
                 self.ask_again(&self.groups.members(&group));
             }

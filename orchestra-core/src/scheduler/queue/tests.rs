@@ -188,7 +188,11 @@ fn pods_that_are_placed_count_and_say_where_the_others_go() {
     assert_eq!(names(&taken), ["c late"]);
     let gang = taken[0].gang.as_ref().unwrap();
     assert_eq!((gang.least, gang.within.as_deref(), gang.beside.len()), (1, Some("zone"), 2));
-    // One of them ends: then one more must be placed.
+    // One of them has done its work, which changes nothing; one ends: then one more must be placed.
+    queue.pod_changed(&edited(&members[1], |pod| {
+        pod.node_name = Some("n".into());
+        pod.status.phase = PodPhase::Succeeded;
+    }));
     queue.pod_removed(&members[0].metadata.uid);
     queue.retry(&members[2].metadata.uid);
     queue.retry(&late.metadata.uid);
