@@ -1,15 +1,20 @@
 //! Claims: which volume they have.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 
-use crate::client::{Client, ClientError};
+use super::used;
+use crate::client::{Client, ClientError, ListOptions};
 use crate::engine::{Cache, Index, Next, ReconcileError, Reconciler, Recorder};
 use crate::model::{
     ClaimPhase, EventType, ObjectKey, ObjectReference, PersistentVolume, PersistentVolumeClaim,
     PersistentVolumeClaimStatus, Pod, StorageClass,
 };
+
+/// How soon a claim is looked at again that only the store knows a user of: by then the cache does, too.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
 /// Brings each claim to its volume.
 #[derive(Debug)]
@@ -87,6 +92,11 @@ impl Claims {
         let key = ObjectKey::of(claim);
         if !claim.metadata.is_held_by(PersistentVolumeClaim::FINALIZER) || self.users.count(&key) > 0 {
             return Ok(Next::OnChange);
+        }
+        // Only the store may say that nobody uses it: the cache may not show the newest pod yet, whose data this would be.
+        let pods = client.list::<Pod>(&ListOptions::default()).await?;
+        if pods.items.iter().any(|pod| used(pod).contains(&key)) {
+            return Ok(Next::After(LOOK_AGAIN));
         }
         let mut free = claim.clone();
         free.metadata.finalizers.retain(|name| name != PersistentVolumeClaim::FINALIZER);

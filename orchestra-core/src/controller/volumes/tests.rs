@@ -4,10 +4,12 @@ use super::*;
 use crate::client::DeleteOptions;
 use crate::controller::testing::World;
 use crate::controller::{Schedulers, SchedulingLoop};
+use crate::engine::Reconciler;
 use crate::model::{
     ClaimPhase, Container, Labels, Node, Quantity, ReclaimPolicy, Resource, Volume, VolumePhase,
 };
 use crate::scheduler::Pipeline;
+use crate::store::MemoryStore;
 
 fn gib(size: u64) -> Quantity {
     format!("{size}Gi").parse().unwrap()
@@ -214,4 +216,33 @@ async fn a_volume_that_vanishes_is_told_of() {
     client.delete::<PersistentVolume>("v", &DeleteOptions::default()).await.unwrap();
     client.modify::<PersistentVolume>("v", |volume| volume.metadata.finalizers.clear()).await.unwrap();
     claim_is(&world, "c", ClaimPhase::Lost).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_claim_stays_while_only_the_store_knows_who_uses_it() {
+    let world = World::bare(45).await;
+    let client = &world.client;
+    let mut claim = PersistentVolumeClaim::new("c", gib(1));
+    claim.metadata.finalizers.push(PersistentVolumeClaim::FINALIZER.to_owned());
+    client.create(claim).await.unwrap();
+    let pod = client.create(user("p", "c")).await.unwrap();
+    client.transaction().bind(&pod, "n").commit().await.unwrap();
+    client.delete::<PersistentVolumeClaim>("c", &DeleteOptions::default()).await.unwrap();
+    // A cache that has not heard of the pod.
+    let behind = Caches::new(Arc::new(MemoryStore::new()), world.tasks.clone());
+    let claims = Claims {
+        claims: world.caches.of(),
+        volumes: world.caches.of(),
+        classes: world.caches.of(),
+        users: behind.of::<Pod>().index(used),
+        recorder: Recorder::disabled(),
+    };
+    world.caches.barrier().await.unwrap();
+    let key = ObjectKey::new::<PersistentVolumeClaim>("default", "c");
+    claims.reconcile(&key, client).await.unwrap();
+    assert!(client.find::<PersistentVolumeClaim>("c").await.unwrap().is_some());
+    client.delete::<Pod>("p", &DeleteOptions::default().grace_period(0)).await.unwrap();
+    claims.reconcile(&key, client).await.unwrap();
+    assert!(client.find::<PersistentVolumeClaim>("c").await.unwrap().is_none());
+    world.tasks.shutdown().await;
 }
