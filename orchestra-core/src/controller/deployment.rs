@@ -103,6 +103,10 @@ impl Reconciler for DeploymentController {
         }
         let now = client.clock().now();
         let situation = Situation::new(&self.indexes, deployment, claims.owned, now);
+        if let Some(forgetful) = situation.without_past_undoing() {
+            client.update(forgetful).await?;
+            return Ok(Next::OnChange);
+        }
         let step = match self.rollouts.of(&situation.deployment) {
             Ok(rollout) => tracing::debug_span!("rollout", deployment = %key)
                 .in_scope(|| rollout.step(&situation.view(), now)),

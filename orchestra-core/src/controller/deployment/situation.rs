@@ -164,6 +164,18 @@ impl Situation {
         self.counts = counts;
     }
 
+    /// The deployment without the note of an undoing, where another version is desired now. It would take a later
+    /// rollout of the version that was gone back to for that undoing.
+    pub(super) fn without_past_undoing(&self) -> Option<Deployment> {
+        let noted = self.deployment.metadata.annotations.value(UNDONE)?;
+        if noted == self.name {
+            return None;
+        }
+        let mut forgetful = (*self.deployment).clone();
+        forgetful.metadata.annotations.remove(UNDONE);
+        Some(forgetful)
+    }
+
     /// When time alone next settles a pod.
     pub(super) fn settles(&self) -> Option<Timestamp> {
         self.versions.iter().filter_map(|version| version.settles).min()

@@ -90,6 +90,7 @@ async fn a_version_that_crashes_stops_by_itself_fails_and_is_undone() {
     set_image(&world, "v3").await;
     let good = world.rolled_out("web").await;
     assert!(Condition::find(&good.status.conditions, ROLLED_BACK).is_none());
+    assert!(!good.metadata.annotations.contains_key(UNDONE), "and the note of what it was set back to");
     world.tasks.shutdown().await;
 }
 
