@@ -17,11 +17,11 @@ use orchestra_core::controller::{
 };
 use orchestra_core::drain::Gates;
 use orchestra_core::engine::{Caches, Recorder, Tasks};
-use orchestra_core::model::{KindInfo, Resource, Scheme};
+use orchestra_core::model::{KindInfo, Resource, Revision, Scheme};
 use orchestra_core::rng::Rng;
 use orchestra_core::rollout::Rollout;
 use orchestra_core::scheduler::{Pipeline, Scheduler};
-use orchestra_core::store::{LogStore, LogStoreOptions, MemoryStore, Store, StoreError};
+use orchestra_core::store::{LogStore, LogStoreOptions, MemoryStore, Scope, Store, StoreError};
 use tokio::sync::Mutex;
 
 use super::nodes::Nodes;
@@ -37,7 +37,7 @@ pub struct ClusterBuilder {
     store: StoreChoice,
     scheme: Scheme,
     clock: SharedClock,
-    rng: Rng,
+    seed: Option<u64>,
     nodes: Vec<NodeOptions>,
     schedulers: Schedulers,
     rollouts: Rollouts,
@@ -83,7 +83,7 @@ impl ClusterBuilder {
             store: StoreChoice::Own,
             scheme: Scheme::kubernetes(),
             clock: Arc::new(SystemClock),
-            rng: Rng::from_os(),
+            seed: None,
             nodes: Vec::new(),
             schedulers,
             rollouts: Rollouts::default(),
@@ -248,9 +248,10 @@ impl ClusterBuilder {
         self
     }
 
-    /// Derives identities, names and jitter from `seed`: from the operating system otherwise.
+    /// Derives identities, names and jitter from `seed`, and from the revision that the store is at when the cluster
+    /// starts, so that a cluster on the same store gives no identity again: from the operating system otherwise.
     pub fn seed(mut self, seed: u64) -> Self {
-        self.rng = Rng::seeded(seed);
+        self.seed = Some(seed);
         self
     }
 
@@ -272,13 +273,13 @@ impl ClusterBuilder {
         let scheme = Arc::new(self.scheme);
         let leaves_pods = !matches!(self.store, StoreChoice::Own);
         let store = self.store.open(&scheme).await?;
-        let (base, control) = (Tasks::new(), Tasks::new());
-        let gates = Gates::new();
+        let rng = random(self.seed, &*store).await?;
+        let (base, control, gates) = (Tasks::new(), Tasks::new(), Gates::new());
         let mut admission = self.admission;
         #[cfg(feature = "net")]
-        let addresses = service_addresses(&self.data_plane, &self.rng, &mut admission);
+        let addresses = service_addresses(&self.data_plane, &rng, &mut admission);
         admission.shrink_to_fit();
-        let client = Client::new(Arc::clone(&store), scheme, Arc::clone(&self.clock), self.rng.clone())
+        let client = Client::new(Arc::clone(&store), scheme, Arc::clone(&self.clock), rng.clone())
             .with_admission(admission);
         bootstrap(&client).await?;
         let caches = Caches::new(store, base.clone());
@@ -298,13 +299,13 @@ impl ClusterBuilder {
             scaling: Scaling { autoscaler: self.autoscaler, metrics, options },
             node_lifecycle: self.node_lifecycle,
         };
-        let scheduling = controller::start(options, &client, &caches, &recorder, &self.rng, &control);
+        let scheduling = controller::start(options, &client, &caches, &recorder, &rng, &control);
         let nodes = Nodes {
             client: client.clone(),
             caches,
             gates,
             recorder,
-            rng: self.rng,
+            rng,
             metrics: self.metrics.clone(),
             usage_every: self.autoscale_every,
             grace: self.node_lifecycle.grace,
@@ -338,6 +339,14 @@ impl ClusterBuilder {
         }
         Ok(cluster)
     }
+}
+
+/// The source of identities: of a seed, and of where the store is. Mixed, so that neither neighbouring seeds nor neighbouring
+/// revisions give one sequence.
+async fn random(seed: Option<u64>, store: &dyn Store) -> Result<Rng, StoreError> {
+    let Some(seed) = seed else { return Ok(Rng::from_os()) };
+    let Revision(at) = store.revision(&Scope::default()).await?;
+    Ok(Rng::seeded(seed ^ at.wrapping_mul(0x9E37_79B9_7F4A_7C15)))
 }
 
 /// Who gives services their addresses, which it does as an admission where those are listened on.

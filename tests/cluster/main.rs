@@ -83,6 +83,18 @@ async fn two_clusters_in_one_process_do_not_meet() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_seeded_cluster_gives_no_identity_twice_on_one_store() {
+    let dir = Dir::new("seeded");
+    let mut identities = std::collections::BTreeSet::new();
+    for name in ["one", "two", "three"] {
+        let cluster = Cluster::builder().data_dir(dir.0.join("store")).seed(7).start().await.unwrap();
+        let map = cluster.create(orchestra::model::ConfigMap::new(name)).await.unwrap();
+        assert!(identities.insert(map.metadata.uid.clone()), "{name} is no other");
+        cluster.stop().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_durable_cluster_comes_back_and_takes_up_what_still_runs() {
     let dir = Dir::new("durable");
     let store = dir.0.join("store");
