@@ -24,6 +24,18 @@ fn merge_keys(list: &str, items: &[Value]) -> &'static [&'static str] {
     }
 }
 
+/// Whether the list of this name is a set of texts, to which each may add: Kubernetes merges it text by text.
+fn is_set(name: &str) -> bool {
+    name == "finalizers"
+}
+
+/// The set `live` without what only `last` had, and with what is `new`.
+fn merge_sets(last: &[Value], new: &[Value], live: &[Value]) -> Vec<Value> {
+    let stays = |item: &&Value| new.contains(item) || !last.contains(item);
+    let added = new.iter().filter(|item| !live.contains(item));
+    live.iter().filter(stays).chain(added).cloned().collect()
+}
+
 /// The identity of a list item: the values of its merge keys, a missing protocol being TCP.
 fn identity<'v>(item: &'v Value, keys: &[&str]) -> Vec<Option<&'v Value>> {
     static TCP: std::sync::LazyLock<Value> = std::sync::LazyLock::new(|| Value::from("TCP"));
@@ -53,12 +65,15 @@ fn merge_field(name: &str, last: &Value, new: &Value, live: &Value) -> Value {
             Value::Object(merge_objects(name, last.as_object(), new, live))
         }
         (Value::Array(new), Value::Array(live)) => {
+            let last = last.as_array().map_or(&[][..], Vec::as_slice);
+            if is_set(name) {
+                return Value::Array(merge_sets(last, new, live));
+            }
             let keys = list_keys(name, [new, live]);
             if keys.is_empty() {
                 return Value::Array(new.clone());
             }
-            let empty = Vec::new();
-            merge_lists(name, keys, last.as_array().unwrap_or(&empty), new, live)
+            merge_lists(name, keys, last, new, live)
         }
         _ => new.clone(),
     }
@@ -74,6 +89,14 @@ fn merge_objects(
     let stays = |key: &str| !retains_keys(name) && before(key).is_none() && !new.contains_key(key);
     let kept = live.iter().filter(|(key, _)| stays(key));
     let mut merged: Map<String, Value> = kept.map(|(k, v)| (k.clone(), v.clone())).collect();
+    // What others added to a set stays, also where the manifest has none any more.
+    for (key, others) in live.iter().filter(|(key, _)| is_set(key) && !stays(key) && !new.contains_key(*key))
+    {
+        let rest = merge_field(key, before(key).unwrap_or(&Value::Null), &Value::Array(Vec::new()), others);
+        if rest.as_array().is_some_and(|rest| !rest.is_empty()) {
+            merged.insert(key.clone(), rest);
+        }
+    }
     for (key, value) in new {
         if value.is_null() {
             continue;
@@ -181,6 +204,10 @@ fn strategic_list(name: &str, value: &mut Value, patch: &[Value]) {
     let replace = patch.iter().any(|item| directive(item).as_deref() == Some("replace"));
     let plain =
         |items: &[Value]| items.iter().filter(|i| directive(i).is_none()).cloned().collect::<Vec<_>>();
+    if is_set(name) && !replace {
+        *value = Value::Array(merge_sets(&[], patch, &live));
+        return;
+    }
     if keys.is_empty() || replace {
         *value = Value::Array(plain(patch));
         return;
@@ -222,6 +249,21 @@ mod tests {
         assert_eq!(merged, expected);
         let scaled = three_way(&json!({"spec": {}}), &json!({"spec": {}}), &json!({"spec": {"replicas": 5}}));
         assert_eq!(scaled, json!({"spec": {"replicas": 5}}), "what the autoscaler set stays");
+    }
+
+    #[test]
+    fn finalizers_of_others_stay_whatever_the_manifest_lists() {
+        let with = |names: &[&str]| json!({"metadata": {"finalizers": names}});
+        let live = with(&["others", "mine"]);
+        assert_eq!(three_way(&Value::Null, &with(&["mine"]), &live), live);
+        assert_eq!(three_way(&with(&["mine"]), &with(&["new"]), &live), with(&["others", "new"]));
+        let without = json!({"metadata": {}});
+        assert_eq!(three_way(&with(&["mine"]), &without, &live), with(&["others"]));
+        assert_eq!(three_way(&with(&["mine"]), &without, &with(&["mine"])), without);
+        assert_eq!(three_way(&without, &without, &live), live);
+        let mut patched = live;
+        strategic_patch(&mut patched, &with(&["new"])).unwrap();
+        assert_eq!(patched, with(&["others", "mine", "new"]));
     }
 
     #[test]
