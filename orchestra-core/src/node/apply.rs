@@ -1,7 +1,5 @@
 //! From what an operation came to, to what the agent remembers, and what it tells people. Pure.
 
-use std::time::Duration;
-
 use tokio::time::Instant;
 
 use super::action::{Done, StartError};
