@@ -7,7 +7,9 @@ use std::fmt::Debug;
 use std::sync::{Arc, Mutex};
 
 use metrics_util::debugging::{DebugValue, DebuggingRecorder};
+use orchestra::engine::Tasks;
 use orchestra::model::ExecAction;
+use orchestra::net::{HttpOptions, HttpProxy, Routes};
 use orchestra::prelude::*;
 use orchestra_testkit::sim_runtime::{SimProgram, SimRuntime};
 use tracing::field::{Field, Visit};
@@ -116,6 +118,10 @@ async fn life() {
     let upstream = cluster.data_plane().upstream("default", "web", 8080);
     upstream.ready().await;
     assert!(upstream.pick(&[], None).is_some());
+    // A proxy that leads nowhere.
+    let proxy = HttpProxy::new(Routes::new(), HttpOptions::default(), &Tasks::new());
+    let request = http::Request::get("/").header("host", "web").body(http_body_util::Empty::new()).unwrap();
+    assert_eq!(proxy.handle(request, ([127, 0, 0, 1], 1).into()).await.status(), 404);
     cluster.delete::<Deployment>("web", &DeleteOptions::default()).await.unwrap();
     cluster.wait::<Deployment>("web", |web| web.is_none()).await.unwrap();
     for pod in cluster.list::<Pod>(&ListOptions::default()).await.unwrap().items {

@@ -6,6 +6,7 @@ use std::fs::{File, TryLockError};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use orchestra_core::client::Client;
@@ -99,6 +100,9 @@ impl Running {
     }
 }
 
+/// How many directories clusters of this process have made for nodes that named none: tells them apart, whatever the seeds are.
+static OWN_DIRS: AtomicUsize = AtomicUsize::new(0);
+
 /// Locks the directory of a node's volumes: what another agent keeps there this one would take for left over, and
 /// remove. Where no lock can be had, for want of room or of a file system that has them, there is none.
 ///
@@ -128,7 +132,8 @@ impl Nodes {
         let tasks = self.tasks.child();
         let routes = self.routes.get_or_insert_with(|| Routes::new(&self.caches));
         let root = node.data_dir.get_or_insert_with(|| {
-            let own = format!("orchestra-{}-{}", std::process::id(), self.rng.suffix(5));
+            let number = OWN_DIRS.fetch_add(1, Ordering::Relaxed);
+            let own = format!("orchestra-{}-{number}-{}", std::process::id(), self.rng.suffix(5));
             let own = std::env::temp_dir().join(own);
             self.own_dirs.push(own.clone());
             own

@@ -93,7 +93,7 @@ async fn a_pod_whose_host_port_is_taken_waits_with_an_event_and_starts_when_it_i
     });
     container.readiness_probe = Some(Probe::tcp(8080));
     cluster.create(Pod::new("web").container(container)).await.unwrap();
-    let told = event(&cluster, "web", &format!("host port {}", address.port())).await;
+    let told = event(&cluster, "web", &format!("host port {address}")).await;
     assert_eq!((told.type_, told.reason.as_str()), (EventType::Warning, "FailedCreatePodSandBox"));
     assert_eq!(cluster.get::<Pod>("web").await.unwrap().status.phase, PodPhase::Pending);
     drop(other);
