@@ -11,6 +11,7 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
+use orchestra_core::node::remove_tree;
 use rustix::fs::OFlags;
 
 /// Empty slots that are kept: those of a large rollout. Beyond that they are removed.
@@ -115,7 +116,7 @@ impl Slots {
     }
 
     fn remove(&self, slot: u32) -> io::Result<()> {
-        gone(remove_tree(&self.dir(slot)))?;
+        remove_tree(&self.dir(slot))?;
         self.spools(slot).iter().try_for_each(|spool| gone(fs::remove_file(spool)))
     }
 
@@ -163,33 +164,6 @@ fn empty_dir(dir: &Path) -> io::Result<()> {
             remove_tree(&entry.path())?;
         } else {
             fs::remove_file(entry.path())?;
-        }
-    }
-    Ok(())
-}
-
-/// Removes a directory with all that is in it, also where a program has taken the rights on parts of it from their owner.
-fn remove_tree(dir: &Path) -> io::Result<()> {
-    match fs::remove_dir_all(dir) {
-        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
-            open_up(dir)?;
-            fs::remove_dir_all(dir)
-        }
-        removed => removed,
-    }
-}
-
-/// Gives the owner all rights on a directory and those in it. No link is followed.
-fn open_up(dir: &Path) -> io::Result<()> {
-    let mut left = vec![dir.to_owned()];
-    while let Some(dir) = left.pop() {
-        let mode = fs::symlink_metadata(&dir)?.permissions().mode();
-        fs::set_permissions(&dir, Permissions::from_mode(mode & 0o7777 | DIR_MODE))?;
-        for entry in fs::read_dir(&dir)? {
-            let entry = entry?;
-            if entry.file_type()?.is_dir() {
-                left.push(entry.path());
-            }
         }
     }
     Ok(())

@@ -59,4 +59,4 @@ pub use probe::read_answer;
 pub use probe::{ProbeFailure, ProbeRequest, Prober};
 pub use routes::Routes;
 pub use usage::UsageMeter;
-pub use volumes::{FileSet, HostVolumes, VolumeError, VolumeFile, VolumeFiles};
+pub use volumes::{FileSet, HostVolumes, VolumeError, VolumeFile, VolumeFiles, remove_tree};

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use async_trait::async_trait;
 
-use super::{FileSet, VolumeError, VolumeFiles, check_relative, publish, remove};
+use super::{FileSet, VolumeError, VolumeFiles, check_relative, publish, remove_tree};
 use crate::model::{HostPathType, Uid};
 
 /// The permissions of a directory that containers of any user write to, as Kubernetes gives an emptyDir.
@@ -81,7 +81,7 @@ impl HostVolumes {
 
     /// Removes a directory with all that is in it.
     async fn remove_dir(dir: PathBuf) -> Result<(), VolumeError> {
-        Self::blocking(dir, remove::tree).await
+        Self::blocking(dir, |dir| remove_tree(dir).map_err(io(dir, "remove it"))).await
     }
 
     /// Does file work where it may block.

@@ -16,6 +16,7 @@ use async_trait::async_trait;
 pub(crate) use content::{file_set, is_written};
 pub use host::HostVolumes;
 pub(crate) use mounts::{Means, MountError, mounts, refresh};
+pub use remove::remove_tree;
 pub(crate) use served::check_served;
 
 use crate::model::{ByteString, HostPathType, Uid};

@@ -1,41 +1,40 @@
 //! Removing what pods have left.
 
 use std::fs;
-use std::io::ErrorKind;
+use std::io::{self, ErrorKind};
 use std::path::Path;
 
-use super::VolumeError;
-use super::host::io;
-#[cfg(unix)]
-use super::host::set_mode;
-
-/// Removes a directory with all that is in it. It follows no link; nothing is ever mounted below.
-pub(super) fn tree(path: &Path) -> Result<(), VolumeError> {
-    let mut removed = fs::remove_dir_all(path);
+/// Removes a directory with all that is in it, also where a program has taken the rights on parts of it from their owner; there need
+/// not be one. For runtimes that keep what containers write. It follows no link, and expects nothing to be mounted below.
+///
+/// # Errors
+/// Where the system refuses.
+pub fn remove_tree(dir: &Path) -> io::Result<()> {
+    let mut removed = fs::remove_dir_all(dir);
     if removed.as_ref().is_err_and(|error| error.kind() == ErrorKind::PermissionDenied) {
-        open_up(path)?;
-        removed = fs::remove_dir_all(path);
+        open_up(dir)?;
+        removed = fs::remove_dir_all(dir);
     }
     match removed {
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
-        result => result.map_err(io(path, "remove it")),
+        removed => removed,
     }
 }
 
-/// Gives us all rights on those of these directories that are ours: a program may have taken them away. No link is followed.
+/// Gives the owner all rights on a directory and those in it. No link is followed.
 #[cfg(unix)]
-fn open_up(dir: &Path) -> Result<(), VolumeError> {
+fn open_up(dir: &Path) -> io::Result<()> {
     use std::os::unix::fs::PermissionsExt;
     const OWNER_ALL: u32 = 0o700;
     let mut left = vec![dir.to_owned()];
     while let Some(dir) = left.pop() {
-        let mode = fs::symlink_metadata(&dir).map_err(io(&dir, "look at it"))?.permissions().mode();
+        let mode = fs::symlink_metadata(&dir)?.permissions().mode();
         if mode & OWNER_ALL != OWNER_ALL {
-            set_mode(&dir, mode & 0o7777 | OWNER_ALL)?;
+            fs::set_permissions(&dir, fs::Permissions::from_mode(mode & 0o7777 | OWNER_ALL))?;
         }
-        for entry in fs::read_dir(&dir).map_err(io(&dir, "list it"))? {
-            let entry = entry.map_err(io(&dir, "list it"))?;
-            if entry.file_type().is_ok_and(|type_| type_.is_dir()) {
+        for entry in fs::read_dir(&dir)? {
+            let entry = entry?;
+            if entry.file_type()?.is_dir() {
                 left.push(entry.path());
             }
         }
@@ -44,7 +43,7 @@ fn open_up(dir: &Path) -> Result<(), VolumeError> {
 }
 
 #[cfg(not(unix))]
-fn open_up(_: &Path) -> Result<(), VolumeError> {
+fn open_up(_: &Path) -> io::Result<()> {
     Ok(())
 }
 
@@ -52,6 +51,7 @@ fn open_up(_: &Path) -> Result<(), VolumeError> {
 mod tests {
     use std::os::unix::fs::PermissionsExt;
 
+    use super::super::host::set_mode;
     use super::*;
 
     #[test]
@@ -69,8 +69,8 @@ mod tests {
         for dir in [&inner, &root.join("cache")] {
             assert_eq!(fs::metadata(dir).unwrap().permissions().mode() & 0o700, 0o700, "{dir:?}");
         }
-        tree(&root).unwrap();
-        tree(&root).unwrap();
+        remove_tree(&root).unwrap();
+        remove_tree(&root).unwrap();
         assert!(!root.exists());
     }
 }
