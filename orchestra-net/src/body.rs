@@ -92,29 +92,17 @@ impl ProxyBody {
         }
     }
 
-    /// The same of one who calls as a function.
-    pub(crate) fn called<B>(body: B, options: &HttpOptions) -> Self
-    where
-        B: Body<Data = Bytes> + Send + 'static,
-        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
-    {
-        match body.is_end_stream() {
-            true => Self::default(),
-            false => {
-                Self::sent(Upload::Caller(body.map_err(Into::into).boxed_unsync()), options, &Tap::new(0))
-            }
+    /// A body that a caller brings, within the bounds of what a client sends.
+    pub(crate) fn bounded(self, options: &HttpOptions) -> Self {
+        match self.0 {
+            Kind::Boxed(body) => Self::sent(Upload::Caller(body), options, &Tap::new(0)),
+            other => Self(other),
         }
     }
 
     /// A request's body of the application's own: it may take its time.
     pub(crate) fn own(self) -> Self {
-        match self.0 {
-            Kind::Boxed(body) => {
-                let options = HttpOptions::default().with_body_timeout(Duration::MAX);
-                Self::sent(Upload::Caller(body), &options, &Tap::new(0))
-            }
-            other => Self(other),
-        }
+        self.bounded(&HttpOptions::default().with_body_timeout(Duration::MAX))
     }
 
     fn sent(incoming: Upload, options: &HttpOptions, tap: &Tap) -> Self {

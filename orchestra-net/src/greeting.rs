@@ -1,6 +1,6 @@
 //! Waiting for what a server says first.
 
-use std::io::{self, IoSlice};
+use std::io;
 use std::pin::Pin;
 use std::sync::{Arc, Weak};
 use std::task::{Context, Poll};
@@ -9,7 +9,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::Notify;
 
 use crate::stream::Stream;
-use crate::wrapped::passes_on_the_rest;
+use crate::wrapped::{passes_on_the_rest, passes_on_writes};
 
 /// A stream that tells whenever what came was looked at: when its reader asks for more. It stops when nobody listens.
 pub(crate) struct Greeting {
@@ -47,17 +47,7 @@ impl AsyncRead for Greeting {
 }
 
 impl AsyncWrite for Greeting {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, buf)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bufs: &[IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(cx, bufs)
-    }
+    passes_on_writes!();
 
     passes_on_the_rest!();
 }

@@ -51,7 +51,8 @@ fn of_one_family(source: SocketAddr, destination: SocketAddr) -> (SocketAddr, So
     }
 }
 
-fn canonical(address: SocketAddr) -> SocketAddr {
+/// An address of IPv4 as such, whatever the socket that it came to calls it.
+pub(crate) fn canonical(address: SocketAddr) -> SocketAddr {
     SocketAddr::new(address.ip().to_canonical(), address.port())
 }
 

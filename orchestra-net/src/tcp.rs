@@ -159,11 +159,6 @@ async fn tell(
     endpoint.write_all(&version.header(from, client.local_addr()?)?).await
 }
 
-fn kept_alive(stream: TcpStream) -> io::Result<TcpStream> {
-    keep_alive(&SockRef::from(&stream))?;
-    Ok(stream)
-}
-
 async fn open(upstream: &Arc<Upstream>, hash: Option<u64>) -> Result<(Ticket, TcpStream), NetError> {
     let mut tries =
         Tries::new(upstream, Affinity { hash, ..Affinity::default() }, upstream.options().attempts);
@@ -171,9 +166,13 @@ async fn open(upstream: &Arc<Upstream>, hash: Option<u64>) -> Result<(Ticket, Tc
         let mut ticket = tries.next().await?;
         let id = ticket.id().clone();
         upstream.meters.connections.increment(1);
-        let connecting = connect(id.address, upstream.options().connect_timeout);
-        let connected = ticket.backend().while_open(connecting).await;
-        match connected.and_then(|stream| kept_alive(stream).map_err(Into::into)) {
+        let limit = upstream.options().connect_timeout;
+        let connecting = async {
+            let stream = connect(id.address, limit).await?;
+            keep_alive(&SockRef::from(&stream))?;
+            io::Result::Ok(stream)
+        };
+        match ticket.backend().while_open(connecting).await {
             Ok(stream) => {
                 ticket.ended(Outcome::Success);
                 return Ok((ticket, stream));

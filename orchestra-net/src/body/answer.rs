@@ -51,11 +51,11 @@ impl Answer {
     pub(super) fn poll_frame(&mut self, cx: &mut Context<'_>) -> Polled {
         let mut frame = Pin::new(&mut self.incoming).poll_frame(cx);
         if frame.is_pending() {
-            let Some((connection, _)) = &mut self.from else { return Poll::Pending };
             // Nobody else moves the connection.
-            let Some(connection) = connection else { return self.poll_silence(cx) };
-            connection.drive(cx);
-            frame = Pin::new(&mut self.incoming).poll_frame(cx);
+            if let Some((Some(connection), _)) = &mut self.from {
+                connection.drive(cx);
+                frame = Pin::new(&mut self.incoming).poll_frame(cx);
+            }
         }
         if frame.is_pending() {
             return self.poll_silence(cx);

@@ -4,6 +4,8 @@ use std::net::{IpAddr, SocketAddr};
 
 use http::header::{HOST, HeaderMap, HeaderName, HeaderValue};
 
+use crate::proxy_protocol::canonical;
+
 const FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const FORWARDED: HeaderName = http::header::FORWARDED;
@@ -21,8 +23,7 @@ pub(super) struct Client {
 
 impl Client {
     pub(super) fn new(address: SocketAddr) -> Self {
-        // One of IPv4 is the same whichever listener it came to.
-        let address = SocketAddr::new(address.ip().to_canonical(), address.port());
+        let address = canonical(address);
         // An address is always a header's value.
         let ip = HeaderValue::try_from(address.ip().to_string());
         Self { address, ip: ip.unwrap_or(HeaderValue::from_static("unknown")), scheme: "http" }

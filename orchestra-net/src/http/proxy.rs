@@ -83,7 +83,7 @@ impl HttpProxy {
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
         let options = &self.inner.options;
-        let mut request = request.map(|body| ProxyBody::called(body, options));
+        let mut request = request.map(|body| ProxyBody::new(body).bounded(options));
         let span = span(&request);
         self.answer(&mut request, &Client::new(client), None).instrument(span).await
     }

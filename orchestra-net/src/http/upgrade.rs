@@ -80,17 +80,20 @@ pub(super) async fn forward<B>(
     let anybodys = || Tenure::new(&proxy.tasks, &proxy.options, None);
     let tenure = request.extensions_mut().remove::<Tenure>().unwrap_or_else(anybodys);
     let client = hyper::upgrade::on(&mut *request);
-    let limit = affinity.response_timeout(&upstream.options());
+    let silence = affinity.response_timeout(&upstream.options());
     let mut tries = Tries::new(upstream, affinity, upstream.options().attempts);
     loop {
         let mut ticket = tries.next().await?;
         let id = ticket.id().clone();
-        let connecting = upstream.connect(id.address, upstream.options().connect_timeout, false);
-        let connected = ticket.backend().while_open(connecting).await;
-        let kept_alive = |stream: Stream| Ok(keep_alive(&SockRef::from(stream.tcp())).map(|()| stream)?);
-        match connected.and_then(kept_alive) {
+        let limit = upstream.options().connect_timeout;
+        let connecting = async {
+            let stream = upstream.connect(id.address, limit, false).await?;
+            keep_alive(&SockRef::from(stream.tcp()))?;
+            Ok::<_, Cause>(stream)
+        };
+        match ticket.backend().while_open(connecting).await {
             Ok(stream) => {
-                let mut response = send(upstream, ticket, stream, request, client, tenure, limit).await?;
+                let mut response = send(upstream, ticket, stream, request, client, tenure, silence).await?;
                 if affinity.named {
                     response.extensions_mut().insert(AnsweredBy(id));
                 }

@@ -132,9 +132,10 @@ fn service_changed(table: &ServiceTable, addresses: Option<&ClusterIps>, change:
             if let Some(addresses) = addresses {
                 // One of the same name may have taken the place of another between two looks, and one that has become a name for
                 // another has no address any more.
-                let held =
-                    |service: &Service| (service.metadata.uid.clone(), service.spec.cluster_ip.clone());
-                if let Some(old) = old.filter(|old| held(old) != held(service)) {
+                let is_other = |old: &Service| {
+                    old.metadata.uid != service.metadata.uid || old.spec.cluster_ip != service.spec.cluster_ip
+                };
+                if let Some(old) = old.filter(|old| is_other(old)) {
                     addresses.release(old);
                 }
                 addresses.adopt(service);

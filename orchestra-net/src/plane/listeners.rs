@@ -45,14 +45,12 @@ struct Running {
 impl Running {
     /// Becomes what is wanted here, if it can do so without listening anew.
     fn becomes(&mut self, wanted: Option<&Listener>) -> bool {
-        let leads_to =
-            |listener: &Listener| (listener.namespace.clone(), listener.service.clone(), listener.port);
-        let Some(wanted) = wanted.filter(|wanted| leads_to(wanted) == leads_to(&self.listener)) else {
-            return false;
-        };
-        self.speaks_http.store(wanted.http, Ordering::Relaxed);
-        // What else it says the upstream knows.
-        self.listener = wanted.clone();
+        let Some(wanted) = wanted.filter(|wanted| wanted.leads_where(&self.listener)) else { return false };
+        if *wanted != self.listener {
+            self.speaks_http.store(wanted.http, Ordering::Relaxed);
+            // What else it says the upstream knows.
+            self.listener.clone_from(wanted);
+        }
         true
     }
 

@@ -73,6 +73,13 @@ pub struct Listener {
     pub sticky: bool,
 }
 
+impl Listener {
+    /// Whether both are for the same port of the same service, however that is spoken to.
+    pub(super) fn leads_where(&self, other: &Self) -> bool {
+        (&self.namespace, &self.service, self.port) == (&other.namespace, &other.service, other.port)
+    }
+}
+
 /// Services and the slices of their endpoints, put together: an [`Upstream`] a service port, the cluster's names,
 /// and the addresses to listen on. Each change touches only the service that it is about.
 pub struct ServiceTable {
@@ -134,8 +141,6 @@ impl ServiceTable {
                 .values()
                 .for_each(|upstream| upstream.set_balancer(self.options.balancer(service)));
         }
-        let sticky = is_sticky(service);
-        entry.upstreams.values().for_each(|upstream| upstream.set_hash_client_address(sticky));
         inner.left.add(self.refresh(&key, entry, &inner.drained));
         self.changed.notify_one();
     }
@@ -213,7 +218,6 @@ impl ServiceTable {
         };
         let balancer = self.options.balancer(known);
         let upstream = Upstream::with_host(name, host.into(), balancer, self.options.upstream);
-        upstream.set_hash_client_address(is_sticky(known));
         upstream.tend(&self.tasks);
         entry.upstreams.insert(port, Arc::clone(&upstream));
         entry.choose_options(&self.options);
@@ -281,7 +285,9 @@ impl Entry {
     /// Has requests be treated as the service asks for.
     fn choose_options(&self, options: &DataPlaneOptions) {
         let Some(service) = &self.service else { return };
+        let sticky = is_sticky(service);
         for (key, upstream) in &self.upstreams {
+            upstream.set_hash_client_address(sticky);
             if let Some(port) = self.port(key) {
                 let chosen = options.upstream_of(service, endpoints::speaks_http2(port));
                 if **upstream.options() != chosen {

@@ -156,7 +156,7 @@ async fn get(
         true => Connection::into(&begin_http2(stream, id.address, &options, &upstream.tasks).await?),
         false => Connection::over(stream).await?,
     };
-    match connection.send(&mut request, Instant::now() + timeout, timeout).await {
+    match connection.send(&mut request, Instant::now(), timeout).await {
         Ok(response) => Ok(response.status()),
         Err(SendError::NotSent(cause) | SendError::Refused(_, cause) | SendError::Broken(cause)) => {
             Err(cause)

@@ -48,7 +48,7 @@ impl Upstream {
         for _ in 0..PICKS {
             let lease = match &out {
                 None => self.lease(tried, affinity)?,
-                Some(out) => self.lease_of_others(out, affinity)?,
+                Some(out) => self.lease_of_others(out, self.key(affinity))?,
             };
             let Some(backend) = self.members.load().get(lease.id()).cloned() else { continue };
             match backend.enter(most) {
@@ -74,9 +74,15 @@ impl Upstream {
         (!others.is_empty()).then(|| out.into_iter().map(|backend| backend.id.clone()).collect())
     }
 
-    fn lease(&self, tried: &[EndpointId], affinity: Affinity) -> Option<Lease> {
+    /// What a balancer is to know of a request now.
+    fn key(&self, affinity: Affinity) -> RequestKey<'static> {
         let mut request = RequestKey::at(self.now());
         request.hash = affinity.hash;
+        request
+    }
+
+    fn lease(&self, tried: &[EndpointId], affinity: Affinity) -> Option<Lease> {
+        let request = self.key(affinity);
         if let Some(Session::Of(tag)) = affinity.session
             && let Some(lease) = self.lease_of(tag, tried, request)
         {
@@ -86,15 +92,13 @@ impl Upstream {
             return self.balancer.load().pick(&request.exclude(tried));
         }
         self.readmit();
-        let others = self.lease_of_others(tried, affinity);
+        let others = self.lease_of_others(tried, request);
         others.or_else(|| self.balancer.load().pick(&request.exclude(tried)))
     }
 
     /// Of an endpoint that is neither avoided nor one of these. Where some are full, the others are waited for, as where there is none:
     /// one that fails is no place for what is too much for the rest.
-    fn lease_of_others(&self, out: &[EndpointId], affinity: Affinity) -> Option<Lease> {
-        let mut request = RequestKey::at(self.now());
-        request.hash = affinity.hash;
+    fn lease_of_others(&self, out: &[EndpointId], request: RequestKey<'_>) -> Option<Lease> {
         let avoided = self.avoided.load();
         let both: Vec<EndpointId> = out.iter().chain(avoided.iter()).cloned().collect();
         self.balancer.load().pick(&request.exclude(&both))
@@ -102,8 +106,8 @@ impl Upstream {
 
     /// The endpoint of a session, where it is there and well.
     fn lease_of(&self, tag: u64, tried: &[EndpointId], request: RequestKey<'_>) -> Option<Lease> {
-        let members = self.members.load();
-        let id = &members.values().find(|backend| backend.tag == tag && !backend.is_closed())?.id;
+        let member = self.member_of(tag)?;
+        let id = &member.id;
         if tried.contains(id) || self.avoided.load().contains(id) {
             return None;
         }
@@ -113,7 +117,12 @@ impl Upstream {
 
     /// Whether the endpoint of this session is there, however it does.
     pub(crate) fn has_session(&self, tag: u64) -> bool {
-        self.members.load().values().any(|backend| backend.tag == tag && !backend.is_closed())
+        self.member_of(tag).is_some()
+    }
+
+    fn member_of(&self, tag: u64) -> Option<Arc<Backend>> {
+        let members = self.members.load();
+        members.values().find(|backend| backend.tag == tag && !backend.is_closed()).cloned()
     }
 
     fn readmit(&self) {
