@@ -54,3 +54,8 @@ pub mod prelude {
 #[cfg(all(doctest, feature = "process", feature = "net"))]
 #[doc = include_str!("../README.md")]
 struct Readme;
+
+/// And that of the page about what is told.
+#[cfg(all(doctest, feature = "net"))]
+#[doc = include_str!("../docs/observability.md")]
+struct Observability;

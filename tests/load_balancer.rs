@@ -262,7 +262,8 @@ fn what_is_no_change_is_refused_and_says_what_is() {
     let answer = balancer.endpoints(r#"{"ad": []}"#);
     assert!(answer.starts_with("HTTP/1.1 400") && answer.contains(r#"say {"add":"#), "{answer}");
     let answer = exchange(balancer.admin, &get("/endpoints")).unwrap();
-    assert!(answer.ends_with("{\"endpoints\":[]}\n"), "{answer}");
+    assert!(answer.contains("content-type: application/json\r\n"), "{answer}");
+    assert!(answer.ends_with("\"balancer\":\"RoundRobin\",\"waiting\":0,\"endpoints\":[]}\n"), "{answer}");
 }
 
 #[test]

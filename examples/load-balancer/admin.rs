@@ -16,7 +16,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use metrics_exporter_prometheus::PrometheusHandle;
 use orchestra::balance::EndpointId;
 use orchestra::engine::Tasks;
-use orchestra::net::Upstream;
+use orchestra::net::{Upstream, answer_endpoints};
 use serde::Deserialize;
 use serde_json::json;
 use tokio::net::TcpListener;
@@ -75,8 +75,10 @@ impl Admin {
     }
 
     async fn answer(&self, request: Request<Incoming>) -> Response<Full<Bytes>> {
+        if let Some(answer) = answer_endpoints(&request, || self.upstream.describe()) {
+            return answer.map(Into::into);
+        }
         match (request.method(), request.uri().path()) {
-            (&Method::GET, "/endpoints") => answer(StatusCode::OK, self.endpoints()),
             (&Method::POST, "/endpoints") => self.change(request).await,
             (&Method::GET, "/metrics") => answer(StatusCode::OK, self.metrics.render()),
             (_, "/endpoints" | "/metrics") => {
@@ -87,16 +89,7 @@ impl Admin {
     }
 
     fn endpoints(&self) -> String {
-        let status = self.upstream.status();
-        let endpoints = status.iter().map(|endpoint| {
-            json!({
-                "address": endpoint.id.address.to_string(),
-                "state": format!("{:?}", endpoint.state),
-                "inFlight": endpoint.in_flight,
-                "idleConnections": endpoint.idle_connections,
-            })
-        });
-        format!("{}\n", json!({ "endpoints": endpoints.collect::<Vec<_>>() }))
+        format!("{}\n", json!(self.upstream.describe()))
     }
 
     async fn change(&self, request: Request<Incoming>) -> Response<Full<Bytes>> {

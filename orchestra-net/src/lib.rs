@@ -59,7 +59,7 @@ pub use error::NetError;
 pub use handover::{Heir, Inherited};
 pub use http::{
     ClientAddress, HashPolicy, HeaderChanges, Hedge, HttpOptions, HttpProxy, PathChange, RateLimit, Redirect,
-    Route, Routes, SameSite, ServiceClient, StickyCookie,
+    Route, Routes, SameSite, ServiceClient, StickyCookie, answer_endpoints,
 };
 pub use listener::Listening;
 pub use plane::{
@@ -71,5 +71,8 @@ pub use tcp::{TcpOptions, TcpProxy};
 #[cfg(feature = "tls")]
 pub use tls::{ClientTls, Identity, ServerTls, TlsError};
 pub use udp::{UdpOptions, UdpProxy};
-pub use upstream::{EndpointState, EndpointStatus, HealthCheck, Probe, Ticket, Upstream, UpstreamOptions};
+pub use upstream::{
+    EndpointState, EndpointStatus, HealthCheck, Probe, ServicesStatus, Ticket, Upstream, UpstreamOptions,
+    UpstreamStatus,
+};
 pub use workers::Workers;

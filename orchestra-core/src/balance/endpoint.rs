@@ -6,10 +6,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
+use serde::Serialize;
+
 use crate::model::Uid;
 
 /// Names an endpoint: the pod and the address. An address that another pod got is another endpoint.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 pub struct EndpointId {
     /// The pod's identity; any text for endpoints that are no pods.
     pub pod: Uid,

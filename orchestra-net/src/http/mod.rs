@@ -4,6 +4,7 @@ mod access;
 mod affinity;
 mod answers;
 mod client;
+mod endpoints;
 mod forward;
 mod forwarded;
 #[cfg(fuzzing)]
@@ -31,6 +32,7 @@ mod upgrade;
 
 pub use self::affinity::{HashPolicy, SameSite, StickyCookie};
 pub use self::client::ServiceClient;
+pub use self::endpoints::answer_endpoints;
 pub use self::hedge::Hedge;
 pub use self::options::HttpOptions;
 pub use self::proxy::{ClientAddress, HttpProxy};

@@ -16,7 +16,7 @@ use super::left::Left;
 use super::listings::Listings;
 use super::options::DataPlaneOptions;
 use crate::discovery::Zone;
-use crate::upstream::{Backend, Drained, Upstream};
+use crate::upstream::{Backend, Drained, ServicesStatus, Upstream};
 
 /// Which port of a service.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -261,6 +261,12 @@ impl ServiceTable {
     #[must_use]
     pub fn upstreams(&self) -> Vec<Arc<Upstream>> {
         self.lock().services.values().flat_map(|entry| entry.upstreams.values().cloned()).collect()
+    }
+
+    /// Every service's endpoints and how they are, to be shown: of the ports that something here leads to.
+    #[must_use]
+    pub fn describe(&self) -> ServicesStatus {
+        ServicesStatus::of(&self.upstreams())
     }
 
     /// Makes names and endpoints be what is known of a service. Returns the endpoints that go and still answer something.

@@ -53,6 +53,8 @@ pub(crate) struct Backend {
     quiet: Notify,
     /// It is leaving: no request enters, no connection is kept.
     closed: AtomicBool,
+    /// Since when it is leaving.
+    leaving: Mutex<Option<Instant>>,
     pub(crate) failures: AtomicU32,
 }
 
@@ -66,6 +68,7 @@ impl Backend {
             in_flight: AtomicUsize::new(0),
             quiet: Notify::new(),
             closed: AtomicBool::new(false),
+            leaving: Mutex::default(),
             failures: AtomicU32::new(0),
         }
     }
@@ -178,6 +181,7 @@ impl Backend {
 
     /// Lets no request in any more, and closes what waits.
     pub(crate) fn close(&self) {
+        self.leaving().get_or_insert_with(Instant::now);
         self.closed.store(true, Ordering::SeqCst);
         // Those who wait for the last request look again, and go on waiting.
         self.quiet.notify_waiters();
@@ -188,7 +192,13 @@ impl Backend {
     /// It is a member again.
     pub(crate) fn open(&self) {
         self.closed.store(false, Ordering::SeqCst);
+        *self.leaving() = None;
         self.quiet.notify_waiters();
+    }
+
+    /// Since when it is leaving, where it is.
+    pub(super) fn leaving(&self) -> MutexGuard<'_, Option<Instant>> {
+        self.leaving.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) fn is_closed(&self) -> bool {

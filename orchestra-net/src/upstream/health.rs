@@ -77,10 +77,11 @@ impl Upstream {
         tasks.spawn("health", watch(upstream, check));
     }
 
-    /// What a check says of an endpoint. Whether that is new; of one that has left meanwhile nothing is.
-    fn verdict(&self, id: &EndpointId, healthy: bool) -> bool {
+    /// What a check says of an endpoint, or why it fails. Whether that is new; of one that has left meanwhile nothing is.
+    fn verdict(&self, id: &EndpointId, check: Result<(), String>) -> bool {
         // Whoever leaves does so before this or after it, and is then forgotten.
-        self.members.with_listed(|listed| listed.contains_key(id) && self.ejections.health(id, healthy))
+        self.members
+            .with_listed(|listed| listed.contains_key(id) && self.ejections.health(id, check, self.now()))
     }
 }
 
@@ -101,14 +102,14 @@ async fn watch(upstream: Weak<Upstream>, check: HealthCheck) {
             match result {
                 Ok(()) => {
                     *row = (*row).max(0) + 1;
-                    if *row >= i64::from(check.successes) && upstream.verdict(&id, true) {
+                    if *row >= i64::from(check.successes) && upstream.verdict(&id, Ok(())) {
                         tracing::info!(%service, endpoint = ?id, "an endpoint is healthy again");
                         upstream.publish_avoided();
                     }
                 }
                 Err(why) => {
                     *row = (*row).min(0) - 1;
-                    if *row <= -i64::from(check.failures) && upstream.verdict(&id, false) {
+                    if *row <= -i64::from(check.failures) && upstream.verdict(&id, Err(why.to_string())) {
                         tracing::info!(%service, endpoint = ?id, why, "an endpoint fails its health check");
                         upstream.publish_avoided();
                     }

@@ -9,6 +9,7 @@ mod members;
 mod meters;
 mod options;
 mod pick;
+mod status;
 mod sticky;
 mod ticket;
 
@@ -30,6 +31,7 @@ pub(crate) use self::drained::Drained;
 pub use self::health::{HealthCheck, Probe};
 pub use self::options::UpstreamOptions;
 pub(crate) use self::pick::{Affinity, AnsweredBy, Session, Tries};
+pub use self::status::{EndpointState, EndpointStatus, ServicesStatus, UpstreamStatus};
 pub use self::ticket::Ticket;
 pub(crate) use self::ticket::{Deadline, IfGivenUp};
 
@@ -72,32 +74,6 @@ pub struct Upstream {
     pub(crate) tasks: Tasks,
     #[cfg(feature = "tls")]
     tls: arc_swap::ArcSwapOption<crate::tls::ClientTls>,
-}
-
-/// What an endpoint of an [`Upstream`] is doing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum EndpointState {
-    /// It gets requests.
-    Ready,
-    /// It failed: it gets requests only where there is no other, until its time is over.
-    Ejected,
-    /// It gets no new requests; some are still in flight.
-    Draining,
-}
-
-/// An endpoint of an [`Upstream`], as it is now.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct EndpointStatus {
-    /// Which one.
-    pub id: EndpointId,
-    /// What it is doing.
-    pub state: EndpointState,
-    /// Requests that it has not answered to the end.
-    pub in_flight: usize,
-    /// Connections that wait for a request.
-    pub idle_connections: usize,
 }
 
 impl Upstream {
@@ -257,27 +233,6 @@ impl Upstream {
     #[must_use]
     pub fn endpoints(&self) -> Vec<Endpoint> {
         self.balancer.load().endpoints()
-    }
-
-    /// Every endpoint, with what it is doing: also those that only finish what they have.
-    #[must_use]
-    pub fn status(&self) -> Vec<EndpointStatus> {
-        let avoided = self.avoided.load();
-        let state = |backend: &Backend| match () {
-            () if backend.is_closed() => EndpointState::Draining,
-            () if avoided.contains(&backend.id) => EndpointState::Ejected,
-            () => EndpointState::Ready,
-        };
-        let all = self.members.load();
-        let shown = all.values().filter(|backend| !backend.is_closed() || backend.in_flight() > 0);
-        shown
-            .map(|backend| EndpointStatus {
-                id: backend.id.clone(),
-                state: state(backend),
-                in_flight: backend.in_flight(),
-                idle_connections: backend.idle(),
-            })
-            .collect()
     }
 
     /// Waits until an endpoint can be picked.

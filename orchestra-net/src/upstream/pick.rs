@@ -146,7 +146,7 @@ impl Upstream {
         // Whoever leaves does so before this or after it, and is then forgotten.
         let ejected = self.members.with_listed(|listed| {
             let most = listed.len() * options.eject_percent / 100;
-            listed.contains_key(id) && self.ejections.eject(id, most, options.eject_for, self.now())
+            listed.contains_key(id) && self.ejections.eject(id, failures, most, options.eject_for, self.now())
         });
         if ejected {
             self.publish_avoided();

@@ -16,7 +16,7 @@ use crate::proxy::{bind, proxy};
 use crate::until;
 
 fn out(upstream: &Upstream) -> usize {
-    upstream.status().iter().filter(|endpoint| endpoint.state == EndpointState::Ejected).count()
+    upstream.status().iter().filter(|endpoint| endpoint.state != EndpointState::Ready).count()
 }
 
 #[tokio::test]
@@ -94,7 +94,7 @@ async fn a_grpc_health_check_believes_the_health_service() {
     a.state.serving.store(false, Ordering::SeqCst);
     until("it is believed not to serve", || out(&upstream) == 1).await;
     assert_eq!(
-        upstream.status().iter().find(|e| e.state == EndpointState::Ejected).unwrap().id,
+        upstream.status().iter().find(|e| e.state == EndpointState::Unhealthy).unwrap().id,
         a.endpoint().id
     );
     a.state.serving.store(true, Ordering::SeqCst);

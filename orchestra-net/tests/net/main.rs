@@ -27,6 +27,7 @@ mod retries;
 mod routes;
 mod service_changes;
 mod shared;
+mod status;
 mod streams;
 mod table;
 #[cfg(feature = "tls")]
