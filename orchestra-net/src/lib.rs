@@ -15,7 +15,8 @@
 //! With the feature `tls`, [`HttpProxy::bind_tls`] speaks TLS with clients and [`Upstream::set_tls`] with endpoints.
 //!
 //! What it tells through the `metrics` facade bears the label `service`; `docs/observability.md` has the names. A
-//! recorder must be installed before a service is known.
+//! recorder must be installed before a service is known. How endpoints are doing, [`Upstream::describe`] and [`ServiceTable::describe`]
+//! say, and [`answer_endpoints`] over HTTP; with a [`Propagator`] requests are in traces of the application's own.
 
 mod body;
 mod connection;
@@ -58,8 +59,8 @@ pub use error::NetError;
 #[cfg(target_os = "linux")]
 pub use handover::{Heir, Inherited};
 pub use http::{
-    ClientAddress, HashPolicy, HeaderChanges, Hedge, HttpOptions, HttpProxy, PathChange, RateLimit, Redirect,
-    Route, Routes, SameSite, ServiceClient, StickyCookie, answer_endpoints,
+    ClientAddress, HashPolicy, HeaderChanges, Hedge, HttpOptions, HttpProxy, PathChange, Propagator,
+    RateLimit, Redirect, Route, Routes, SameSite, ServiceClient, StickyCookie, answer_endpoints,
 };
 pub use listener::Listening;
 pub use plane::{

@@ -3,7 +3,9 @@
 use std::hash::{BuildHasher, RandomState};
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use http::Request;
 use http::header::{HeaderMap, HeaderName, HeaderValue};
+use tracing::Span;
 
 use super::HttpOptions;
 
@@ -31,12 +33,16 @@ impl Ids {
     }
 
     /// Names the request, as the options say.
-    pub(super) fn name(&self, headers: &mut HeaderMap, options: &HttpOptions) {
+    pub(super) fn name<B>(&self, request: &mut Request<B>, options: &HttpOptions) {
+        let joined = request.extensions_mut().remove::<Joined>();
+        let headers = request.headers_mut();
         if options.request_ids && !(options.trust_forwarded && has_id(headers)) {
             headers.insert(REQUEST_ID, self.id());
         }
-        if options.trace_context {
-            self.trace(headers);
+        match (options.propagator, joined) {
+            (Some(propagator), Some(Joined(span))) => propagator.inject(&span, headers),
+            (None, _) if options.trace_context => self.trace(headers),
+            _ => {}
         }
     }
 
@@ -47,14 +53,9 @@ impl Ids {
 
     /// Puts the proxy between the caller and the endpoint in their trace.
     fn trace(&self, headers: &mut HeaderMap) {
-        let mut came = headers.get_all(TRACEPARENT).iter();
-        let parent = match (came.next(), came.next()) {
-            (Some(parent), None) => parse(parent.as_bytes()),
-            _ => None,
-        };
         // 0 is no id.
         let span = self.number() | 1;
-        let value = match parent {
+        let value = match parent(headers) {
             Some((trace, flags)) => format!("00-{trace}-{span:016x}-{flags}"),
             None => {
                 // Of no use without its parent.
@@ -65,6 +66,34 @@ impl Ids {
         if let Ok(value) = HeaderValue::try_from(value) {
             headers.insert(TRACEPARENT, value);
         }
+    }
+}
+
+/// The span of a request, where an endpoint is to be told of it. The current one is another where this one is disabled.
+#[derive(Clone)]
+struct Joined(Span);
+
+/// Takes a request's span into the trace that its headers name.
+pub(super) fn join<B>(request: &mut Request<B>, span: &Span, options: &HttpOptions) {
+    let Some(propagator) = options.propagator else { return };
+    let headers = request.headers_mut();
+    if parent(headers).is_none() {
+        headers.remove(TRACEPARENT);
+        headers.remove(TRACESTATE);
+    }
+    if !span.is_disabled() {
+        span.record("otel.kind", "server");
+        propagator.extract(headers, span);
+        request.extensions_mut().insert(Joined(span.clone()));
+    }
+}
+
+/// The trace's id and the flags, where a request names one trace.
+fn parent(headers: &HeaderMap) -> Option<(&str, &str)> {
+    let mut came = headers.get_all(TRACEPARENT).iter();
+    match (came.next(), came.next()) {
+        (Some(parent), None) => parse(parent.as_bytes()),
+        _ => None,
     }
 }
 
@@ -105,8 +134,10 @@ mod tests {
             .with_request_ids(true)
             .with_trace_context(true)
             .with_trust_forwarded(trusted);
-        Ids::new().name(&mut map, &options);
-        map
+        let mut request = Request::new(());
+        *request.headers_mut() = map;
+        Ids::new().name(&mut request, &options);
+        request.into_parts().0.headers
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::RateLimit;
+use super::{Propagator, RateLimit};
 use crate::setters::setters;
 
 /// The least [`HttpOptions::max_header_bytes`]: what the parser takes as its least.
@@ -34,8 +34,11 @@ pub struct HttpOptions {
     /// [trusted](Self::trust_forwarded), else a new one. It is in the request's span and in the access log.
     pub request_ids: bool,
     /// Whether the proxy is a part of W3C traces: each request bears a `traceparent` of the proxy's own, in the client's
-    /// trace, or in a new one that is not sampled. What it is called is in the request's span.
+    /// trace, or in a new one that is not sampled. What it is called is in the request's span. No exporter knows that span: for
+    /// exported traces there is [`propagator`](Self::propagator).
     pub trace_context: bool,
+    /// What takes requests into traces of the application's own, in place of [`trace_context`](Self::trace_context).
+    pub propagator: Option<&'static dyn Propagator>,
     /// Whether each request is told as an event of the target `orchestra_net::access`, at the level `INFO`, when its
     /// answer has ended.
     pub access_log: bool,
@@ -73,6 +76,7 @@ impl Default for HttpOptions {
             rate_limit: None,
             request_ids: false,
             trace_context: false,
+            propagator: None,
             access_log: false,
             forwarded: false,
             idle_grace: Duration::ZERO,
@@ -105,6 +109,12 @@ impl HttpOptions {
         with_max_connections: max_connections: usize;
         with_trust_forwarded: trust_forwarded: bool;
         with_hash_client_address: hash_client_address: bool;
+    }
+
+    /// Sets [`propagator`](Self::propagator).
+    #[must_use]
+    pub fn with_propagator(self, propagator: &'static dyn Propagator) -> Self {
+        Self { propagator: Some(propagator), ..self }
     }
 
     /// Sets [`max_header_bytes`](Self::max_header_bytes): 8 KB at least.

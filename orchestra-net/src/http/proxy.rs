@@ -28,7 +28,7 @@ use super::route::Route;
 use super::routes::Routes;
 use super::server::Served;
 use super::tap::Tap;
-use super::{answers, forward, grpc, guard, hop, upgrade};
+use super::{answers, forward, grpc, guard, hop, identity, upgrade};
 use crate::body::ProxyBody;
 use crate::error::NetError;
 use crate::upstream::{Affinity, AnsweredBy, Deadline, Upstream};
@@ -84,7 +84,7 @@ impl HttpProxy {
     {
         let options = &self.inner.options;
         let mut request = request.map(|body| ProxyBody::new(body).bounded(options));
-        let span = span(&request);
+        let span = span(&mut request, options);
         self.answer(&mut request, &Client::new(client), None).instrument(span).await
     }
 
@@ -95,7 +95,7 @@ impl HttpProxy {
     ) -> Pin<Box<dyn Future<Output = Result<Response<ProxyBody>, Infallible>> + Send>> {
         let options = &served.proxy.inner.options;
         let mut request = request.map(|body| ProxyBody::request(body, options, &served.tap));
-        let span = span(&request);
+        let span = span(&mut request, options);
         // Boxed: hyper keeps the place for it as long as the connection lives.
         Box::pin(async move {
             let answering = served.proxy.answer(&mut request, &served.client, Some(&served.tap));
@@ -154,8 +154,8 @@ impl HttpProxy {
         let upstream = Arc::clone(upstream);
         hop::settle(request.headers_mut());
         forwarded(request.headers_mut(), peer, options.trust_forwarded, options.forwarded);
-        if options.request_ids || options.trace_context {
-            self.inner.ids.name(request.headers_mut(), options);
+        if options.request_ids || options.trace_context || options.propagator.is_some() {
+            self.inner.ids.name(request, options);
             tell_names(request.headers());
         }
         route.change(request)?;
@@ -275,15 +275,19 @@ pub(super) enum Routed {
     Redirected(Response<()>),
 }
 
-fn span<B>(request: &Request<B>) -> tracing::Span {
-    tracing::debug_span!(
+/// The request's span, in the trace of whoever sent it where the options say so.
+fn span<B>(request: &mut Request<B>, options: &HttpOptions) -> tracing::Span {
+    let span = tracing::debug_span!(
         "request",
         method = %request.method(),
         path = request.uri().path(),
         status = tracing::field::Empty,
         request_id = tracing::field::Empty,
         traceparent = tracing::field::Empty,
-    )
+        otel.kind = tracing::field::Empty,
+    );
+    identity::join(request, &span, options);
+    span
 }
 
 /// Tells the request's span what the request is called.

@@ -32,6 +32,7 @@ mod streams;
 mod table;
 #[cfg(feature = "tls")]
 mod tls;
+mod traces;
 mod tunnels;
 mod udp;
 
