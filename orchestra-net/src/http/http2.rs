@@ -20,7 +20,7 @@ use tokio::sync::Notify;
 use super::server::Served;
 use super::tap::Tapped;
 use super::timer::FreshTimer;
-use super::{HttpProxy, taking};
+use super::{HttpOptions, HttpProxy, taking};
 use crate::body::ProxyBody;
 use crate::error::Cause;
 
@@ -111,23 +111,23 @@ pub(super) async fn serve<S>(stream: Tapped<S>, served: Arc<Served>)
 where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
-    let options = served.proxy.inner.options;
+    let HttpOptions { header_timeout, write_timeout, shutdown_grace, max_header_bytes, .. } =
+        served.proxy.inner.options;
     let (client, tasks) = (served.client.address, served.tasks.clone());
     let streams = Arc::<Streams>::default();
     let of_requests = Arc::clone(&streams);
     let service =
         service_fn(move |request| answer(request, Arc::clone(&served), Stream::begin(&of_requests)));
-    let connection =
-        http2::Builder::new(taking::Streams { tasks: tasks.clone(), patience: options.write_timeout })
-            .timer(FreshTimer)
-            .max_concurrent_streams(MAX_STREAMS)
-            .initial_stream_window_size(STREAM_WINDOW)
-            .initial_connection_window_size(CONNECTION_WINDOW)
-            .max_send_buf_size(SEND_BUFFER)
-            .max_header_list_size(u32::try_from(options.max_header_bytes).unwrap_or(u32::MAX))
-            // A client that is gone without a word is found out.
-            .keep_alive_interval(options.header_timeout)
-            .serve_connection(TokioIo::new(stream), service);
+    let connection = http2::Builder::new(taking::Streams { tasks: tasks.clone(), patience: write_timeout })
+        .timer(FreshTimer)
+        .max_concurrent_streams(MAX_STREAMS)
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .max_send_buf_size(SEND_BUFFER)
+        .max_header_list_size(u32::try_from(max_header_bytes).unwrap_or(u32::MAX))
+        // A client that is gone without a word is found out.
+        .keep_alive_interval(header_timeout)
+        .serve_connection(TokioIo::new(stream), service);
     tokio::pin!(connection);
     let told_to_end = tasks.cancelled();
     tokio::pin!(told_to_end);
@@ -143,7 +143,7 @@ where
                 }
                 return;
             }
-            () = tokio::time::sleep(options.header_timeout) => {
+            () = tokio::time::sleep(header_timeout) => {
                 let begun = streams.begun.load(Ordering::Relaxed);
                 if begun == begun_before && streams.open.load(Ordering::Relaxed) == 0 {
                     break "nothing was asked for long";
@@ -154,7 +154,7 @@ where
     };
     tracing::debug!(%client, why, "ends a client's connection");
     connection.as_mut().graceful_shutdown();
-    if tokio::time::timeout(options.shutdown_grace, connection).await.is_err() {
+    if tokio::time::timeout(shutdown_grace, connection).await.is_err() {
         tracing::warn!(%client, why, "cut a connection off: its requests took longer than they may");
     }
 }

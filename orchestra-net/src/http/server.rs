@@ -148,9 +148,8 @@ impl HttpProxy {
         place: Place,
     ) {
         let Some(client) = self.who(&mut stream, client, &tasks).await else { return };
-        let options = self.inner.options;
         // Boxed, as it is over soon.
-        let shaken = Box::pin(tls.accept(stream, client, &options, &tasks)).await;
+        let shaken = Box::pin(tls.accept(stream, client, &self.inner.options, &tasks)).await;
         let Some(stream) = shaken else { return };
         let client = Client::over_tls(client);
         match chose_http2(&stream) {
