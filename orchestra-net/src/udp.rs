@@ -1,7 +1,7 @@
 //! The UDP proxy: the datagrams of each client go to one endpoint of a service, and its answers come back.
 
 mod session;
-mod socket;
+pub(crate) mod socket;
 
 use std::collections::BTreeMap;
 use std::io;
@@ -13,14 +13,11 @@ use orchestra_core::engine::Tasks;
 use tokio::sync::mpsc;
 
 use self::session::Session;
-use self::socket::{Client, ClientSocket};
+use self::socket::{Client, ClientSocket, LARGEST};
 use crate::error::NetError;
 use crate::listener::{Listening, listening};
 use crate::setters::setters;
 use crate::upstream::Upstream;
-
-/// The largest datagram that there is, in bytes.
-const LARGEST: usize = 65_535;
 
 /// How long receiving pauses after it failed: the system is short of memory.
 const PAUSE: Duration = Duration::from_millis(50);

@@ -1,7 +1,7 @@
 //! The datagrams of one client.
 
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -12,8 +12,7 @@ use tokio::io::Interest;
 use tokio::net::UdpSocket;
 use tokio::sync::Notify;
 
-use super::LARGEST;
-use super::socket::{Client, ClientSocket};
+use super::socket::{Client, ClientSocket, LARGEST, connected};
 use crate::idle::Motion;
 use crate::upstream::Ticket;
 
@@ -38,12 +37,7 @@ enum End {
 
 impl Session {
     pub(super) async fn open(endpoint: SocketAddr) -> io::Result<Self> {
-        let any = match endpoint.ip() {
-            IpAddr::V4(_) => SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)),
-            IpAddr::V6(_) => SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0)),
-        };
-        let socket = UdpSocket::bind(any).await?;
-        socket.connect(endpoint).await?;
+        let socket = connected(endpoint).await?;
         Ok(Self { socket, motion: Motion::default(), over: AtomicBool::new(false), refused: Notify::new() })
     }
 
@@ -118,6 +112,8 @@ impl Session {
             // Made when there is something to read, so that a session at rest has none.
             let mut datagram = Vec::with_capacity(LARGEST);
             loop {
+                // An endpoint that never pauses has its turn, and others theirs.
+                tokio::task::coop::consume_budget().await;
                 datagram.clear();
                 match self.socket.try_recv_buf(&mut datagram) {
                     Ok(_) => {

@@ -3,7 +3,7 @@
 use std::io;
 #[cfg(target_os = "linux")]
 use std::io::IoSliceMut;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 #[cfg(target_os = "linux")]
 use quinn_udp::{RecvMeta, Transmit, UdpSocketState};
@@ -12,18 +12,21 @@ use socket2::SockRef;
 use tokio::io::Interest;
 use tokio::net::UdpSocket;
 
+/// The largest datagram that there is, and the most that the kernel joins, in bytes.
+pub(crate) const LARGEST: usize = 65_535;
+
 /// Who sends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Client {
-    pub(super) address: SocketAddr,
+pub(crate) struct Client {
+    pub(crate) address: SocketAddr,
     /// Which of this host's addresses it sends to, where the socket has more than one: it waits for answers from there.
     asked: Option<IpAddr>,
 }
 
 /// Datagrams of one client: the kernel may join some that came in a row.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Received {
-    pub(super) client: Client,
+pub(crate) struct Received {
+    pub(crate) client: Client,
     /// Of all, in bytes.
     length: usize,
     /// Of each but the last, in bytes.
@@ -32,23 +35,34 @@ pub(super) struct Received {
 
 impl Received {
     /// The datagrams, in the buffer that they were received into.
-    pub(super) fn datagrams<'b>(&self, buffer: &'b [u8]) -> impl Iterator<Item = &'b [u8]> {
+    pub(crate) fn datagrams<'b>(&self, buffer: &'b [u8]) -> impl Iterator<Item = &'b [u8]> {
         // One may be empty.
         let empty = (self.length == 0).then_some(&buffer[..0]);
         empty.into_iter().chain(buffer[..self.length].chunks(self.each.max(1)))
     }
 }
 
+/// A socket that speaks with nobody but `peer`, from a port that the system chooses.
+pub(crate) async fn connected(peer: SocketAddr) -> io::Result<UdpSocket> {
+    let any = match peer.ip() {
+        IpAddr::V4(_) => SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)),
+        IpAddr::V6(_) => SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0)),
+    };
+    let socket = UdpSocket::bind(any).await?;
+    socket.connect(peer).await?;
+    Ok(socket)
+}
+
 /// The socket that clients send to. Where it has all of the host's addresses, of IPv4 and on Linux, it answers from the one that was asked.
 #[derive(Debug)]
-pub(super) struct ClientSocket {
+pub(crate) struct ClientSocket {
     socket: UdpSocket,
     #[cfg(target_os = "linux")]
     of_all: Option<UdpSocketState>,
 }
 
 impl ClientSocket {
-    pub(super) async fn bind(address: SocketAddr) -> io::Result<Self> {
+    pub(crate) async fn bind(address: SocketAddr) -> io::Result<Self> {
         let socket = UdpSocket::bind(address).await?;
         #[cfg(target_os = "linux")]
         let of_all = match address.ip() {
@@ -62,11 +76,11 @@ impl ClientSocket {
         })
     }
 
-    pub(super) fn local_addr(&self) -> io::Result<SocketAddr> {
+    pub(crate) fn local_addr(&self) -> io::Result<SocketAddr> {
         self.socket.local_addr()
     }
 
-    pub(super) async fn receive(&self, buffer: &mut [u8]) -> io::Result<Received> {
+    pub(crate) async fn receive(&self, buffer: &mut [u8]) -> io::Result<Received> {
         #[cfg(target_os = "linux")]
         if let Some(state) = &self.of_all {
             let mut told = [RecvMeta::default()];
@@ -84,7 +98,7 @@ impl ClientSocket {
     }
 
     /// Answers, where there is room for it.
-    pub(super) fn answer(&self, datagram: &[u8], client: Client) -> io::Result<()> {
+    pub(crate) fn answer(&self, datagram: &[u8], client: Client) -> io::Result<()> {
         #[cfg(target_os = "linux")]
         if let (Some(state), Some(asked)) = (&self.of_all, client.asked) {
             let transmit = Transmit {

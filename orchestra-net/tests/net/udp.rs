@@ -219,3 +219,32 @@ async fn sessions_end_when_nothing_comes_and_are_no_more_than_may_be() {
     let again = Client::new(listening.address()).await;
     assert_eq!(again.ask("again").await, "a again");
 }
+
+#[tokio::test]
+async fn an_endpoint_that_sends_much_lets_others_have_their_turns() {
+    let endpoint = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    let (upstream, listening) = proxy(&[], UdpOptions::default()).await;
+    upstream.insert([Endpoint::new("much", endpoint.local_addr().unwrap())]);
+    let client = Client::new(listening.address()).await;
+    client.0.send(b"one").await.unwrap();
+    let mut datagram = [0; 8];
+    let (_, session) = soon("the question", endpoint.recv_from(&mut datagram)).await.unwrap();
+    // What a socket's buffer holds, while nothing else goes on in this thread.
+    let endpoint = endpoint.into_std().unwrap();
+    for _ in 0..200 {
+        endpoint.send_to(b"much", session).unwrap();
+    }
+    let client = client.0.into_std().unwrap();
+    let (mut all, mut most) = (0, 0);
+    let coming = async {
+        while all < 200 {
+            let at_once =
+                std::iter::repeat_with(|| client.recv(&mut datagram)).take_while(Result::is_ok).count();
+            all += at_once;
+            most = most.max(at_once);
+            tokio::task::yield_now().await;
+        }
+    };
+    soon("all of them", coming).await;
+    assert!(most < 200, "they all came before others had a turn");
+}
