@@ -5,12 +5,13 @@ use std::time::Duration;
 
 use orchestra_core::engine::Tasks;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpStream, UdpSocket};
+use tokio::net::TcpStream;
 
 use super::Zone;
 use super::dns_message::answer;
 use crate::error::NetError;
 use crate::listener::{Listening, Place, listen};
+use crate::udp::socket::{ClientSocket, LARGEST};
 
 /// The largest query that is read: what EDNS lets a client send.
 const LARGEST_QUERY: usize = 4096;
@@ -46,7 +47,7 @@ impl DnsServer {
             let served = zone.clone();
             let serve = move |stream, _client, tasks, place| serve_tcp(stream, served.clone(), tasks, place);
             let tcp = listen(address, "the DNS server".to_owned(), MAX_CONNECTIONS, tasks, serve).await?;
-            match UdpSocket::bind(tcp.address()).await {
+            match ClientSocket::bind(tcp.address()).await {
                 Ok(socket) => {
                     let udp = tasks.child();
                     tasks.spawn("dns-udp", ending_with(udp.clone(), serve_udp(socket, zone)));
@@ -81,18 +82,21 @@ async fn ending_with(tasks: Tasks, task: impl Future<Output = ()>) {
     }
 }
 
-async fn serve_udp(socket: UdpSocket, zone: Zone) {
-    let mut query = vec![0; LARGEST_QUERY];
+async fn serve_udp(socket: ClientSocket, zone: Zone) {
+    let mut buffer = vec![0; LARGEST];
     loop {
         // An error here is about a datagram that was sent before (ICMP), not about this socket.
-        let Ok((length, client)) = socket.recv_from(&mut query).await else {
+        let Ok(received) = socket.receive(&mut buffer).await else {
             tokio::time::sleep(PAUSE).await;
             continue;
         };
-        if let Some(answer) = answer(&zone, &query[..length], true)
-            && let Err(error) = socket.send_to(&answer, client).await
-        {
-            tracing::debug!(%client, %error, "a DNS answer could not be sent");
+        for query in received.datagrams(&buffer) {
+            let query = &query[..query.len().min(LARGEST_QUERY)];
+            if let Some(answer) = answer(&zone, query, true)
+                && let Err(error) = socket.answer(&answer, received.client)
+            {
+                tracing::debug!(client = %received.client.address, %error, "a DNS answer could not be sent");
+            }
         }
     }
 }

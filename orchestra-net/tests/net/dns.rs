@@ -86,6 +86,22 @@ async fn services_have_names_over_udp_and_tcp() {
     assert_eq!(addresses(&udp(server.address(), &ask).await), [Ipv4Addr::new(127, 0, 64, 2)]);
 }
 
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn whoever_asks_one_of_many_addresses_is_answered_from_that_one() {
+    let zone = Zone::new("cluster.local");
+    zone.set("shop", "cart", record(Some([127, 0, 64, 1].into()), 0));
+    let server = DnsServer::bind(([0, 0, 0, 0], 0).into(), zone, &Tasks::new()).await.unwrap();
+    let client = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    for asked in [[127, 0, 0, 1], [127, 0, 0, 9]] {
+        client.connect(SocketAddr::from((asked, server.address().port()))).await.unwrap();
+        client.send(&query("cart.shop.svc.cluster.local.", RecordType::A)).await.unwrap();
+        let mut answer = [0; 512];
+        let length = soon("the answer", client.recv(&mut answer)).await.unwrap();
+        assert_eq!(addresses(&Message::from_vec(&answer[..length]).unwrap()).len(), 1);
+    }
+}
+
 #[tokio::test]
 async fn what_does_not_fit_a_datagram_is_asked_for_again_over_tcp() {
     let (server, _zone) = server().await;
