@@ -37,6 +37,14 @@ pub enum NetError {
         /// Why.
         source: std::io::Error,
     },
+    /// The name servers of the system, which DNS questions are to be passed on to, are not known.
+    #[error("DNS questions can't be passed on: no name server is known from {}; name some instead", path.display())]
+    NameServers {
+        /// Where they are looked for.
+        path: &'static std::path::Path,
+        /// Why none is known.
+        source: std::io::Error,
+    },
     /// No endpoint became ready in time.
     #[error(
         "{service} has no ready endpoint, and none came within {waited:.1?}: look at the pods it selects"
@@ -193,6 +201,7 @@ impl NetError {
             | Self::Listen { .. }
             | Self::Workers { .. }
             | Self::HandOver { .. }
+            | Self::NameServers { .. }
             | Self::Upstream { .. }
             | Self::Body { .. } => http::StatusCode::BAD_GATEWAY,
         }

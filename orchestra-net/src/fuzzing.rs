@@ -2,7 +2,7 @@
 
 use std::net::{Ipv4Addr, SocketAddr};
 
-use crate::discovery::dns_message;
+use crate::discovery::dns_message::{LARGEST_UDP, Reply, reply};
 use crate::proxy_protocol::{Parsed, parse};
 use crate::{ProxyProtocol, ServiceRecord, Target, Zone};
 
@@ -22,10 +22,19 @@ pub fn dns(query: &[u8]) {
         ("other", ServiceRecord { alias: "example.org".into(), ..ServiceRecord::default() }),
     ];
     records.into_iter().for_each(|(name, record)| zone.set("default", name, record));
-    for udp in [true, false] {
-        let Some(answer) = dns_message::answer(&zone, query, udp) else { continue };
+    for (udp, forwards) in [(true, false), (false, false), (true, true), (false, true)] {
+        let answer = match reply(&zone, query, udp, forwards) {
+            None => continue,
+            Some(Reply::Here(answer)) => answer,
+            Some(Reply::Elsewhere(question)) => {
+                assert!(forwards, "nobody else is asked");
+                // As if somebody said as much as we know.
+                let found = question.query.clone();
+                question.answered(Ok(found)).expect("there is an answer")
+            }
+        };
         assert!(answer.len() >= 12 && answer[..2] == query[..2] && answer[2] & 0x80 != 0, "no answer to it");
-        assert!(!udp || answer.len() <= usize::from(dns_message::LARGEST_UDP), "it does not fit");
+        assert!(!udp || answer.len() <= usize::from(LARGEST_UDP), "it does not fit");
     }
 }
 

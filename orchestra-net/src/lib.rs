@@ -52,9 +52,9 @@ mod workers;
 mod wrapped;
 
 pub use body::{MAX_BODY, ProxyBody};
-#[cfg(feature = "dns")]
-pub use discovery::DnsServer;
 pub use discovery::{Answer, ClusterIps, NamedPort, Question, ServiceRecord, Target, Zone};
+#[cfg(feature = "dns")]
+pub use discovery::{DnsForward, DnsOptions, DnsServer};
 pub use error::NetError;
 #[cfg(target_os = "linux")]
 pub use handover::{Heir, Inherited};

@@ -50,6 +50,8 @@ pub struct ClusterBuilder {
     data_plane: orchestra_net::DataPlaneOptions,
     #[cfg(feature = "dns")]
     dns: Option<SocketAddr>,
+    #[cfg(feature = "dns")]
+    dns_options: orchestra_net::DnsOptions,
 }
 
 enum StoreChoice {
@@ -96,6 +98,8 @@ impl ClusterBuilder {
             data_plane: orchestra_net::DataPlaneOptions::default(),
             #[cfg(feature = "dns")]
             dns: None,
+            #[cfg(feature = "dns")]
+            dns_options: orchestra_net::DnsOptions::default(),
         }
     }
 
@@ -230,7 +234,7 @@ impl ClusterBuilder {
     /// Serves the names of the cluster's services and pods at `address`, over UDP and TCP, until the cluster has ended;
     /// port 0 takes a free one, which [`Cluster::dns_address`] tells. Nothing is served otherwise. The names are those of
     /// Kubernetes, below the data plane's [`domain`](orchestra_net::DataPlaneOptions::domain): `cart.shop.svc.cluster.local`.
-    /// Questions about other names are refused and never passed on.
+    /// Questions about other names are refused, unless [`dns_options`](Self::dns_options) says who is asked.
     ///
     /// Pods whose `dnsPolicy` is not `Default` or `None` are told as far as their runtime can. Processes have the host's
     /// `/etc/resolv.conf`, and find the address in `ORCHESTRA_DNS` and what to search in `ORCHESTRA_DNS_SEARCH`, for
@@ -239,6 +243,14 @@ impl ClusterBuilder {
     #[cfg(feature = "dns")]
     pub fn dns(mut self, address: impl Into<SocketAddr>) -> Self {
         self.dns = Some(address.into());
+        self
+    }
+
+    /// Sets how questions about other names are treated: [`DnsForward::System`](orchestra_net::DnsForward::System) passes them on to the
+    /// host's own name servers, as containers need it that have no other name server.
+    #[cfg(feature = "dns")]
+    pub fn dns_options(mut self, options: orchestra_net::DnsOptions) -> Self {
+        self.dns_options = options;
         self
     }
 
@@ -290,7 +302,7 @@ impl ClusterBuilder {
             orchestra_net::DataPlane::start(&client, &caches, &gates, addresses, self.data_plane, &base)
         };
         #[cfg(feature = "dns")]
-        let dns = super::dns::serve(self.dns, &data_plane, &base).await?;
+        let dns = super::dns::serve(self.dns, self.dns_options, &data_plane, &base).await?;
         let options = AutoscalerOptions::default().with_period(self.autoscale_every);
         let metrics = Arc::new(self.metrics.clone());
         let options = ControlPlaneOptions {

@@ -3,7 +3,7 @@
 use std::net::{Ipv4Addr, SocketAddr};
 
 use orchestra_core::engine::Tasks;
-use orchestra_net::{DataPlane, DnsServer, NetError};
+use orchestra_net::{DataPlane, DnsOptions, DnsServer, NetError};
 
 use super::Cluster;
 
@@ -11,12 +11,13 @@ use super::Cluster;
 /// is not possible.
 pub(super) async fn serve(
     address: Option<SocketAddr>,
+    options: DnsOptions,
     data_plane: &DataPlane,
     tasks: &Tasks,
 ) -> Result<Option<DnsServer>, NetError> {
     let Some(address) = address else { return Ok(None) };
     data_plane.synced().await;
-    let served = DnsServer::bind(address, data_plane.zone().clone(), tasks).await;
+    let served = DnsServer::bind(address, data_plane.zone().clone(), options, tasks).await;
     if served.is_err() {
         tasks.shutdown().await;
     }

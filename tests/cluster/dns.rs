@@ -4,8 +4,9 @@ use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use hickory_proto::op::{Message, MessageType, OpCode, Query, ResponseCode};
-use hickory_proto::rr::{Name, RData, RecordType};
+use hickory_proto::rr::{Name, RData, Record, RecordType};
 use orchestra::BuildError;
+use orchestra::net::{DnsForward, DnsOptions};
 use orchestra::prelude::*;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
@@ -128,6 +129,33 @@ async fn a_cluster_serves_its_names_until_it_has_ended_and_tells_its_pods() {
     };
     tokio::time::timeout(LIMIT, free).await.expect("nobody listens there any more");
     TcpStream::connect(server).await.unwrap_err();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn other_names_are_asked_of_others_where_that_is_said() {
+    let other = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+    let forward = DnsForward::To(vec![other.local_addr().unwrap()]);
+    let options = DnsOptions::default().with_forward(forward);
+    let builder = Cluster::builder().dns((Ipv4Addr::LOCALHOST, 0)).dns_options(options);
+    let cluster = builder.start().await.unwrap();
+    let answering = async {
+        let mut query = [0; 512];
+        loop {
+            let (length, client) = other.recv_from(&mut query).await.unwrap();
+            let query = Message::from_vec(&query[..length]).unwrap();
+            let mut answer = query.clone().into_response();
+            let address = RData::A(Ipv4Addr::new(192, 0, 2, 1).into());
+            answer.add_answer(Record::from_rdata(query.queries[0].name.clone(), 60, address));
+            other.send_to(&answer.to_vec().unwrap(), client).await.unwrap();
+        }
+    };
+    let found = tokio::select! {
+        biased;
+        () = answering => unreachable!("it answers for ever"),
+        found = addresses(cluster.dns_address().unwrap(), "example.org") => found,
+    };
+    assert_eq!(found, [IpAddr::from([192, 0, 2, 1])].into());
+    cluster.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

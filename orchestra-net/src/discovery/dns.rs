@@ -1,17 +1,18 @@
-//! A small DNS server for the names of a cluster. It knows its own zone and refuses all others.
+//! A small DNS server for the names of a cluster. It knows its own zone, and asks others about the rest or refuses it.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use orchestra_core::engine::Tasks;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use super::Zone;
-use super::dns_message::answer;
+use super::dns_forward::Forwarder;
+use super::dns_message::{Reply, reply};
+use super::{DnsOptions, Zone, dns_stream};
 use crate::error::NetError;
 use crate::listener::{Listening, Place, listen};
-use crate::udp::socket::{ClientSocket, LARGEST};
+use crate::udp::socket::{Client, ClientSocket, LARGEST};
 
 /// The largest query that is read: what EDNS lets a client send.
 const LARGEST_QUERY: usize = 4096;
@@ -36,21 +37,39 @@ pub struct DnsServer {
     udp: Tasks,
 }
 
+/// What is served.
+#[derive(Clone, Debug)]
+struct Served {
+    zone: Zone,
+    /// Who may know what is not in the zone.
+    others: Arc<Forwarder>,
+}
+
 impl DnsServer {
     /// Serves `zone` at `address`; port 0 takes one that is free for both UDP and TCP.
     ///
     /// # Errors
-    /// [`NetError::Listen`] where the address can't be had.
-    pub async fn bind(address: SocketAddr, zone: Zone, tasks: &Tasks) -> Result<Self, NetError> {
+    /// [`NetError::Listen`] where the address can't be had; [`NetError::NameServers`] where the system's name servers are asked for and
+    /// not known.
+    pub async fn bind(
+        address: SocketAddr,
+        zone: Zone,
+        options: DnsOptions,
+        tasks: &Tasks,
+    ) -> Result<Self, NetError> {
+        let others = Forwarder::new(options.forward.servers()?, options.forward_timeout);
+        let served = Served { zone, others: Arc::new(others) };
         let mut tries = 0;
         loop {
-            let served = zone.clone();
-            let serve = move |stream, _client, tasks, place| serve_tcp(stream, served.clone(), tasks, place);
+            let over_tcp = served.clone();
+            let serve =
+                move |stream, client, tasks, place| over_tcp.clone().tcp(stream, client, tasks, place);
             let tcp = listen(address, "the DNS server".to_owned(), MAX_CONNECTIONS, tasks, serve).await?;
             match ClientSocket::bind(tcp.address()).await {
                 Ok(socket) => {
                     let udp = tasks.child();
-                    tasks.spawn("dns-udp", ending_with(udp.clone(), serve_udp(socket, zone)));
+                    let serving = served.clone().udp(Arc::new(socket), udp.clone(), tasks.clone());
+                    tasks.spawn("dns-udp", ending_with(udp.clone(), serving));
                     return Ok(Self { tcp, udp });
                 }
                 Err(_) if address.port() == 0 && tries < PORT_TRIES => tries += 1,
@@ -82,49 +101,76 @@ async fn ending_with(tasks: Tasks, task: impl Future<Output = ()>) {
     }
 }
 
-async fn serve_udp(socket: ClientSocket, zone: Zone) {
-    let mut buffer = vec![0; LARGEST];
-    loop {
-        // An error here is about a datagram that was sent before (ICMP), not about this socket.
-        let Ok(received) = socket.receive(&mut buffer).await else {
-            tokio::time::sleep(PAUSE).await;
-            continue;
-        };
-        for query in received.datagrams(&buffer) {
-            let query = &query[..query.len().min(LARGEST_QUERY)];
-            if let Some(answer) = answer(&zone, query, true)
-                && let Err(error) = socket.answer(&answer, received.client)
-            {
-                tracing::debug!(client = %received.client.address, %error, "a DNS answer could not be sent");
-            }
-        }
+impl Served {
+    fn reply(&self, query: &[u8], udp: bool) -> Option<Reply> {
+        reply(&self.zone, query, udp, !self.others.is_empty())
     }
-}
 
-async fn serve_tcp(mut stream: TcpStream, zone: Zone, tasks: Tasks, _place: Place) {
-    let serving = async {
-        // Ends by an error: the client closes, or says nothing for long.
+    /// Answers datagrams. What others are asked about is asked in `tasks`, until `own` are to end.
+    async fn udp(self, socket: Arc<ClientSocket>, own: Tasks, tasks: Tasks) {
+        let mut buffer = vec![0; LARGEST];
         loop {
-            let exchanged = tokio::time::timeout(IDLE, exchange(&mut stream, &zone)).await;
-            if !matches!(exchanged, Ok(Ok(()))) {
-                return;
+            // An error here is about a datagram that was sent before (ICMP), not about this socket.
+            let Ok(received) = socket.receive(&mut buffer).await else {
+                tokio::time::sleep(PAUSE).await;
+                continue;
+            };
+            let client = received.client;
+            for query in received.datagrams(&buffer) {
+                let answer = match self.reply(&query[..query.len().min(LARGEST_QUERY)], true) {
+                    None => continue,
+                    Some(Reply::Here(answer)) => Some(answer),
+                    Some(Reply::Elsewhere(question)) => match self.others.admit(client.address) {
+                        Err(code) => question.answered(Err(code)),
+                        Ok(place) => {
+                            let (socket, others) = (Arc::clone(&socket), Arc::clone(&self.others));
+                            let asking = async move {
+                                let found = others.ask(&question.query, false, place).await;
+                                send(&socket, question.answered(found), client);
+                            };
+                            tasks.spawn("dns-forward", ending_with(own.clone(), asking));
+                            continue;
+                        }
+                    },
+                };
+                send(&socket, answer, client);
             }
         }
-    };
-    ending_with(tasks, serving).await;
+    }
+
+    async fn tcp(self, mut stream: TcpStream, client: SocketAddr, tasks: Tasks, _place: Place) {
+        let serving = async {
+            // Ends by an error: the client closes, or says nothing for long.
+            loop {
+                let exchanged = tokio::time::timeout(IDLE, self.exchange(&mut stream, client)).await;
+                if !matches!(exchanged, Ok(Ok(()))) {
+                    return;
+                }
+            }
+        };
+        ending_with(tasks, serving).await;
+    }
+
+    async fn exchange(&self, stream: &mut TcpStream, client: SocketAddr) -> std::io::Result<()> {
+        let query = dns_stream::read(stream, LARGEST_QUERY).await?;
+        let answer = match self.reply(&query, false) {
+            None => None,
+            Some(Reply::Here(answer)) => Some(answer),
+            Some(Reply::Elsewhere(question)) => {
+                let found = match self.others.admit(client) {
+                    Ok(place) => self.others.ask(&question.query, true, place).await,
+                    Err(code) => Err(code),
+                };
+                question.answered(found)
+            }
+        };
+        dns_stream::write(stream, &answer.ok_or(std::io::ErrorKind::InvalidData)?).await
+    }
 }
 
-async fn exchange(stream: &mut TcpStream, zone: &Zone) -> std::io::Result<()> {
-    let length = usize::from(stream.read_u16().await?);
-    if length > LARGEST_QUERY {
-        return Err(std::io::ErrorKind::InvalidData.into());
+/// Sends an answer, where there is one.
+fn send(socket: &ClientSocket, answer: Option<Vec<u8>>, client: Client) {
+    if let Some(Err(error)) = answer.map(|answer| socket.answer(&answer, client)) {
+        tracing::debug!(client = %client.address, %error, "a DNS answer could not be sent");
     }
-    let mut query = vec![0; length];
-    stream.read_exact(&mut query).await?;
-    let Some(answer) = answer(zone, &query, false) else {
-        return Err(std::io::ErrorKind::InvalidData.into());
-    };
-    let length = u16::try_from(answer.len()).map_err(std::io::Error::other)?;
-    let framed: Vec<u8> = length.to_be_bytes().into_iter().chain(answer).collect();
-    stream.write_all(&framed).await
 }

@@ -6,6 +6,7 @@ use hickory_proto::op::{Edns, Message, MessageType, Metadata, OpCode, Query, Res
 use hickory_proto::rr::rdata::{A, AAAA, CNAME, SOA, SRV};
 use hickory_proto::rr::{DNSClass, Name, RData, Record, RecordType};
 
+use super::dns_elsewhere::{Elsewhere, is_address_of, may_leave};
 use super::{Answer, Question, Zone};
 
 /// How long an answer may be kept, in seconds. Kubernetes' choice: pods come and go.
@@ -20,14 +21,24 @@ pub(crate) const LARGEST_UDP: u16 = 1232;
 /// How many names may stand for one another, one after the other.
 const ALIASES: usize = 8;
 
-/// The answer to `query`; `None` where it is not a query at all. `udp`: whether it must fit a datagram.
-pub(crate) fn answer(zone: &Zone, query: &[u8], udp: bool) -> Option<Vec<u8>> {
-    let Ok(request) = Message::from_vec(query) else { return malformed(query) };
+/// What a query leads to.
+pub(crate) enum Reply {
+    /// To this answer.
+    Here(Vec<u8>),
+    /// To other servers.
+    Elsewhere(Box<Elsewhere>),
+}
+
+/// What `query` leads to; `None` where it is not a query at all. `udp`: whether the answer must fit a datagram. `forwards`: whether
+/// other servers are asked.
+pub(crate) fn reply(zone: &Zone, query: &[u8], udp: bool, forwards: bool) -> Option<Reply> {
+    let Ok(request) = Message::from_vec(query) else { return malformed(query).map(Reply::Here) };
     if request.metadata.message_type != MessageType::Query {
         return None;
     }
     let mut response = Message::new(request.metadata.id, MessageType::Response, request.metadata.op_code);
     response.metadata = Metadata::response_from_request(&request.metadata);
+    response.metadata.recursion_available = forwards;
     // The names of several questions can be longer than a datagram, and no server answers several (RFC 9619): they are not repeated.
     // So what a truncated answer has left is one name of up to 255 bytes at most, and fits.
     if let [question] = request.queries.as_slice() {
@@ -38,18 +49,39 @@ pub(crate) fn answer(zone: &Zone, query: &[u8], udp: bool) -> Option<Vec<u8>> {
     if let Some(asked) = &request.edns {
         newer = asked.version() > 0;
         limit = asked.max_payload().clamp(PLAIN_UDP, LARGEST_UDP);
-        let mut edns = Edns::new();
-        edns.set_max_payload(LARGEST_UDP);
-        response.set_edns(edns);
+        response.set_edns(extensions(LARGEST_UDP, asked.flags().dnssec_ok && forwards));
+    }
+    if !udp {
+        limit = u16::MAX;
     }
     response.metadata.response_code = match (request.metadata.op_code, request.queries.as_slice()) {
         _ if newer => ResponseCode::BADVERS,
-        (OpCode::Query, [question]) => fill(zone, question, request.metadata.id, &mut response),
+        (OpCode::Query, [question]) => match fill(zone, question, request.metadata.id, &mut response) {
+            Filled::Here(code) => code,
+            Filled::Elsewhere(name) if forwards && is_address_of(zone, &name) => ResponseCode::NXDomain,
+            Filled::Elsewhere(name) if forwards && may_leave(question) => {
+                let rest = Elsewhere::new(&request, question, name, response, limit);
+                return Some(Reply::Elsewhere(Box::new(rest)));
+            }
+            Filled::Elsewhere(_) if response.answers.is_empty() => ResponseCode::Refused,
+            Filled::Elsewhere(_) => ResponseCode::NoError,
+        },
         (OpCode::Query, _) => ResponseCode::FormErr,
         _ => ResponseCode::NotImp,
     };
+    fitting(&response, limit).map(Reply::Here)
+}
+
+pub(super) fn extensions(payload: u16, dnssec_ok: bool) -> Edns {
+    let mut edns = Edns::new();
+    edns.set_max_payload(payload).set_dnssec_ok(dnssec_ok);
+    edns
+}
+
+/// As bytes, or without its records where they are too many.
+pub(super) fn fitting(response: &Message, limit: u16) -> Option<Vec<u8>> {
     let bytes = response.to_vec().ok()?;
-    if udp && bytes.len() > usize::from(limit) { response.truncate().to_vec().ok() } else { Some(bytes) }
+    if bytes.len() > usize::from(limit) { response.truncate().to_vec().ok() } else { Some(bytes) }
 }
 
 /// Says so to who sent something that can't be read, where at least its identity can.
@@ -62,9 +94,17 @@ fn malformed(query: &[u8]) -> Option<Vec<u8>> {
     Message::error_msg(id, OpCode::Query, ResponseCode::FormErr).to_vec().ok()
 }
 
-fn fill(zone: &Zone, question: &Query, id: u16, response: &mut Message) -> ResponseCode {
+/// What is known here.
+enum Filled {
+    /// All there is to it.
+    Here(ResponseCode),
+    /// The rest is what others say about this name.
+    Elsewhere(Name),
+}
+
+fn fill(zone: &Zone, question: &Query, id: u16, response: &mut Message) -> Filled {
     if !matches!(question.query_class, DNSClass::IN | DNSClass::ANY) {
-        return ResponseCode::Refused;
+        return Filled::Here(ResponseCode::Refused);
     }
     let asked = match question.query_type {
         RecordType::A | RecordType::AAAA | RecordType::ANY => Question::Addresses,
@@ -74,7 +114,7 @@ fn fill(zone: &Zone, question: &Query, id: u16, response: &mut Message) -> Respo
     let mut name = question.name.clone();
     let mut found = zone.lookup(&name.to_ascii(), asked);
     if found == Answer::Elsewhere {
-        return ResponseCode::Refused;
+        return Filled::Elsewhere(name);
     }
     response.metadata.authoritative = true;
     // Stub resolvers do not ask for what another name stands for: as much of it as is known here is said at once (RFC 1034, 4.3.2).
@@ -105,8 +145,8 @@ fn fill(zone: &Zone, question: &Query, id: u16, response: &mut Message) -> Respo
                 response.add_answer(record(&name, RData::SRV(SRV::new(0, 100, port, host))));
             }
         }
-        // What is elsewhere is not ours to say anything of.
-        Answer::Alias(_) | Answer::Elsewhere => return code,
+        Answer::Elsewhere => return Filled::Elsewhere(name),
+        Answer::Alias(_) => return Filled::Here(code),
         Answer::Nothing | Answer::NoName => {}
     }
     if response.answers.len() == aliases
@@ -114,7 +154,7 @@ fn fill(zone: &Zone, question: &Query, id: u16, response: &mut Message) -> Respo
     {
         response.add_authority(authority);
     }
-    code
+    Filled::Here(code)
 }
 
 fn fits(address: IpAddr, asked: RecordType) -> bool {
@@ -166,9 +206,17 @@ mod tests {
         query.to_vec().unwrap()
     }
 
+    /// What is answered where nobody else is asked.
+    fn answer(zone: &Zone, query: &[u8], udp: bool) -> Vec<u8> {
+        match reply(zone, query, udp, false) {
+            Some(Reply::Here(answer)) => answer,
+            _ => panic!("it is answered here"),
+        }
+    }
+
     /// What is answered over UDP, and how long that is.
     fn over_udp(zone: &Zone, query: &[u8]) -> (Message, usize) {
-        let bytes = answer(zone, query, true).unwrap();
+        let bytes = answer(zone, query, true);
         (Message::from_vec(&bytes).unwrap(), bytes.len())
     }
 
@@ -204,7 +252,7 @@ mod tests {
             assert!(length <= usize::from(limit), "{length}");
             assert!(truncated.metadata.truncation && truncated.answers.is_empty());
             assert_eq!(truncated.queries.len(), 1);
-            let whole = Message::from_vec(&answer(&zone, &asked, false).unwrap()).unwrap();
+            let whole = Message::from_vec(&answer(&zone, &asked, false)).unwrap();
             assert_eq!((whole.answers.len(), whole.metadata.truncation), (256, false));
         }
         let asked = query(&[longest('a')], OpCode::Query, None);

@@ -4,10 +4,20 @@ mod cluster_ips;
 #[cfg(feature = "dns")]
 mod dns;
 #[cfg(feature = "dns")]
+mod dns_elsewhere;
+#[cfg(feature = "dns")]
+mod dns_forward;
+#[cfg(feature = "dns")]
 pub(crate) mod dns_message;
+#[cfg(feature = "dns")]
+mod dns_options;
+#[cfg(feature = "dns")]
+mod dns_stream;
 mod zone;
 
 pub use self::cluster_ips::ClusterIps;
 #[cfg(feature = "dns")]
 pub use self::dns::DnsServer;
+#[cfg(feature = "dns")]
+pub use self::dns_options::{DnsForward, DnsOptions};
 pub use self::zone::{Answer, NamedPort, Question, ServiceRecord, Target, Zone};

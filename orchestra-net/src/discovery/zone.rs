@@ -108,6 +108,16 @@ impl Zone {
         services.remove(&(namespace.to_owned(), name.to_owned()));
     }
 
+    /// Whether a service or a pod behind one has this address. Looks at all of them.
+    #[cfg(feature = "dns")]
+    pub(crate) fn has(&self, address: IpAddr) -> bool {
+        let services = self.services.read().unwrap_or_else(PoisonError::into_inner);
+        let of = |record: &ServiceRecord| {
+            record.address == Some(address) || record.targets.iter().any(|target| target.address == address)
+        };
+        services.values().any(of)
+    }
+
     /// What is known about `name`, in any case, with or without a dot at its end.
     #[must_use]
     pub fn lookup(&self, name: &str, question: Question) -> Answer {

@@ -94,6 +94,7 @@ fn kind(error: &NetError) -> &'static str {
         | NetError::Listen { .. }
         | NetError::Workers { .. }
         | NetError::HandOver { .. }
+        | NetError::NameServers { .. }
         | NetError::Upstream { .. }
         | NetError::Body { .. } => "orchestra; error=connection_terminated",
     }

@@ -5,13 +5,13 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use hickory_proto::op::{Message, MessageType, OpCode, Query, ResponseCode};
 use hickory_proto::rr::{Name, RData, RecordType};
 use orchestra_core::engine::Tasks;
-use orchestra_net::{DnsServer, NamedPort, ServiceRecord, Target, Zone};
+use orchestra_net::{DnsOptions, DnsServer, NamedPort, ServiceRecord, Target, Zone};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpStream, UdpSocket};
 
 use crate::soon;
 
-fn record(address: Option<IpAddr>, targets: u8) -> ServiceRecord {
+pub(crate) fn record(address: Option<IpAddr>, targets: u8) -> ServiceRecord {
     let port =
         NamedPort { name: "http".to_owned(), protocol: orchestra_core::model::Protocol::Tcp, port: 80 };
     let mut record = ServiceRecord::default();
@@ -23,14 +23,14 @@ fn record(address: Option<IpAddr>, targets: u8) -> ServiceRecord {
     record
 }
 
-fn query(name: &str, kind: RecordType) -> Vec<u8> {
+pub(crate) fn query(name: &str, kind: RecordType) -> Vec<u8> {
     let mut message = Message::new(77, MessageType::Query, OpCode::Query);
     message.add_query(Query::query(Name::from_ascii(name).unwrap(), kind));
     message.metadata.recursion_desired = true;
     message.to_vec().unwrap()
 }
 
-async fn udp(server: SocketAddr, query: &[u8]) -> Message {
+pub(crate) async fn udp(server: SocketAddr, query: &[u8]) -> Message {
     let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
     socket.send_to(query, server).await.unwrap();
     let mut answer = [0; 4096];
@@ -40,7 +40,7 @@ async fn udp(server: SocketAddr, query: &[u8]) -> Message {
     message
 }
 
-async fn tcp(server: SocketAddr, query: &[u8]) -> Message {
+pub(crate) async fn tcp(server: SocketAddr, query: &[u8]) -> Message {
     let mut stream = TcpStream::connect(server).await.unwrap();
     stream.write_u16(query.len().try_into().unwrap()).await.unwrap();
     stream.write_all(query).await.unwrap();
@@ -50,7 +50,7 @@ async fn tcp(server: SocketAddr, query: &[u8]) -> Message {
     Message::from_vec(&answer).unwrap()
 }
 
-fn addresses(message: &Message) -> Vec<Ipv4Addr> {
+pub(crate) fn addresses(message: &Message) -> Vec<Ipv4Addr> {
     let address = |data: &RData| if let RData::A(a) = data { Some(a.0) } else { None };
     message.answers.iter().filter_map(|record| address(&record.data)).collect()
 }
@@ -60,7 +60,10 @@ async fn server() -> (DnsServer, Zone) {
     zone.set("shop", "cart", record(Some([127, 0, 64, 1].into()), 0));
     zone.set("shop", "db", record(None, 3));
     zone.set("shop", "many", record(None, 200));
-    let server = DnsServer::bind(([127, 0, 0, 1], 0).into(), zone.clone(), &Tasks::new()).await.unwrap();
+    let server =
+        DnsServer::bind(([127, 0, 0, 1], 0).into(), zone.clone(), DnsOptions::default(), &Tasks::new())
+            .await
+            .unwrap();
     (server, zone)
 }
 
@@ -91,7 +94,8 @@ async fn services_have_names_over_udp_and_tcp() {
 async fn whoever_asks_one_of_many_addresses_is_answered_from_that_one() {
     let zone = Zone::new("cluster.local");
     zone.set("shop", "cart", record(Some([127, 0, 64, 1].into()), 0));
-    let server = DnsServer::bind(([0, 0, 0, 0], 0).into(), zone, &Tasks::new()).await.unwrap();
+    let server =
+        DnsServer::bind(([0, 0, 0, 0], 0).into(), zone, DnsOptions::default(), &Tasks::new()).await.unwrap();
     let client = UdpSocket::bind("127.0.0.1:0").await.unwrap();
     for asked in [[127, 0, 0, 1], [127, 0, 0, 9]] {
         client.connect(SocketAddr::from((asked, server.address().port()))).await.unwrap();

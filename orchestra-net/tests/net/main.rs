@@ -7,6 +7,7 @@ mod backend;
 mod client;
 mod data_plane;
 mod dns;
+mod dns_forward;
 mod drain;
 mod floods;
 mod frames;
