@@ -400,3 +400,65 @@ fn a_new_process_takes_over_under_load_and_no_request_is_lost() {
         assert!(failed.is_empty(), "{} of {sent} failed: {failed:?}", failed.len());
     }
 }
+
+/// Asks by datagrams, one after the other, until it is told to stop; returns how many, and how many were not answered.
+#[cfg(target_os = "linux")]
+fn datagram_load(address: SocketAddr, stop: &Arc<AtomicBool>) -> JoinHandle<(usize, usize)> {
+    let stop = Arc::clone(stop);
+    let client = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    client.connect(address).unwrap();
+    client.set_read_timeout(Some(PATIENCE)).unwrap();
+    spawn(move || {
+        let (mut sent, mut lost, mut answer) = (0, 0, [0; 16]);
+        while !stop.load(Ordering::SeqCst) {
+            sent += 1;
+            let question = sent.to_string();
+            client.send(question.as_bytes()).unwrap();
+            let answered =
+                client.recv(&mut answer).is_ok_and(|length| answer[..length] == *question.as_bytes());
+            lost += usize::from(!answered);
+        }
+        (sent, lost)
+    })
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_new_process_takes_over_datagrams_and_none_is_lost() {
+    let backend = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    let at = backend.local_addr().unwrap();
+    let answered = Arc::<AtomicUsize>::default();
+    let counted = Arc::clone(&answered);
+    spawn(move || {
+        let mut datagram = [0; 16];
+        loop {
+            let (length, session) = backend.recv_from(&mut datagram).unwrap();
+            backend.send_to(&datagram[..length], session).unwrap();
+            counted.fetch_add(1, Ordering::SeqCst);
+        }
+    });
+    let path = std::env::temp_dir().join(format!("orchestra-take-over-udp-{}", std::process::id()));
+    let arguments = ["--udp", "--hand-over", path.to_str().unwrap()];
+    let mut old = Balancer::start(&arguments, &[at]);
+    let (listen, admin) = (old.listen, old.admin);
+    let stop = Arc::<AtomicBool>::default();
+    let clients: Vec<_> = (0..3).map(|_| datagram_load(listen, &stop)).collect();
+    let used = || {
+        let before = answered.load(Ordering::SeqCst);
+        until("it is used", || answered.load(Ordering::SeqCst) > before + 200);
+    };
+    for _ in 0..2 {
+        used();
+        let new = Balancer::start_at(listen, admin, &arguments, &[at]);
+        let ended = old.child.wait().unwrap();
+        assert!(ended.success(), "the old one ends by itself: {ended}");
+        old = new;
+    }
+    used();
+    stop.store(true, Ordering::SeqCst);
+    let ended: Vec<_> = clients.into_iter().map(|client| client.join().unwrap()).collect();
+    drop(std::fs::remove_file(&path));
+    for (sent, lost) in ended {
+        assert_eq!(lost, 0, "of {sent}");
+    }
+}

@@ -17,8 +17,8 @@ pub(crate) type Inherited = std::convert::Infallible;
 #[derive(clap::Args)]
 pub(crate) struct HandOver {
     /// Takes over from the process that was started with the same path, which finishes its requests and ends, and hands over to the
-    /// next one. So a new version is started beside the old one, with the same arguments, and no connection is lost. Linux only.
-    #[arg(long, value_name = "PATH", conflicts_with = "udp")]
+    /// next one. So a new version is started beside the old one, with the same arguments, and no connection and no datagram is lost. Linux only.
+    #[arg(long, value_name = "PATH")]
     hand_over: Option<PathBuf>,
 }
 

@@ -46,7 +46,8 @@ static ALLOCATOR: MiMalloc = MiMalloc;
 /// How often what the metrics have gathered is put together, so that it takes no memory where nobody asks.
 const METRICS_UPKEEP: Duration = Duration::from_secs(5);
 
-/// How long a client that keeps its connection may take to send one more request at the end: those that send often do so in less.
+/// How long a client that keeps its connection may take to send one more request at the end, and an endpoint to answer a datagram: those that
+/// send often do so in less.
 const IDLE_GRACE: Duration = Duration::from_secs(2);
 
 /// The bounds of the histograms, in seconds.
@@ -166,8 +167,10 @@ async fn listen(
     tasks: &Tasks,
 ) -> anyhow::Result<Listening> {
     if args.udp {
-        let options = UdpOptions::default().with_hash_client_address(args.choice.by_client_address()?);
-        return Ok(UdpProxy::new(Arc::clone(upstream), options, tasks).bind(args.listen).await?);
+        let options = UdpOptions::default()
+            .with_hash_client_address(args.choice.by_client_address()?)
+            .with_shutdown_grace(IDLE_GRACE);
+        return Ok(UdpProxy::new(Arc::clone(upstream), options, tasks).bind_to(workers, args.listen).await?);
     }
     if args.tcp {
         let options = TcpOptions::default().with_hash_client_address(args.choice.by_client_address()?);

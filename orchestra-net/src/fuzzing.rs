@@ -30,7 +30,8 @@ pub fn dns(query: &[u8]) {
                 assert!(forwards, "nobody else is asked");
                 // As if somebody said as much as we know.
                 let found = question.query.clone();
-                question.answered(Ok(found)).expect("there is an answer")
+                let Some(answer) = question.answered(Ok(found)) else { continue };
+                answer
             }
         };
         assert!(answer.len() >= 12 && answer[..2] == query[..2] && answer[2] & 0x80 != 0, "no answer to it");

@@ -5,7 +5,6 @@
 
 use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
-use std::net::TcpListener;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
@@ -15,8 +14,10 @@ use rustix::net::{
     RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage,
     SendFlags, recvmsg, sendmsg,
 };
+use socket2::Socket;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, Interest};
 use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::watch;
 
 use crate::error::NetError;
 use crate::listener::{ACCEPT_PAUSE, Listening};
@@ -40,11 +41,14 @@ pub struct Heir {
 }
 
 impl Heir {
-    /// Offers the sockets of all that is in `listening`, of HTTP and TCP, at `path`, a Unix socket that only this user can reach, and
+    /// Offers the sockets of all that is in `listening` at `path`, a Unix socket that only this user can reach, and
     /// returns when another process has [inherited](Workers::inherit) them and serves. What is there at `path` is replaced, and left
     /// there at the end: it is the other process's turn to offer. All of them go on all the time: shut them down next. They then finish
     /// what they have accepted; with [`HttpOptions::idle_grace`](crate::HttpOptions::idle_grace) no client that keeps its connection
-    /// notices either. Of a [`UdpProxy`](crate::UdpProxy) nothing is passed.
+    /// notices either.
+    ///
+    /// Datagrams are read by one process at a time: by the other one from when this returns, which begins sessions of its own. With
+    /// [`UdpOptions::shutdown_grace`](crate::UdpOptions::shutdown_grace) those that are here are still answered.
     ///
     /// A process that takes the sockets and does not serve within a minute, or dies, is told as a warning, and the next one is
     /// waited for. Dropping the future ends the offer.
@@ -65,7 +69,12 @@ impl Heir {
             };
             let given = tokio::time::timeout(SERVING_WITHIN, give(&mut stream, listening)).await;
             match given.map_err(|_elapsed| io::ErrorKind::TimedOut.into()).flatten() {
-                Ok(()) => return Ok(Self { _stream: stream }),
+                Ok(()) => {
+                    for listening in listening {
+                        listening.passed_on().await;
+                    }
+                    return Ok(Self { _stream: stream });
+                }
                 Err(error) => {
                     tracing::warn!(path = %path.display(), %error, "a process took the sockets over and does not serve");
                 }
@@ -118,12 +127,14 @@ pub struct Inherited {
     path: PathBuf,
     workers: Workers,
     stream: UnixStream,
+    /// For as long as it is there, datagrams are the other process's.
+    hold: watch::Sender<()>,
 }
 
 impl Workers {
     /// Takes over the sockets that another process offers at `path` ([`Heir::wait`]). What is bound to these threads from here on, at an
-    /// address of one of the sockets, listens on these, beside the other process, which goes on. `None` where nobody offers any: then
-    /// this is the first process, and makes its own.
+    /// address of one of the sockets, listens on these, beside the other process, which goes on; datagrams are left to it until
+    /// [`Inherited::serving`]. `None` where nobody offers any: then this is the first process, and makes its own.
     ///
     /// # Errors
     /// [`NetError::HandOver`] where somebody does, and they can't be had.
@@ -139,12 +150,12 @@ impl Workers {
             }
             Err(error) => return Err(failed(error)),
         };
-        self.take_over(take(&stream).await.map_err(failed)?);
-        Ok(Some(Inherited { path: path.to_owned(), workers: self.clone(), stream }))
+        let hold = self.take_over(take(&stream).await.map_err(failed)?);
+        Ok(Some(Inherited { path: path.to_owned(), workers: self.clone(), stream, hold }))
     }
 }
 
-async fn take(stream: &UnixStream) -> io::Result<Vec<TcpListener>> {
+async fn take(stream: &UnixStream) -> io::Result<Vec<Socket>> {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MOST))];
     let mut control = RecvAncillaryBuffer::new(&mut space);
     let mut byte = [0];
@@ -158,7 +169,7 @@ async fn take(stream: &UnixStream) -> io::Result<Vec<TcpListener>> {
     let mut sockets = Vec::new();
     for message in control.drain() {
         if let RecvAncillaryMessage::ScmRights(descriptors) = message {
-            sockets.extend(descriptors.map(|descriptor: OwnedFd| TcpListener::from(descriptor)));
+            sockets.extend(descriptors.map(|descriptor: OwnedFd| Socket::from(descriptor)));
         }
     }
     sockets.iter().try_for_each(|socket| socket.set_nonblocking(true))?;
@@ -173,13 +184,14 @@ impl Inherited {
     /// [`NetError::HandOver`] where the other process has ended meanwhile. Nothing is lost by that: its sockets are here.
     pub async fn serving(mut self) -> Result<(), NetError> {
         for left in self.workers.leave() {
-            let address = left.local_addr().ok();
+            let address = left.local_addr().ok().and_then(|address| address.as_socket());
             tracing::warn!(
                 ?address,
                 "another process listened here, and this one does not: closes the socket"
             );
         }
         let failed = |source| NetError::HandOver { path: self.path.clone(), source };
+        drop(self.hold);
         self.stream.write_u8(SERVES).await.map_err(failed)?;
         // It says nothing more, and ends.
         match self.stream.read_u8().await {

@@ -9,11 +9,12 @@ use std::time::Duration;
 use orchestra_core::engine::Tasks;
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinHandle;
 
 use crate::error::NetError;
 use crate::idle::keep_alive;
+use crate::udp::socket::ClientSocket;
 use crate::workers::Workers;
 
 /// How long accepting pauses after it failed: out of file descriptors, which others must close first.
@@ -25,6 +26,14 @@ const BACKLOG: i32 = 1024;
 /// A connection's place among those that there may be, for as long as anything is left of it.
 pub(crate) type Place = OwnedSemaphorePermit;
 
+/// A socket that can be passed to another process.
+#[derive(Debug)]
+pub(crate) enum Passed {
+    Connections(Weak<TcpListener>),
+    /// What reads them holds a receiver, and stops when it is told anything.
+    Datagrams(Weak<ClientSocket>, watch::Sender<()>),
+}
+
 /// An address that is listened on. Dropping it ends that: no new connections, and those that are open end
 /// after their last request.
 #[derive(Debug)]
@@ -35,7 +44,7 @@ pub struct Listening {
     /// What accepts.
     accepting: Vec<JoinHandle<()>>,
     /// They are there for as long as somebody accepts.
-    sockets: Vec<Weak<TcpListener>>,
+    sockets: Vec<Passed>,
     /// They go on for as long as it listens.
     _workers: Option<Workers>,
 }
@@ -47,12 +56,33 @@ impl Listening {
         self.address
     }
 
-    /// The sockets that connections are accepted from, once more.
+    /// The sockets that connections and datagrams come from, once more.
     #[cfg(target_os = "linux")]
     pub(crate) fn sockets(&self) -> io::Result<Vec<std::os::fd::OwnedFd>> {
         use std::os::fd::AsFd as _;
-        let all = self.sockets.iter().filter_map(Weak::upgrade);
-        all.map(|socket| socket.as_fd().try_clone_to_owned()).collect()
+        let again = |socket: &Passed| match socket {
+            Passed::Connections(socket) => Some(socket.upgrade()?.as_fd().try_clone_to_owned()),
+            Passed::Datagrams(socket, _) => Some(socket.upgrade()?.as_fd().try_clone_to_owned()),
+        };
+        self.sockets.iter().filter_map(again).collect()
+    }
+
+    /// Another process serves here: returns when no datagrams are read any more, so that each client's go to one of both. What has been
+    /// read is still answered.
+    #[cfg(target_os = "linux")]
+    pub(crate) async fn passed_on(&self) {
+        for socket in &self.sockets {
+            if let Passed::Datagrams(_, stop) = socket {
+                stop.send_replace(());
+                stop.closed().await;
+            }
+        }
+    }
+
+    /// The same, where these sockets are read by these tasks.
+    pub(crate) fn with(mut self, sockets: Vec<Passed>, accepting: Vec<JoinHandle<()>>) -> Self {
+        (self.sockets, self.accepting) = (sockets, accepting);
+        self
     }
 
     /// Stops accepting, and returns when the open connections have ended, each after its last request or when
@@ -110,11 +140,9 @@ where
     let address = listener.local_addr().map_err(failed)?;
     let own = tasks.child();
     let listener = Arc::new(listener);
-    let sockets = vec![Arc::downgrade(&listener)];
+    let sockets = vec![Passed::Connections(Arc::downgrade(&listener))];
     let accepting = vec![own.spawn("accept", accept(listener, places, own.clone(), serve))];
-    let mut listening = listening(address, &what, tasks, own, None);
-    (listening.sockets, listening.accepting) = (sockets, accepting);
-    Ok(listening)
+    Ok(listening(address, &what, tasks, own, None).with(sockets, accepting))
 }
 
 /// The same on every worker: each has a socket of its own at the address, and the kernel spreads the connections.
@@ -130,14 +158,14 @@ where
     F: Future<Output = ()> + Send + 'static,
 {
     let failed = |source: io::Error| NetError::Listen { address, what: what.clone(), source };
-    let mut all = workers.inherited(address);
+    let mut all = workers.inherited(address, Type::STREAM);
     let address = match all.is_empty() {
         // Sockets that share an address also share it with other programs of this user; this one says if there is any.
         true => TcpListener::bind(address).await.and_then(|alone| alone.local_addr()).map_err(failed)?,
         false => address,
     };
     while all.len() < workers.count() {
-        all.push(shared(address).map_err(failed)?.into());
+        all.push(shared(address).map_err(failed)?);
     }
     let own = tasks.child();
     let places = Arc::new(Semaphore::new(max_connections));
@@ -145,16 +173,14 @@ where
     // Of sockets that were inherited there may be more than threads.
     for (handle, socket) in workers.handles().iter().cycle().zip(all) {
         let _inside = handle.enter();
-        let listener = Arc::new(TcpListener::from_std(socket).map_err(failed)?);
+        let listener = Arc::new(TcpListener::from_std(socket.into()).map_err(failed)?);
         prepare(&SockRef::from(&*listener)).map_err(failed)?;
-        sockets.push(Arc::downgrade(&listener));
+        sockets.push(Passed::Connections(Arc::downgrade(&listener)));
         let places = Arc::clone(&places);
         let places = move || Arc::clone(&places);
         accepting.push(own.spawn("accept", accept(listener, places, own.clone(), serve.clone())));
     }
-    let mut listening = listening(address, &what, tasks, own, Some(workers.clone()));
-    (listening.sockets, listening.accepting) = (sockets, accepting);
-    Ok(listening)
+    Ok(listening(address, &what, tasks, own, Some(workers.clone())).with(sockets, accepting))
 }
 
 /// What listens, in `own`, a group of `tasks`.

@@ -10,14 +10,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use orchestra_core::engine::Tasks;
-use tokio::sync::mpsc;
+use socket2::Type;
+use tokio::sync::{mpsc, watch};
 
 use self::session::Session;
 use self::socket::{Client, ClientSocket, LARGEST};
 use crate::error::NetError;
-use crate::listener::{Listening, listening};
+use crate::listener::{Listening, Passed, ended_for, listening};
 use crate::setters::setters;
 use crate::upstream::Upstream;
+use crate::workers::Workers;
 
 /// How long receiving pauses after it failed: the system is short of memory.
 const PAUSE: Duration = Duration::from_millis(50);
@@ -31,6 +33,9 @@ pub struct UdpOptions {
     /// How many sessions there may be. Datagrams of further clients are dropped until one has ended. Each takes a socket and
     /// some 2 KB, and what the kernel keeps for its socket.
     pub max_sessions: usize,
+    /// How long sessions are still answered after the listening is told to end. What their clients send meanwhile is left to whoever has
+    /// taken over the socket, or lost.
+    pub shutdown_grace: Duration,
     /// Whether sessions of one client address go to one endpoint. Counts where the balancer is one that looks at it.
     pub hash_client_address: bool,
 }
@@ -38,7 +43,12 @@ pub struct UdpOptions {
 impl Default for UdpOptions {
     fn default() -> Self {
         // As long as Envoy has it; questions of DNS take less than a second, and streams send more often.
-        Self { idle_timeout: Duration::from_secs(60), max_sessions: 4096, hash_client_address: false }
+        Self {
+            idle_timeout: Duration::from_secs(60),
+            max_sessions: 4096,
+            shutdown_grace: Duration::ZERO,
+            hash_client_address: false,
+        }
     }
 }
 
@@ -46,6 +56,7 @@ impl UdpOptions {
     setters! {
         with_idle_timeout: idle_timeout: Duration;
         with_max_sessions: max_sessions: usize;
+        with_shutdown_grace: shutdown_grace: Duration;
         with_hash_client_address: hash_client_address: bool;
     }
 }
@@ -80,20 +91,56 @@ impl UdpProxy {
     /// # Errors
     /// [`NetError::Listen`] where the address can't be had.
     pub async fn bind(&self, address: SocketAddr) -> Result<Listening, NetError> {
+        self.listen(address, None)
+    }
+
+    /// The same on one of these threads, which is chosen by the port. Where another process has listened at the address, it is its socket
+    /// that is read, once this one [serves](crate::Inherited::serving).
+    ///
+    /// # Errors
+    /// [`NetError::Listen`] where the address can't be had.
+    pub async fn bind_to(&self, workers: &Workers, address: SocketAddr) -> Result<Listening, NetError> {
+        let all = workers.handles();
+        let _inside = all[usize::from(address.port()) % all.len()].enter();
+        self.listen(address, Some(workers.clone()))
+    }
+
+    fn listen(&self, address: SocketAddr, workers: Option<Workers>) -> Result<Listening, NetError> {
         let what = self.upstream.name().to_string();
         let failed = |source: io::Error| NetError::Listen { address, what: what.clone(), source };
-        let socket = ClientSocket::bind(address).await.map_err(failed)?;
+        let inherited = workers.as_ref().and_then(|workers| workers.inherited(address, Type::DGRAM).pop());
+        let socket = match inherited {
+            Some(socket) => ClientSocket::at(socket.into()),
+            None => ClientSocket::bind(address),
+        };
+        let socket = Arc::new(socket.map_err(failed)?);
         let address = socket.local_addr().map_err(failed)?;
         let own = self.tasks.child();
+        let (stop, mut stopped) = watch::channel(());
+        let sockets = vec![Passed::Datagrams(Arc::downgrade(&socket), stop)];
         let sessions = Sessions {
             upstream: Arc::clone(&self.upstream),
             options: self.options,
-            socket: Arc::new(socket),
+            socket,
             open: BTreeMap::new(),
             tasks: own.clone(),
         };
-        own.spawn("udp", sessions.run());
-        Ok(listening(address, &what, &self.tasks, own, None))
+        let may_read = workers.as_ref().map(Workers::may_read);
+        let reading = async move {
+            if let Some(may_read) = may_read {
+                may_read.await;
+            }
+            sessions.run().await;
+        };
+        let reading = own.spawn("udp", async move {
+            tokio::select! {
+                biased;
+                // Also where the listening is dropped.
+                _ = stopped.changed() => {}
+                () = reading => {}
+            }
+        });
+        Ok(listening(address, &what, &self.tasks, own, workers).with(sockets, vec![reading]))
     }
 }
 
@@ -169,11 +216,11 @@ impl Sessions {
         })?);
         self.upstream.meters.connections.increment(1);
         self.open.insert(client, Arc::clone(&session));
-        let carried =
-            Arc::clone(&session).carry(Arc::clone(&self.socket), client, ticket, self.options.idle_timeout);
-        let tell = tell.clone();
-        self.tasks.spawn("udp-session", async move {
-            carried.await;
+        let (carried, to) = (Arc::clone(&session), Arc::clone(&self.socket));
+        let (options, tasks, tell) = (self.options, self.tasks.clone(), tell.clone());
+        self.tasks.spawn_graceful("udp-session", async move {
+            let told = ended_for(&tasks, options.shutdown_grace);
+            carried.carry(to, client, ticket, options.idle_timeout, told).await;
             // Fails only where nobody counts sessions any more.
             let _told = tell.send(client).await;
         });

@@ -2,11 +2,12 @@
 
 use std::cell::Cell;
 use std::fmt;
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
+use socket2::{Socket, Type};
 use tokio::runtime::{Builder, Handle};
 use tokio::sync::watch;
 
@@ -52,7 +53,9 @@ pub struct Workers(Arc<Inner>);
 struct Inner {
     handles: Vec<Handle>,
     /// Sockets of another process, until somebody binds their addresses.
-    inherited: Mutex<Vec<TcpListener>>,
+    inherited: Mutex<Vec<Socket>>,
+    /// Until then nobody reads datagrams from these: it ends.
+    held: Mutex<Option<watch::Receiver<()>>>,
     /// Dropping it ends the threads; each holds a receiver for as long as it runs.
     end: watch::Sender<bool>,
 }
@@ -64,7 +67,8 @@ impl Workers {
     /// [`NetError::Workers`] where the system gives no thread or no runtime for one. Those that started end again.
     pub fn start(count: NonZeroUsize) -> Result<Self, NetError> {
         let (end, ended) = watch::channel(false);
-        let mut inner = Inner { handles: Vec::new(), inherited: Mutex::default(), end };
+        let mut inner =
+            Inner { handles: Vec::new(), inherited: Mutex::default(), held: Mutex::default(), end };
         let failed = |source| NetError::Workers { source };
         for _ in 0..count.get().min(MOST) {
             let runtime = Builder::new_current_thread().enable_all().build().map_err(failed)?;
@@ -91,20 +95,36 @@ impl Workers {
         &self.0.handles
     }
 
+    /// Takes these sockets. Nobody reads datagrams from them before what this returns is dropped.
     #[cfg(target_os = "linux")]
-    pub(crate) fn take_over(&self, sockets: Vec<TcpListener>) {
+    pub(crate) fn take_over(&self, sockets: Vec<Socket>) -> watch::Sender<()> {
+        let (hold, held) = watch::channel(());
+        *self.0.held.lock().unwrap_or_else(PoisonError::into_inner) = Some(held);
         self.0.inherited.lock().unwrap_or_else(PoisonError::into_inner).extend(sockets);
+        hold
     }
 
-    /// The inherited sockets at this address, once.
-    pub(crate) fn inherited(&self, address: SocketAddr) -> Vec<TcpListener> {
+    /// The inherited sockets of this kind at this address, once.
+    pub(crate) fn inherited(&self, address: SocketAddr, kind: Type) -> Vec<Socket> {
         let mut all = self.0.inherited.lock().unwrap_or_else(PoisonError::into_inner);
-        all.extract_if(.., |socket| socket.local_addr().is_ok_and(|at| at == address)).collect()
+        let here = |socket: &Socket| socket.local_addr().is_ok_and(|at| at.as_socket() == Some(address));
+        all.extract_if(.., |socket| here(socket) && socket.r#type().is_ok_and(|of| of == kind)).collect()
+    }
+
+    /// Returns when datagrams may be read here.
+    pub(crate) fn may_read(&self) -> impl Future<Output = ()> + use<> {
+        let held = self.0.held.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        async move {
+            if let Some(mut held) = held {
+                // Nothing is ever sent.
+                let _dropped = held.changed().await;
+            }
+        }
     }
 
     /// The inherited sockets that nobody has asked for.
     #[cfg(target_os = "linux")]
-    pub(crate) fn leave(&self) -> Vec<TcpListener> {
+    pub(crate) fn leave(&self) -> Vec<Socket> {
         std::mem::take(&mut self.0.inherited.lock().unwrap_or_else(PoisonError::into_inner))
     }
 

@@ -65,7 +65,7 @@ impl DnsServer {
             let serve =
                 move |stream, client, tasks, place| over_tcp.clone().tcp(stream, client, tasks, place);
             let tcp = listen(address, "the DNS server".to_owned(), MAX_CONNECTIONS, tasks, serve).await?;
-            match ClientSocket::bind(tcp.address()).await {
+            match ClientSocket::bind(tcp.address()) {
                 Ok(socket) => {
                     let udp = tasks.child();
                     let serving = served.clone().udp(Arc::new(socket), udp.clone(), tasks.clone());

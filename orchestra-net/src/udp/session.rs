@@ -32,6 +32,7 @@ pub(super) struct Session {
 enum End {
     Idle,
     Left,
+    Told,
     Failed(io::Error),
 }
 
@@ -59,13 +60,14 @@ impl Session {
         }
     }
 
-    /// Passes on what the endpoint answers, until the session is over. It holds the place at the endpoint.
+    /// Passes on what the endpoint answers, until the session is over, or `told` to end. It holds the place at the endpoint.
     pub(super) async fn carry(
         self: Arc<Self>,
         to: Arc<ClientSocket>,
         client: Client,
         mut ticket: Ticket,
         idle_timeout: Duration,
+        told: impl Future<Output = ()>,
     ) {
         // Whether it is to answer is not known here, so that it does not is no silence.
         ticket.owes_nothing();
@@ -74,6 +76,7 @@ impl Session {
         let end = tokio::select! {
             biased;
             () = backend.closed() => End::Left,
+            () = told => End::Told,
             () = self.refused.notified() => End::Failed(io::ErrorKind::ConnectionRefused.into()),
             end = self.answers(&to, client, &mut ticket) => End::Failed(end),
             () = self.motion.ceased(Some(idle_timeout)) => End::Idle,
@@ -83,6 +86,7 @@ impl Session {
         match end {
             End::Idle => tracing::trace!(client = %from, ?endpoint, "a session ends: nothing came for long"),
             End::Left => tracing::debug!(client = %from, ?endpoint, "a session ends: its endpoint leaves"),
+            End::Told => tracing::debug!(client = %from, ?endpoint, "a session ends: the proxy shuts down"),
             End::Failed(error) => {
                 tracing::debug!(client = %from, ?endpoint, %error, "a session ends: its endpoint refuses");
                 ticket.ended(Outcome::Failure);

@@ -4,6 +4,8 @@ use std::io;
 #[cfg(target_os = "linux")]
 use std::io::IoSliceMut;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+#[cfg(target_os = "linux")]
+use std::os::fd::{AsFd, BorrowedFd};
 
 #[cfg(target_os = "linux")]
 use quinn_udp::{RecvMeta, Transmit, UdpSocketState};
@@ -62,10 +64,16 @@ pub(crate) struct ClientSocket {
 }
 
 impl ClientSocket {
-    pub(crate) async fn bind(address: SocketAddr) -> io::Result<Self> {
-        let socket = UdpSocket::bind(address).await?;
+    pub(crate) fn bind(address: SocketAddr) -> io::Result<Self> {
+        Self::at(std::net::UdpSocket::bind(address)?)
+    }
+
+    /// The same with a socket that is bound.
+    pub(crate) fn at(socket: std::net::UdpSocket) -> io::Result<Self> {
+        socket.set_nonblocking(true)?;
+        let socket = UdpSocket::from_std(socket)?;
         #[cfg(target_os = "linux")]
-        let of_all = match address.ip() {
+        let of_all = match socket.local_addr()?.ip() {
             IpAddr::V4(ip) if ip.is_unspecified() => Some(tell_addresses(&socket)?),
             _ => None,
         };
@@ -118,6 +126,13 @@ impl ClientSocket {
     }
 }
 
+#[cfg(target_os = "linux")]
+impl AsFd for ClientSocket {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}
+
 /// Has the kernel tell which address each datagram was sent to.
 #[cfg(target_os = "linux")]
 fn tell_addresses(socket: &UdpSocket) -> io::Result<UdpSocketState> {
@@ -153,7 +168,7 @@ mod tests {
         use rustix::net::sockopt::{Ipv4PathMtuDiscovery, ip_mtu_discover};
 
         for address in [[0, 0, 0, 0], [127, 0, 0, 1]] {
-            let bound = ClientSocket::bind((address, 0).into()).await.unwrap();
+            let bound = ClientSocket::bind((address, 0).into()).unwrap();
             assert_eq!(ip_mtu_discover(&bound.socket).unwrap(), Ipv4PathMtuDiscovery::WANT);
         }
     }

@@ -1,20 +1,24 @@
 //! Listening sockets pass from one group of threads to another, as they do between processes.
 
+use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use http::{HeaderValue, StatusCode};
+use orchestra_core::balance::Endpoint;
 use orchestra_core::engine::Tasks;
 use orchestra_net::{
-    Heir, HttpOptions, HttpProxy, NetError, Routes, TcpOptions, TcpProxy, Upstream, UpstreamOptions, Workers,
+    Heir, HttpOptions, HttpProxy, NetError, Routes, TcpOptions, TcpProxy, UdpOptions, UdpProxy, Upstream,
+    UpstreamOptions, Workers,
 };
 use tokio::io::AsyncReadExt;
-use tokio::net::UnixStream;
+use tokio::net::{UdpSocket, UnixStream};
 
 use crate::backend::Backend;
 use crate::client::Client;
 use crate::proxy::{bind, proxy};
+use crate::udp::{Client as Udp, Echo};
 use crate::{soon, until};
 
 /// A path of its own, removed at the end.
@@ -115,6 +119,60 @@ async fn all_that_a_process_listens_on_passes_at_once() {
         assert_eq!(soon("an answer", Client::new(address).get("/")).await.1, "b");
     }
     drop(successors);
+}
+
+#[tokio::test]
+async fn datagrams_are_read_by_one_process_at_a_time_and_what_was_asked_is_answered() {
+    let (tasks, place) = (Tasks::new(), Place::new("datagrams"));
+    let (slow, b) = (UdpSocket::bind("127.0.0.1:0").await.unwrap(), Echo::start("b").await);
+    let to = |endpoint: Endpoint| {
+        let upstream = Upstream::named("udp");
+        upstream.apply([endpoint]);
+        UdpProxy::new(upstream, UdpOptions::default().with_shutdown_grace(Duration::from_secs(600)), &tasks)
+    };
+    let (old, new) = (workers(2), workers(1));
+    let before = to(Endpoint::new("slow", slow.local_addr().unwrap()));
+    let before = before.bind_to(&old, ([0, 0, 0, 0], 0).into()).await.unwrap();
+    let address = before.address();
+    // One that waits for its answer, and one that the process before never heard of.
+    let at = SocketAddr::from(([127, 0, 0, 9], address.port()));
+    let (waits, comes) = (Udp::new(at).await, Udp::new(at).await);
+    waits.0.send(b"question").await.unwrap();
+    let mut datagram = vec![0; 65_535];
+    let (_, session) = soon("the question", slow.recv_from(&mut datagram)).await.unwrap();
+
+    let offered = [&before];
+    let giving = Heir::wait(&place.0, &offered);
+    let taking = async {
+        until("it is offered", || place.0.exists()).await;
+        let inherited = new.inherit(&place.0).await.unwrap().unwrap();
+        let after = to(b.endpoint.clone()).bind_to(&new, address).await.unwrap();
+        // It does not serve yet, so these are the other one's.
+        for _ in 0..30 {
+            comes.0.send(b"early").await.unwrap();
+            let (length, _) = soon("the question", slow.recv_from(&mut datagram)).await.unwrap();
+            assert_eq!((&datagram[..length], b.came()), (&b"early"[..], 0));
+        }
+        inherited.serving().await.unwrap();
+        after
+    };
+    let giving = async { drop(giving.await.unwrap()) };
+    let ((), after) = soon("the hand-over", Box::pin(async { tokio::join!(giving, taking) })).await;
+    // The one before is still there, and reads nothing any more.
+    let large = "x".repeat(60_000);
+    for text in ["one", "two", large.as_str()].into_iter().cycle().take(30) {
+        assert_eq!(comes.ask(text).await, format!("b {text}"));
+    }
+    assert!(slow.try_recv_from(&mut datagram).is_err(), "it was asked by the one before");
+    // Also where it is told to end, its client has its answer from the address that it has asked.
+    let ending = before.shutdown();
+    tokio::pin!(ending);
+    assert!(futures_util::poll!(ending.as_mut()).is_pending());
+    slow.send_to(b"answer", session).await.unwrap();
+    let length = soon("the answer", waits.0.recv(&mut datagram)).await.unwrap();
+    assert_eq!(&datagram[..length], b"answer");
+    assert_eq!(waits.ask("again").await, "b again");
+    drop(after);
 }
 
 #[tokio::test]

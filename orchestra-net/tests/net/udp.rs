@@ -13,14 +13,14 @@ use tokio::net::UdpSocket;
 use crate::{soon, until};
 
 /// An endpoint that puts its name before what comes, and sends it back.
-struct Echo {
-    endpoint: Endpoint,
+pub(crate) struct Echo {
+    pub(crate) endpoint: Endpoint,
     came: Arc<AtomicUsize>,
     tasks: Tasks,
 }
 
 impl Echo {
-    async fn start(name: &'static str) -> Self {
+    pub(crate) async fn start(name: &'static str) -> Self {
         let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
         let endpoint = Endpoint::new(name, socket.local_addr().unwrap());
         let (came, tasks) = (Arc::<AtomicUsize>::default(), Tasks::new());
@@ -37,7 +37,7 @@ impl Echo {
         Self { endpoint, came, tasks }
     }
 
-    fn came(&self) -> usize {
+    pub(crate) fn came(&self) -> usize {
         self.came.load(Ordering::SeqCst)
     }
 }
@@ -70,17 +70,17 @@ async fn bind(upstream: &Arc<Upstream>, options: UdpOptions, address: [u8; 4]) -
     proxy.bind((address, 0).into()).await.unwrap()
 }
 
-struct Client(UdpSocket);
+pub(crate) struct Client(pub(crate) UdpSocket);
 
 impl Client {
-    async fn new(proxy: SocketAddr) -> Self {
+    pub(crate) async fn new(proxy: SocketAddr) -> Self {
         let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
         socket.connect(proxy).await.unwrap();
         Self(socket)
     }
 
     /// Sends this until an answer to it comes: a datagram may get lost.
-    async fn ask(&self, text: &str) -> String {
+    pub(crate) async fn ask(&self, text: &str) -> String {
         let asking = async {
             let mut answer = vec![0; 65_535];
             loop {
