@@ -1,9 +1,11 @@
 //! Bodies, on their way through.
 
 mod answer;
+mod copied;
 mod sent;
 
 use std::fmt;
+use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -15,6 +17,8 @@ use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
 
 use self::answer::Answer;
+pub(crate) use self::copied::{Backlog, Break};
+use self::copied::{Copied, Copies};
 pub(crate) use self::sent::Sent;
 use self::sent::Upload;
 use crate::connection::Connection;
@@ -41,6 +45,8 @@ enum Kind {
     Request(Box<Sent>),
     /// The same, kept as it passes.
     Kept(Reader),
+    /// A copy of the same.
+    Copied(Box<Copied>),
     /// What an endpoint answers.
     Answer(Box<Answer>),
     /// Anything else.
@@ -108,7 +114,7 @@ impl ProxyBody {
     fn sent(incoming: Upload, options: &HttpOptions, tap: &Tap) -> Self {
         let limit = options.max_body.map(|longest| Limit { longest, left: longest });
         let progress = Progress::new(tap.clone(), options.body_timeout);
-        Self(Kind::Request(Box::new(Sent { incoming, progress, limit })))
+        Self(Kind::Request(Box::new(Sent { incoming, progress, limit, copies: Copies::default() })))
     }
 
     /// The body of an answer that came over `connection`, which goes back to its endpoint at the end; without one, over one that a task
@@ -123,6 +129,28 @@ impl ProxyBody {
             Kind::Empty => Some(Self::default()),
             Kind::Full(bytes) => Some(Self(Kind::Full(bytes.clone()))),
             _ => None,
+        }
+    }
+
+    /// A copy: of what a client sends one that is taken as it passes, and of which no more waits than this backlog has room for.
+    pub(crate) fn copied(&mut self, backlog: &Backlog) -> Option<Self> {
+        match &mut self.0 {
+            Kind::Request(sent) => Some(Self(Kind::Copied(Box::new(sent.copied(backlog))))),
+            _ => self.replay(),
+        }
+    }
+
+    /// Returns where it is a copy that breaks off, and why.
+    pub(crate) fn broken_off(&self) -> impl Future<Output = Break> + Send + use<> {
+        let broken_off = match &self.0 {
+            Kind::Copied(copied) => Some(copied.broken_off()),
+            _ => None,
+        };
+        async move {
+            match broken_off {
+                Some(broken_off) => broken_off.await,
+                None => std::future::pending().await,
+            }
         }
     }
 
@@ -150,6 +178,7 @@ impl ProxyBody {
         match &self.0 {
             Kind::Request(sent) => Some(sent.progress.clone()),
             Kind::Kept(reader) => Some(reader.progress()),
+            Kind::Copied(copied) => Some(copied.progress.clone()),
             _ => None,
         }
     }
@@ -178,7 +207,7 @@ impl fmt::Debug for ProxyBody {
         let kind = match &self.0 {
             Kind::Empty => "empty",
             Kind::Full(bytes) => return write!(f, "ProxyBody({} bytes)", bytes.len()),
-            Kind::Request(_) | Kind::Kept(_) => "a request's",
+            Kind::Request(_) | Kind::Kept(_) | Kind::Copied(_) => "a request's",
             Kind::Answer(_) => "an answer's",
             Kind::Boxed(_) => "boxed",
         };
@@ -202,6 +231,7 @@ impl Body for ProxyBody {
             }
             Kind::Request(sent) => sent.poll_frame(cx),
             Kind::Kept(reader) => reader.poll_frame(cx),
+            Kind::Copied(copied) => copied.poll_frame(cx),
             Kind::Answer(answer) => answer.poll_frame(cx),
             Kind::Boxed(body) => Pin::new(body).poll_frame(cx),
         }
@@ -213,6 +243,7 @@ impl Body for ProxyBody {
             Kind::Full(bytes) => bytes.is_empty(),
             Kind::Request(sent) => sent.incoming.is_end_stream(),
             Kind::Kept(reader) => reader.is_end_stream(),
+            Kind::Copied(copied) => copied.is_end_stream(),
             Kind::Answer(answer) => answer.incoming.is_end_stream(),
             Kind::Boxed(body) => body.is_end_stream(),
         }
@@ -224,6 +255,7 @@ impl Body for ProxyBody {
             Kind::Full(bytes) => SizeHint::with_exact(bytes.len() as u64),
             Kind::Request(sent) => sent.incoming.size_hint(),
             Kind::Kept(reader) => reader.size_hint(),
+            Kind::Copied(copied) => copied.size_hint(),
             Kind::Answer(answer) => answer.incoming.size_hint(),
             Kind::Boxed(body) => body.size_hint(),
         }

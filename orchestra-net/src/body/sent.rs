@@ -9,6 +9,7 @@ use http_body_util::combinators::UnsyncBoxBody;
 use hyper::body::Incoming;
 
 use super::Polled;
+use super::copied::{Backlog, Copied, Copies};
 use crate::error::{Cause, NetError};
 use crate::progress::{Fault, Limit, Progress};
 
@@ -17,6 +18,7 @@ pub(crate) struct Sent {
     pub(crate) incoming: Upload,
     pub(crate) progress: Progress,
     pub(super) limit: Option<Limit>,
+    pub(super) copies: Copies,
 }
 
 /// Where what a client sends comes from.
@@ -52,24 +54,44 @@ impl Body for Upload {
 }
 
 impl Sent {
+    /// A copy of it, as it passes.
+    pub(super) fn copied(&mut self, backlog: &Backlog) -> Copied {
+        self.copies.begin(self.incoming.size_hint().exact(), backlog)
+    }
+
     pub(crate) fn poll_frame(&mut self, cx: &mut Context<'_>) -> Polled {
-        let frame = Pin::new(&mut self.incoming).poll_frame(cx);
-        self.progress.polled(frame.is_ready());
-        if matches!(frame, Poll::Ready(None)) || self.incoming.is_end_stream() {
+        let mut polled = Pin::new(&mut self.incoming).poll_frame(cx);
+        self.progress.polled(polled.is_ready());
+        // Not everybody asks again after trailers.
+        let trailers = matches!(&polled, Poll::Ready(Some(Ok(frame))) if frame.is_trailers());
+        let ended = trailers || matches!(polled, Poll::Ready(None)) || self.incoming.is_end_stream();
+        if ended {
             self.progress.ended();
         }
-        match (&frame, &mut self.limit) {
-            (Poll::Ready(Some(Err(_))), _) => self.progress.broken(Fault::Broken),
-            (Poll::Ready(Some(Ok(frame))), Some(Limit { longest, left })) => {
-                let length = frame.data_ref().map_or(0, |data| data.len() as u64);
-                let Some(less) = left.checked_sub(length) else {
-                    self.progress.broken(Fault::TooLarge(*longest));
-                    return Poll::Ready(Some(Err(NetError::BodyTooLarge { limit: *longest }.into())));
-                };
-                *left = less;
+        if let Some(fault) = self.fault(&polled) {
+            self.progress.broken(fault);
+            if let Fault::TooLarge(limit) = fault {
+                polled = Poll::Ready(Some(Err(NetError::BodyTooLarge { limit }.into())));
             }
-            _ => {}
         }
-        frame
+        self.copies.passed(&polled, ended);
+        polled
+    }
+
+    /// What is wrong with what came.
+    fn fault(&mut self, polled: &Polled) -> Option<Fault> {
+        match polled {
+            Poll::Ready(Some(Err(_))) => Some(Fault::Broken),
+            Poll::Ready(Some(Ok(frame))) => {
+                let Limit { longest, left } = self.limit.as_mut()?;
+                let length = frame.data_ref().map_or(0, |data| data.len() as u64);
+                match left.checked_sub(length) {
+                    Some(less) => *left = less,
+                    None => return Some(Fault::TooLarge(*longest)),
+                }
+                None
+            }
+            _ => None,
+        }
     }
 }

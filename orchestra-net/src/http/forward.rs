@@ -304,7 +304,12 @@ fn whole(mut head: Request<ProxyBody>, kept: Option<&Kept>) -> Option<Request<Pr
 
 /// Another request like this one, where its body is not a stream.
 pub(super) fn copy(request: &Request<ProxyBody>) -> Option<Request<ProxyBody>> {
-    Some(Again::of(request, request.body().replay()?).request())
+    Some(like(request, request.body().replay()?))
+}
+
+/// Another request like this one, with this body.
+pub(super) fn like(request: &Request<ProxyBody>, body: ProxyBody) -> Request<ProxyBody> {
+    Again::of(request, body).request()
 }
 
 /// What makes a request once more. Nearly none is: a list of its headers is made faster than a map of them.

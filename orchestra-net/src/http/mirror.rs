@@ -3,8 +3,15 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
+use http::Request;
+use http_body_util::BodyExt as _;
+use orchestra_core::engine::Tasks;
+
+use super::forward;
 use super::route::part;
-use crate::upstream::Upstream;
+use crate::body::{Backlog, Break, ProxyBody};
+use crate::error::NetError;
+use crate::upstream::{Affinity, Upstream};
 
 /// How many copies of a route's requests may be on their way to one service at once. More are not made.
 const MOST: usize = 256;
@@ -17,11 +24,41 @@ pub(super) struct Mirror {
     share: (u32, u32),
     turn: Arc<AtomicU64>,
     under_way: Arc<AtomicUsize>,
+    backlog: Backlog,
 }
 
 impl Mirror {
     pub(super) fn new(upstream: Arc<Upstream>, share: (u32, u32)) -> Self {
-        Self { upstream, share, turn: Arc::default(), under_way: Arc::default() }
+        Self { upstream, share, turn: Arc::default(), under_way: Arc::default(), backlog: Backlog::default() }
+    }
+
+    /// Sends a copy of a request, where one is to be made and may be: its body as it passes to the endpoint, so the copy is taken before
+    /// anybody reads that. What becomes of it is nobody's concern.
+    pub(super) fn copy(&self, request: &mut Request<ProxyBody>, tasks: &Tasks) {
+        let Some(place) = self.place() else { return };
+        let Some(body) = request.body_mut().copied(&self.backlog) else { return };
+        let broken_off = body.broken_off();
+        let mut copy = forward::like(request, body);
+        let upstream = Arc::clone(&self.upstream);
+        tasks.spawn("mirror", async move {
+            let _place = place;
+            let service = upstream.name();
+            tokio::select! {
+                biased;
+                // Also where it takes nothing more, and so does not see it.
+                why = broken_off => {
+                    if why == Break::Behind {
+                        metrics::counter!("orchestra_mirror_lost_total", "service" => service.to_string()).increment(1);
+                    }
+                    tracing::debug!(%service, ?why, "a copy broke off");
+                }
+                sent = send(&upstream, &mut copy) => {
+                    if let Err(error) = sent {
+                        tracing::debug!(%error, "a mirror did not answer");
+                    }
+                }
+            }
+        });
     }
 
     /// A place for a copy of the next request, where one is to be made and may be.
@@ -35,6 +72,13 @@ impl Mirror {
         let place = Place(Arc::clone(&self.under_way));
         (before < MOST).then_some(place)
     }
+}
+
+/// Sends a copy, and reads its answer, which is thrown away.
+async fn send(upstream: &Arc<Upstream>, copy: &mut Request<ProxyBody>) -> Result<(), NetError> {
+    let mut answer = forward::forward(upstream, copy, Affinity::default(), None).await?.into_body();
+    while let Some(Ok(_)) = answer.frame().await {}
+    Ok(())
 }
 
 /// A copy of a request on its way.

@@ -12,7 +12,6 @@ use bytes::Bytes;
 use http::header::{HOST, HeaderMap};
 use http::{Request, Response, StatusCode};
 use http_body::Body;
-use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use orchestra_core::engine::Tasks;
 use tracing::Instrument;
@@ -21,7 +20,6 @@ use tracing::level_filters::LevelFilter;
 use super::access::Access;
 use super::forwarded::{Client, forwarded};
 use super::identity::{Ids, REQUEST_ID, TRACEPARENT};
-use super::mirror::Mirror;
 use super::options::HttpOptions;
 use super::rate::Rates;
 use super::route::Route;
@@ -237,35 +235,16 @@ impl HttpProxy {
             return Box::pin(upgrade::forward(upstream, request, affinity, &self.inner)).await;
         }
         forward::fits(request.body(), self.inner.options.max_body)?;
-        if request.body().is_incoming() && (!route.mirrors.is_empty() || request.method().is_idempotent()) {
+        if request.body().is_incoming() && request.method().is_idempotent() {
             Box::pin(forward::take(request)).await?;
         }
         for mirror in &route.mirrors {
-            self.mirror(mirror, request);
+            mirror.copy(request, &self.inner.tasks);
         }
         match &route.hedge {
             None => forward::forward(upstream, request, affinity, None).await,
             Some(hedge) => Box::pin(hedge.forward(upstream, request, affinity)).await,
         }
-    }
-
-    /// Sends a copy to a mirror of the route. What becomes of it is nobody's concern.
-    fn mirror(&self, mirror: &Mirror, request: &Request<ProxyBody>) {
-        let Some(place) = mirror.place() else { return };
-        let Some(mut copy) = forward::copy(request) else {
-            return tracing::debug!(service = %mirror.upstream.name(), "no copy of a body whose length is not known");
-        };
-        let upstream = Arc::clone(&mirror.upstream);
-        self.inner.tasks.spawn("mirror", async move {
-            let _place = place;
-            match forward::forward(&upstream, &mut copy, Affinity::default(), None).await {
-                Ok(response) => {
-                    let mut body = response.into_body();
-                    while let Some(Ok(_)) = body.frame().await {}
-                }
-                Err(error) => tracing::debug!(%error, "a mirror did not answer"),
-            }
-        });
     }
 }
 

@@ -212,8 +212,12 @@ impl Route {
         self
     }
 
-    /// Sends a copy of each request to this service, too, whose answers nobody sees. Of requests without a body, and with
-    /// one of at most 64 KB whose length is said; 256 at once. May be said of several services.
+    /// Sends a copy of each request to this service, too, whose answers nobody sees; 256 at once, more are not made. May be said of
+    /// several services.
+    ///
+    /// A body is copied as it passes to the real endpoint, whatever its length. Nobody waits for the mirror: one that falls behind by
+    /// more than 1 MB, or by 64 MB with all of its copies, loses its copy. That breaks off then, as it does where the request itself
+    /// breaks off or its endpoint answers without reading all of it, so that a mirror never takes a part of a body for the whole.
     #[must_use]
     pub fn mirror(self, upstream: Arc<Upstream>) -> Self {
         self.mirror_some(upstream, 1, 1)

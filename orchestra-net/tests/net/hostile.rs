@@ -83,6 +83,25 @@ async fn chunked_requests_are_framed_anew_and_the_next_one_is_another() {
 }
 
 #[tokio::test]
+async fn what_comes_after_trailers_is_looked_at_like_any_other() {
+    let a = Backend::start("a").await;
+    for http2 in [false, true] {
+        let (_upstream, listening) = proxy(&[&a], UpstreamOptions::default().with_http2(http2)).await;
+        let mut client = TcpStream::connect(listening.address()).await.unwrap();
+        let head = "POST / HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n";
+        let first = format!("{head}trailer: x-sum\r\n\r\n5\r\nhello\r\n0\r\nx-sum: 1\r\n\r\n");
+        client.write_all(first.as_bytes()).await.unwrap();
+        let mut answer = vec![0; 1024];
+        let length = soon("the answer", client.read(&mut answer)).await.unwrap();
+        assert!(answer[..length].starts_with(b"HTTP/1.1 200"));
+        let second = format!("{head}content-length: 5\r\n\r\n5\r\nhello\r\n0\r\n\r\n");
+        client.write_all(second.as_bytes()).await.unwrap();
+        let length = soon("the answer", client.read(&mut answer)).await.unwrap();
+        assert!(answer[..length].starts_with(b"HTTP/1.1 400"), "{http2}");
+    }
+}
+
+#[tokio::test]
 async fn a_chunk_that_is_none_ends_the_request() {
     let a = Backend::start("a").await;
     let (_upstream, listening) = proxy(&[&a], UpstreamOptions::default()).await;

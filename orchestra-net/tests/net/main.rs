@@ -20,6 +20,7 @@ mod hostile;
 mod http2;
 mod learning;
 mod limits;
+mod mirrors;
 mod names;
 mod proxy;
 mod proxy_protocol;
