@@ -33,6 +33,7 @@ mod http;
 mod http2;
 mod idle;
 mod kept;
+mod lingering;
 mod listener;
 mod patient;
 mod plane;

@@ -24,7 +24,8 @@ use super::timer::ConnectionTimer;
 use super::{HttpProxy, http2, upgrade};
 use crate::body::ProxyBody;
 use crate::error::{Cause, NetError};
-use crate::listener::{Listening, Place, listen, listen_on};
+use crate::lingering::linger;
+use crate::listener::{Listening, Place, ended_for, listen, listen_on};
 use crate::patient::Patient;
 use crate::proxy_protocol::who;
 use crate::seldom::Seldom;
@@ -219,8 +220,8 @@ impl HttpProxy {
                     ended = &mut connection => Ok(ended),
                 }
             };
-            if let Some(stream) = speaks_http2(ended, connection, &served) {
-                Box::pin(http2::serve(stream, served)).await;
+            if let Some(rest) = what_follows(ended, connection, served) {
+                rest.await;
             }
         }
     }
@@ -245,12 +246,13 @@ where
     }
 }
 
-/// The stream, where the connection ended because its client speaks HTTP/2; else it is told how it ended, if not well.
-fn speaks_http2<S, V>(
+/// What the stream is still there for: its client speaks HTTP/2, or has been answered while it sends. How a connection ended is told, if
+/// not well.
+fn what_follows<S, V>(
     ended: Result<hyper::Result<()>, Elapsed>,
     connection: UpgradeableConnection<TokioIo<Tapped<S>>, V>,
-    served: &Served,
-) -> Option<Tapped<S>>
+    served: Arc<Served>,
+) -> Option<Pin<Box<dyn Future<Output = ()> + Send>>>
 where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     V: HttpService<Incoming, ResBody = ProxyBody>,
@@ -258,17 +260,31 @@ where
 {
     let client = served.client.address;
     let error = match ended {
-        Ok(Ok(())) => return None,
-        Ok(Err(error)) => error,
+        Ok(Ok(())) if !served.tap.is_in_body() => return None,
+        Ok(ended) => ended.err(),
         Err(_elapsed) => {
             tracing::warn!(%client, "cut a connection off: its request took longer than the shutdown may");
             return None;
         }
     };
-    let parts = connection.into_parts().filter(|parts| parts.read_buf.starts_with(PREFACE));
-    let stream = parts.map(|parts| parts.io.into_inner().again(parts.read_buf));
-    if stream.is_none() {
+    let parts = connection.into_parts()?;
+    let speaks_http2 = error.is_some() && parts.read_buf.starts_with(PREFACE);
+    let stream = parts.io.into_inner().again(parts.read_buf);
+    if speaks_http2 {
+        return Some(Box::pin(http2::serve(stream, served)));
+    }
+    if let Some(error) = &error {
         tracing::debug!(%client, %error, "a client's connection ended");
     }
-    stream
+    // Who is to blame for another error is gone, or has taken nothing for long.
+    error.is_none_or(|error| error.is_parse()).then(|| Box::pin(linger_within(stream, served)) as _)
+}
+
+/// Lets the client read its answer, for as long as its place may be held.
+async fn linger_within<S: AsyncRead + AsyncWrite + Unpin>(stream: S, served: Arc<Served>) {
+    tokio::select! {
+        biased;
+        () = ended_for(&served.tasks, served.proxy.inner.options.shutdown_grace) => {}
+        () = linger(stream) => {}
+    }
 }

@@ -69,6 +69,11 @@ impl Tap {
         self.with(|seen| *seen = Seen { bytes: Vec::new(), deaf: true, raw: true });
     }
 
+    /// Whether the body of the last request has not been read to its end.
+    pub(super) fn is_in_body(&self) -> bool {
+        self.with(|seen| seen.deaf && !seen.raw)
+    }
+
     fn is_raw(&self) -> bool {
         self.with(|seen| seen.raw)
     }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use orchestra_core::engine::Tasks;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::ServerConfig;
@@ -17,15 +17,13 @@ use tokio_rustls::server::TlsStream;
 use super::certificates::Certificates;
 use super::{HTTP1, HTTP2, Identity, TlsError, provider};
 use crate::http::HttpOptions;
+use crate::lingering::linger;
 use crate::listener::ended_for;
 use crate::patient::Patient;
 
 /// What is said to a client that speaks no TLS.
 const PLAIN: &[u8] = b"HTTP/1.1 400 Bad Request\r\ncontent-type: text/plain\r\ncontent-length: 39\r\n\
     connection: close\r\n\r\nThis port speaks TLS: ask for https://\n";
-
-/// How much of such a client's request is taken off its hands, so that the answer is not lost with a reset.
-const PLAIN_REQUEST: u64 = 64 * 1024;
 
 /// How a listener speaks TLS, 1.2 and 1.3. Clones are the same: certificates that are [replaced](Self::replace) are so for
 /// all of them, and for every listener they were given to.
@@ -129,8 +127,7 @@ impl ServerTls {
         // A record of TLS begins with a number below any letter.
         if first[0].is_ascii_uppercase() {
             stream.write_all(PLAIN).await?;
-            stream.shutdown().await?;
-            tokio::io::copy(&mut stream.take(PLAIN_REQUEST), &mut tokio::io::sink()).await?;
+            linger(stream).await;
             return Err(io::Error::new(io::ErrorKind::InvalidData, "it speaks HTTP without TLS"));
         }
         TlsAcceptor::from(Arc::clone(&self.config)).accept(Patient::new(stream, patience)).await

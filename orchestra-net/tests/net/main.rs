@@ -20,6 +20,7 @@ mod hostile;
 mod http2;
 mod learning;
 mod limits;
+mod lingering;
 mod mirrors;
 mod names;
 mod proxy;

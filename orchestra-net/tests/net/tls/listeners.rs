@@ -20,6 +20,7 @@ use tokio_rustls::client::TlsStream;
 use super::authority::Authority;
 use crate::backend::Backend;
 use crate::client::{raw, read};
+use crate::lingering::{LARGE, send_then_read};
 use crate::soon;
 
 /// A proxy in front of `backend`, whose listener speaks TLS.
@@ -181,4 +182,29 @@ fn what_is_wrong_with_keys_and_certificates_is_told_when_they_are_given() {
     let identity = Identity::from_pem((one.chain + &other.chain).as_bytes(), one.key.as_bytes()).unwrap();
     assert_eq!(identity.names(), ["a.local"]);
     assert!(!format!("{identity:?}").contains("key"));
+}
+
+#[tokio::test]
+async fn a_client_that_is_refused_while_it_sends_reads_why() {
+    let (authority, a) = (Authority::new(), Backend::start("a").await);
+    let tls = ServerTls::new([authority.identity(&["shop.local"])]).unwrap();
+    let upstream = Upstream::named("test");
+    upstream.apply([a.endpoint()]);
+    let options = HttpOptions::default().with_max_body(Some(1000));
+    let proxy = HttpProxy::new(Routes::to(upstream), options, &Tasks::new());
+    let listening = proxy.bind_tls(([127, 0, 0, 1], 0).into(), &tls).await.unwrap();
+    let head = format!("POST / HTTP/1.1\r\nhost: shop.local\r\ncontent-length: {LARGE}\r\n\r\n");
+    let mut stream = authority.connect(listening.address(), "shop.local", &["http/1.1"]).await.unwrap();
+    let exchanged = async {
+        stream.write_all(head.as_bytes()).await?;
+        stream.write_all(&vec![b'x'; LARGE]).await?;
+        stream.flush().await?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.map(|_length| answer)
+    };
+    let answer = soon("the answer", exchanged).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 413"), "{answer}");
+    // And one that speaks no TLS.
+    let answer = send_then_read(listening.address(), &head).await;
+    assert!(answer.starts_with("HTTP/1.1 400"), "{answer}");
 }
