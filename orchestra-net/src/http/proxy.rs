@@ -141,7 +141,7 @@ impl HttpProxy {
         let upstream = upstream.ok_or_else(|| NetError::NoBackend(request.uri().path().to_owned()))?;
         let affinity = Affinity {
             hash: match route.hash_by {
-                None => upstream.hash_of(client.address, options.hash_client_address),
+                None => hash.or_else(|| upstream.hash_of(client.address, false)),
                 Some(_) => hash,
             },
             session,
