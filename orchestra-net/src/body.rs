@@ -1,6 +1,7 @@
 //! Bodies, on their way through.
 
 mod answer;
+mod backlog;
 mod copied;
 mod sent;
 
@@ -17,7 +18,8 @@ use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
 
 use self::answer::Answer;
-pub(crate) use self::copied::{Backlog, Break};
+pub(crate) use self::backlog::Backlog;
+pub(crate) use self::copied::Break;
 use self::copied::{Copied, Copies};
 pub(crate) use self::sent::Sent;
 use self::sent::Upload;

@@ -9,7 +9,8 @@ use http_body_util::combinators::UnsyncBoxBody;
 use hyper::body::Incoming;
 
 use super::Polled;
-use super::copied::{Backlog, Copied, Copies};
+use super::backlog::Backlog;
+use super::copied::{Copied, Copies};
 use crate::error::{Cause, NetError};
 use crate::progress::{Fault, Limit, Progress};
 

@@ -309,7 +309,7 @@ async fn a_client_that_breaks_off_breaks_off_the_copy() {
 #[tokio::test]
 async fn a_copy_whose_client_takes_its_time_is_waited_for() {
     let (a, mirror) = (Backend::start("a").await, Mirror::start(false).await);
-    let limit = Duration::from_millis(100);
+    let limit = Duration::from_millis(200);
     let mirrored_to = mirror.upstream();
     mirrored_to.set_options(UpstreamOptions::default().with_response_timeout(limit));
     let route = Route::to(service(&a, false)).mirror(mirrored_to);
