@@ -16,6 +16,7 @@ mod hedge;
 mod hop;
 mod http2;
 mod identity;
+mod index;
 mod mirror;
 mod options;
 mod propagator;

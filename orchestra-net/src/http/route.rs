@@ -85,8 +85,8 @@ impl Paths {
 /// ```
 #[derive(Clone, Debug)]
 pub struct Route {
-    hosts: Hosts,
-    paths: Paths,
+    pub(super) hosts: Hosts,
+    pub(super) paths: Paths,
     method: Option<Method>,
     headers: Vec<(HeaderName, HeaderValue)>,
     parameters: Vec<(String, String)>,

@@ -1,10 +1,11 @@
 //! Which service a request is for.
 
+use std::fmt;
 use std::sync::Arc;
 
 use http::Request;
-use http::header::HOST;
 
+use super::index::Index;
 use super::route::Route;
 use crate::upstream::Upstream;
 
@@ -22,10 +23,13 @@ use crate::upstream::Upstream;
 /// assert_eq!(&**service.name(), "api");
 /// # });
 /// ```
-#[derive(Clone, Debug, Default)]
+///
+/// A request is compared with the rules for its host and path alone, however many there are for others.
+#[derive(Clone, Default)]
 pub struct Routes {
-    /// The most exact first.
-    routes: Vec<Arc<Route>>,
+    /// In the order of adding.
+    rules: Vec<Arc<Route>>,
+    index: Index,
 }
 
 impl Routes {
@@ -50,44 +54,56 @@ impl Routes {
     /// Adds a rule. It replaces one for the same requests.
     #[must_use]
     pub fn with(mut self, route: Route) -> Self {
-        self.routes.retain(|other| !other.is_like(&route));
-        self.routes.push(Arc::new(route));
-        // Stable, so that the order among equals is the order of adding.
-        self.routes.sort_by_key(|route| route.rank());
+        let place = self.index.place(&route.hosts, &route.paths);
+        let before = place.len();
+        place.retain(|other| !other.is_like(&route));
+        if place.len() < before {
+            self.rules.retain(|other| !other.is_like(&route));
+        }
+        self.add(route);
         self
     }
 
     /// Rules of which the first counts where several are for the same requests.
     pub(super) fn in_order(rules: impl Iterator<Item = Route>) -> Self {
-        let mut routes: Vec<Arc<Route>> = rules.map(Arc::new).collect();
-        routes.sort_by_key(|route| route.rank());
-        Self { routes }
+        let mut routes = Self::new();
+        rules.for_each(|route| routes.add(route));
+        routes
+    }
+
+    fn add(&mut self, route: Route) {
+        let route = Arc::new(route);
+        let place = self.index.place(&route.hosts, &route.paths);
+        // Behind its equals, so that the order among these is the order of adding.
+        let behind = place.partition_point(|other| other.rank() <= route.rank());
+        place.insert(behind, Arc::clone(&route));
+        self.rules.push(route);
     }
 
     /// The rule that counts for a request.
     #[must_use]
     pub fn find<B>(&self, request: &Request<B>) -> Option<&Arc<Route>> {
-        let host = request.headers().get(HOST).and_then(|host| host.to_str().ok());
-        let host = without_port(host.unwrap_or_default());
-        self.routes.iter().find(|route| route.fits(request, host))
+        self.index.find(request)
     }
 
     /// The rules, the most exact first.
     pub fn iter(&self) -> impl Iterator<Item = &Route> {
-        self.routes.iter().map(|route| &**route)
+        let mut rules: Vec<&Route> = self.rules.iter().map(|route| &**route).collect();
+        rules.sort_by_key(|route| route.rank());
+        rules.into_iter()
     }
 }
 
-fn without_port(host: &str) -> &str {
-    let port = host.bytes().rev().take_while(u8::is_ascii_digit).count();
-    match host[..host.len() - port].strip_suffix(':') {
-        Some(name) if !name.ends_with(':') => name,
-        _ => host,
+impl fmt::Debug for Routes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.iter()).finish()
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use http::header::HOST;
+
     use super::*;
 
     #[tokio::test]
