@@ -33,6 +33,20 @@ impl Index {
         }
     }
 
+    /// The rule for the same requests as this one.
+    pub(super) fn like(&self, route: &Route) -> Option<&Arc<Route>> {
+        let by_path = match &route.hosts {
+            Hosts::One(host) => self.hosts.get(host),
+            Hosts::Below(name) | Hosts::OneBelow(name) => self.names.values.get(name),
+            Hosts::Any => Some(&self.any),
+        }?;
+        let rules = match &route.paths {
+            Paths::Exact(path) => by_path.exact.get(path),
+            Paths::Prefix(prefix) => by_path.prefixes.values.get(prefix),
+        };
+        rules?.iter().find(|other| other.is_like(route))
+    }
+
     /// The rule that counts for a request.
     pub(super) fn find<B>(&self, request: &Request<B>) -> Option<&Arc<Route>> {
         if self.hosts.is_empty() && self.names.values.is_empty() {

@@ -61,6 +61,13 @@ impl Mirror {
         });
     }
 
+    /// Goes on where another one stands, if it is for the same.
+    pub(super) fn go_on_from(&self, before: &Self) {
+        if Arc::ptr_eq(&self.upstream, &before.upstream) && self.share == before.share {
+            self.turn.store(before.turn.load(Ordering::Relaxed), Ordering::Relaxed);
+        }
+    }
+
     /// A place for a copy of the next request, where one is to be made and may be.
     pub(super) fn place(&self) -> Option<Place> {
         let (many, all) = self.share;

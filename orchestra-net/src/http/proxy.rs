@@ -68,8 +68,10 @@ impl HttpProxy {
         proxy
     }
 
-    /// Replaces the routes. Requests that were routed before go on.
+    /// Replaces the routes. Requests that were routed before go on, and so do the shares of a rule that is for the same requests, services
+    /// and weights as one before: however often routes are replaced, each service gets its own.
     pub fn set_routes(&self, routes: Routes) {
+        routes.go_on_from(&self.inner.routes.load());
         routes.iter().flat_map(Route::services).for_each(|upstream| upstream.tend(&self.inner.tasks));
         self.inner.routes.store(Arc::new(routes));
     }

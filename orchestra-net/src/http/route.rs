@@ -352,6 +352,27 @@ impl Route {
         None
     }
 
+    /// Goes on where another rule for the same requests stands: with the turns of the services, if these and their shares are the same,
+    /// and with those of its mirrors.
+    pub(super) fn go_on_from(&self, before: &Self) {
+        if self.shares().eq(before.shares()) {
+            self.turn.store(before.turn.load(Ordering::Relaxed), Ordering::Relaxed);
+        }
+        for (ours, theirs) in self.mirrors.iter().zip(&before.mirrors) {
+            ours.go_on_from(theirs);
+        }
+    }
+
+    /// Which services have which weights.
+    fn shares(&self) -> impl Iterator<Item = (*const Upstream, u32)> {
+        self.services.iter().map(|(service, weight)| (Arc::as_ptr(service), *weight))
+    }
+
+    /// Whether anything of it goes by turns.
+    pub(super) fn has_turns(&self) -> bool {
+        self.services.len() > 1 || !self.mirrors.is_empty()
+    }
+
     /// All services that it leads to.
     pub fn services(&self) -> impl Iterator<Item = &Arc<Upstream>> {
         self.services

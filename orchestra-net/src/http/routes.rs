@@ -80,6 +80,15 @@ impl Routes {
         self.rules.push(route);
     }
 
+    /// Has what goes by turns go on where the same rules before stand.
+    pub(super) fn go_on_from(&self, before: &Self) {
+        for route in self.rules.iter().filter(|route| route.has_turns()) {
+            if let Some(before) = before.index.like(route) {
+                route.go_on_from(before);
+            }
+        }
+    }
+
     /// The rule that counts for a request.
     #[must_use]
     pub fn find<B>(&self, request: &Request<B>) -> Option<&Arc<Route>> {
@@ -156,6 +165,29 @@ mod tests {
         assert_eq!(find("POST", "x", "/cart/1", ""), "post");
         assert_eq!(find("POST", "x", "/cart/1", "yes"), "canary");
         assert_eq!(find("GET", "x", "/cart/1", "yes"), "all");
+    }
+
+    #[tokio::test]
+    async fn what_goes_by_turns_goes_on_where_the_same_rule_stood() {
+        let [a, b, copy] = ["a", "b", "copy"].map(Upstream::named);
+        let rules = |weight| {
+            let route = Route::to(Arc::clone(&a)).split(Arc::clone(&b), weight);
+            Routes::to(Arc::clone(&a)).with(route.host("shop").mirror_some(Arc::clone(&copy), 1, 2))
+        };
+        let (mut before, mut of_b, mut copied) = (Routes::new(), 0, 0);
+        for _ in 0..101 {
+            let routes = rules(1);
+            routes.go_on_from(&before);
+            let split = routes.iter().next().unwrap();
+            of_b += usize::from(&**split.service(None, None).unwrap().name() == "b");
+            copied += usize::from(split.mirrors[0].place().is_some());
+            before = routes;
+        }
+        assert!((49..=52).contains(&of_b) && (49..=52).contains(&copied), "{of_b}, {copied}");
+        // With other shares it begins anew, at the first service.
+        let other = rules(1000);
+        other.go_on_from(&before);
+        assert_eq!(&**other.iter().next().unwrap().service(None, None).unwrap().name(), "a");
     }
 
     #[tokio::test]

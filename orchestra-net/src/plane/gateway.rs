@@ -73,7 +73,8 @@ impl DataPlane {
     /// What becomes of them is in their status: of an Ingress where it is reached ([`GatewayOptions::addresses`]), of a route whether it is
     /// `Accepted` and its references are resolved (`ResolvedRefs`).
     ///
-    /// A change of any makes all routes anew; requests that were routed before go on, and services keep their connections.
+    /// A change of any makes all routes anew; requests that were routed before go on, services keep their connections, and shares of rules that
+    /// stay as they are go on.
     pub fn follow(&self, proxy: &HttpProxy, options: GatewayOptions) {
         let changed = Arc::new(Notify::new());
         let (ingresses, routes) = (self.caches.of::<Ingress>(), self.caches.of::<HTTPRoute>());

@@ -67,7 +67,7 @@ impl Cluster {
 }
 
 /// Each backend has a port of its own here, so each has a slice of its own.
-fn slice(service: &Service, i: usize, backend: &Backend) -> EndpointSlice {
+pub(crate) fn slice(service: &Service, i: usize, backend: &Backend) -> EndpointSlice {
     let mut slice =
         EndpointSlice::new(format!("{}-{i}", service.metadata.name)).service(&service.metadata.name);
     let name = service.spec.ports[0].name.clone();

@@ -10,6 +10,7 @@ mod dns;
 mod dns_forward;
 mod drain;
 mod floods;
+mod follow;
 mod frames;
 mod gateway;
 #[cfg(target_os = "linux")]
