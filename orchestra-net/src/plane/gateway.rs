@@ -146,6 +146,7 @@ impl Follower {
         self.refused = refused;
         tracing::debug!(ingresses = ingresses.len(), routes = routes.len(), "follows the cluster's routes");
         self.proxy.set_routes(rules);
+        self.table.forget_unused();
         self.tell(client, &ingresses, &judged).await;
     }
 }

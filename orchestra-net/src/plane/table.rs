@@ -94,6 +94,10 @@ pub struct ServiceTable {
 #[derive(Default)]
 struct Inner {
     services: BTreeMap<(String, String), Entry>,
+    /// Those that are not there, but were asked for.
+    vacant: BTreeSet<(String, String)>,
+    /// With more of these than so many it is looked which of them nobody uses any more.
+    most_vacant: usize,
     /// The service of each slice, since a slice that is gone doesn't say.
     owners: BTreeMap<(String, String), String>,
     pods: Listings,
@@ -131,6 +135,7 @@ impl ServiceTable {
         let key = (service.metadata.namespace.clone(), service.metadata.name.clone());
         let mut inner = self.lock();
         let inner = &mut *inner;
+        inner.vacant.remove(&key);
         let entry = inner.services.entry(key.clone()).or_default();
         let old = entry.service.replace(Arc::clone(service));
         entry.choose_options(&self.options);
@@ -171,6 +176,7 @@ impl ServiceTable {
         let Some(owner) = owner else { return };
         inner.owners.insert(slice_key.clone(), owner.clone());
         let key = (namespace.clone(), owner);
+        inner.vacant.remove(&key);
         let entry = inner.services.entry(key.clone()).or_default();
         let old = entry.slices.insert(name.clone(), Arc::clone(slice));
         inner.pods.list(&slice_key, old.as_deref(), Some(slice), &mut inner.drained);
@@ -222,7 +228,19 @@ impl ServiceTable {
         entry.upstreams.insert(port, Arc::clone(&upstream));
         entry.choose_options(&self.options);
         inner.left.add(self.refresh(&key, entry, &inner.drained));
+        if entry.is_vacant() {
+            inner.vacant.insert(key);
+            // After it has doubled, so that a look costs no more than what was asked for since the last one.
+            if inner.vacant.len() > inner.most_vacant {
+                inner.forget_unused();
+            }
+        }
         upstream
+    }
+
+    /// Drops what was asked for of services that are not there, where nobody uses it any more.
+    pub(super) fn forget_unused(&self) {
+        self.lock().forget_unused();
     }
 
     /// Takes a pod out of every service, for good, and returns its endpoints.
@@ -288,6 +306,15 @@ impl ServiceTable {
 }
 
 impl Entry {
+    fn is_vacant(&self) -> bool {
+        self.service.is_none() && self.slices.is_empty()
+    }
+
+    /// Whether anybody else has one of its upstreams.
+    fn is_used(&self) -> bool {
+        self.upstreams.values().any(|upstream| Arc::strong_count(upstream) > 1)
+    }
+
     /// Has requests be treated as the service asks for.
     fn choose_options(&self, options: &DataPlaneOptions) {
         let Some(service) = &self.service else { return };
@@ -323,15 +350,24 @@ impl Inner {
     /// Drops what is known of a service of which nothing is left. Whoever still has one of its upstreams keeps
     /// the entry: a service of that name that comes later gets on with it.
     fn forget(&mut self, key: &(String, String)) {
-        let unused =
-            |entry: &Entry| entry.upstreams.values().all(|upstream| Arc::strong_count(upstream) == 1);
-        if let Some(entry) = self.services.get(key)
-            && entry.service.is_none()
-            && entry.slices.is_empty()
-            && unused(entry)
-        {
+        let Some(entry) = self.services.get(key).filter(|entry| entry.is_vacant()) else { return };
+        if entry.is_used() {
+            self.vacant.insert(key.clone());
+        } else {
             self.services.remove(key);
         }
+    }
+
+    fn forget_unused(&mut self) {
+        let services = &mut self.services;
+        self.vacant.retain(|key| {
+            let used = services.get(key).is_some_and(Entry::is_used);
+            if !used {
+                services.remove(key);
+            }
+            used
+        });
+        self.most_vacant = 2 * self.vacant.len();
     }
 }
 

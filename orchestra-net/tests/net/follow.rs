@@ -1,5 +1,6 @@
 //! What a proxy keeps, and what it says, while the cluster's routes change.
 
+use orchestra_core::client::DeleteOptions;
 use orchestra_core::model::{HTTPRoute, Service};
 use orchestra_net::{DataPlaneOptions, GatewayOptions, HttpOptions, HttpProxy, Listening, Routes};
 use serde_json::{Value, json};
@@ -67,5 +68,23 @@ async fn shares_go_on_while_other_routes_change() {
         of_b += usize::from(client.get("/split").await.1 == "b");
     }
     assert!((4..=6).contains(&of_b), "{of_b} of 10");
+    cluster.tasks.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_name_without_a_service_is_forgotten_with_the_last_route_that_has_it() {
+    let a = Backend::start("a").await;
+    let cluster = cluster(&[&a]).await;
+    let known = || {
+        let all = cluster.plane.table().upstreams();
+        all.iter().map(|upstream| upstream.name().to_string()).collect::<Vec<_>>()
+    };
+    cluster.objects.create(route("lost", &["nothing", "a"])).await.unwrap();
+    let (_proxy, _listening, mut client) = follow(&cluster, GatewayOptions::default()).await;
+    another(&cluster, &mut client, "before").await;
+    assert_eq!(known(), ["shop/a:80", "shop/nothing:80"]);
+    cluster.objects.delete::<HTTPRoute>("lost", &DeleteOptions::default()).await.unwrap();
+    another(&cluster, &mut client, "after").await;
+    assert_eq!(known(), ["shop/a:80"]);
     cluster.tasks.shutdown().await;
 }

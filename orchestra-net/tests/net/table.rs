@@ -84,6 +84,36 @@ async fn slices_before_their_service_and_after_it_are_the_same() {
 }
 
 #[tokio::test]
+async fn names_that_nobody_uses_any_more_are_forgotten_unless_something_is_there() {
+    let table = table();
+    let held = table.upstream("shop", "cart", &80.into());
+    table.apply_slice(&slice("early", &[listed(1, true)]));
+    table.remove_slice("shop", "early");
+    drop(table.upstream("shop", "listed", &80.into()));
+    let of_listed = (*slice("listed-0", &[listed(2, true)])).clone().service("listed");
+    table.apply_slice(&Arc::new(of_listed));
+    let names = |table: &ServiceTable| -> Vec<String> {
+        table.upstreams().iter().map(|upstream| upstream.name().to_string()).collect()
+    };
+    let come_and_go = || {
+        for i in 0..1000 {
+            drop(table.upstream("shop", &format!("never-{i}"), &80.into()));
+            assert!(table.upstreams().len() < 10, "{:?}", names(&table));
+        }
+    };
+    come_and_go();
+    assert!(names(&table).contains(&"shop/listed:80".to_owned()), "its slices are there");
+    table.apply_slice(&slice("cart-0", &[listed(1, true)]));
+    table.apply_service(&service());
+    assert_eq!(held.endpoints().len(), 1, "whoever has one gets on with the service that comes");
+    table.remove_slice("shop", "cart-0");
+    table.remove_service("shop", "cart");
+    drop(held);
+    come_and_go();
+    assert!(!names(&table).contains(&"shop/cart:80".to_owned()), "gone with the last who had it");
+}
+
+#[tokio::test]
 async fn a_slice_that_changes_its_service_leaves_the_old_one() {
     let table = table();
     table.apply_service(&service());
