@@ -61,6 +61,12 @@ pub struct ParentReference {
     pub namespace: String,
     /// Its name.
     pub name: String,
+    /// The section of it, a listener by its name; empty: every one.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub section_name: String,
+    /// The port of its sections; `None`: any.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub port: Option<u16>,
     /// Fields not acted on.
     #[serde(flatten)]
     pub extra: Extra,

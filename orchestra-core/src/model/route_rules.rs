@@ -76,6 +76,9 @@ fn check_host(host: &str, errors: &mut FieldErrors) {
 impl Rules for HTTPRoute {
     fn validate(&self, errors: &mut FieldErrors) {
         errors.at("spec", |errors| {
+            errors.each("parentRefs", &self.spec.parent_refs, |errors, parent| {
+                errors.at("port", |errors| errors.require(parent.port != Some(0), "must be 1 to 65535"));
+            });
             errors.each("hostnames", &self.spec.hostnames, |errors, host| {
                 errors.require(!host.is_empty(), "must not be empty");
                 check_host(host, errors);

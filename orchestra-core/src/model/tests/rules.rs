@@ -487,6 +487,10 @@ fn http_routes() {
                  for one: use PathPrefix",
             ),
             (
+                json!({"spec": {"parentRefs": [{"name": "edge", "port": 0}]}}),
+                "spec.parentRefs[0].port: must be 1 to 65535",
+            ),
+            (
                 rule(json!({"filters": [{"type": "ExtensionRef"}]})),
                 "spec.rules[0].filters[0].type: is not supported: use the modifiers, RequestMirror, RequestRedirect or \
                  URLRewrite",
