@@ -11,6 +11,7 @@ use orchestra_core::model::{EndpointSlice, Protocol, Service};
 use tokio::sync::watch;
 
 use super::gate::Gate;
+use super::gateway::Gateways;
 use super::listeners::{ListenerStatus, Listeners, Statuses};
 use super::options::DataPlaneOptions;
 use super::table::{PortKey, ServiceTable};
@@ -27,6 +28,7 @@ pub struct DataPlane {
     pub(super) client: Client,
     pub(super) caches: Caches,
     pub(super) tasks: Tasks,
+    pub(super) gateways: Gateways,
     statuses: watch::Receiver<BTreeMap<(SocketAddr, Protocol), ListenerStatus>>,
     _gate: GateRegistration,
 }
@@ -66,6 +68,7 @@ impl DataPlane {
             client: client.clone(),
             caches: caches.clone(),
             tasks: tasks.clone(),
+            gateways: Gateways::default(),
             statuses: seen,
             _gate,
         }

@@ -1,7 +1,7 @@
 //! A proxy that follows a cluster's Ingresses and HTTP routes.
 
-use std::collections::BTreeSet;
-use std::sync::Arc;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use orchestra_core::client::Client;
 use orchestra_core::engine::Cache;
@@ -21,13 +21,19 @@ pub struct GatewayOptions {
     pub ingress_class: String,
     /// HTTP routes that name this as their parent: the name of a gateway, which needs no object.
     pub gateway: String,
+    /// The sections of that gateway which the proxy stands for, each with the port that clients reach it at, whatever it is bound to: HTTP
+    /// routes that name another section or port as their parent are left to other proxies. None: the proxy stands for the whole gateway,
+    /// whatever its sections are called. Routes of all sections of a proxy are followed on all its listeners, so that sections which
+    /// differ need a proxy each.
+    pub sections: BTreeMap<String, u16>,
     /// Where clients reach the proxy, by IP address or by name: what Ingresses say in their status. None: they say nothing.
     pub addresses: Vec<String>,
 }
 
 impl Default for GatewayOptions {
     fn default() -> Self {
-        Self { ingress_class: "orchestra".to_owned(), gateway: "orchestra".to_owned(), addresses: Vec::new() }
+        let (ingress_class, gateway) = ("orchestra".to_owned(), "orchestra".to_owned());
+        Self { ingress_class, gateway, sections: BTreeMap::new(), addresses: Vec::new() }
     }
 }
 
@@ -44,6 +50,13 @@ impl GatewayOptions {
         Self { gateway: gateway.into(), ..self }
     }
 
+    /// Adds one of the [`sections`](Self::sections).
+    #[must_use]
+    pub fn with_section(mut self, name: impl Into<String>, port: u16) -> Self {
+        self.sections.insert(name.into(), port);
+        self
+    }
+
     /// Adds one of the [`addresses`](Self::addresses).
     #[must_use]
     pub fn with_address(mut self, address: impl Into<String>) -> Self {
@@ -56,12 +69,27 @@ impl GatewayOptions {
         class.is_empty() || *class == self.ingress_class
     }
 
-    fn has_route(&self, route: &HTTPRoute) -> bool {
-        route.spec.parent_refs.iter().any(|parent| self.is_parent(parent))
-    }
-
     pub(super) fn is_parent(&self, parent: &ParentReference) -> bool {
         matches!(parent.kind.as_str(), "" | "Gateway") && parent.name == self.gateway
+    }
+
+    /// Whether the proxy stands for this parent, and not only for another part of the same gateway.
+    pub(super) fn stands_for(&self, parent: &ParentReference) -> bool {
+        let has = |(name, port): (&String, &u16)| {
+            (parent.section_name.is_empty() || parent.section_name == *name)
+                && parent.port.is_none_or(|asked| asked == *port)
+        };
+        self.is_parent(parent) && (self.sections.is_empty() || self.sections.iter().any(has))
+    }
+}
+
+/// What the proxies that follow by one data plane stand for: together they know which sections a gateway has. None ends before the others.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Gateways(Arc<Mutex<Vec<GatewayOptions>>>);
+
+impl Gateways {
+    pub(super) fn lock(&self) -> MutexGuard<'_, Vec<GatewayOptions>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -71,7 +99,8 @@ impl DataPlane {
     /// whatever its routes were before. What can't be followed is told as a warning, once, and the rest is followed.
     ///
     /// What becomes of them is in their status: of an Ingress where it is reached ([`GatewayOptions::addresses`]), of a route whether it is
-    /// `Accepted` and its references are resolved (`ResolvedRefs`).
+    /// `Accepted` and its references are resolved (`ResolvedRefs`). Of a section that none of the proxies stands for which follow the gateway
+    /// by this data plane, a route is told so (`NoMatchingParent`).
     ///
     /// A change of any makes all routes anew; requests that were routed before go on, services keep their connections, and shares of rules that
     /// stay as they are go on.
@@ -90,8 +119,9 @@ impl DataPlane {
             }
         });
         let (proxy, table) = (proxy.clone(), Arc::clone(&self.table));
-        let follower =
-            Follower { proxy, table, options, ingresses, routes, services, refused: BTreeSet::new() };
+        let (gateways, refused) = (self.gateways.clone(), BTreeSet::new());
+        gateways.lock().push(options.clone());
+        let follower = Follower { proxy, table, options, gateways, ingresses, routes, services, refused };
         self.tasks.spawn("gateway", follower.follow(self.client.clone(), changed));
     }
 }
@@ -106,6 +136,7 @@ pub(super) struct Follower {
     proxy: HttpProxy,
     table: Arc<ServiceTable>,
     pub(super) options: GatewayOptions,
+    pub(super) gateways: Gateways,
     pub(super) services: Arc<Cache<Service>>,
     ingresses: Arc<Cache<Ingress>>,
     routes: Arc<Cache<HTTPRoute>>,
@@ -128,9 +159,12 @@ impl Follower {
         let (ingresses, routes) = (self.ingresses.list(), self.routes.list());
         let ours = ingresses.iter().map(|ingress| &**ingress);
         let ingresses: Vec<&Ingress> = ours.filter(|ingress| self.options.has_ingress(ingress)).collect();
-        let ours = routes.iter().map(|route| &**route);
-        let routes: Vec<&HTTPRoute> = ours.filter(|route| self.options.has_route(route)).collect();
-        let (rules, refused) = Routes::from_objects(&ingresses, &routes, |namespace, service, port| {
+        let of_parents = |is_it: &dyn Fn(&ParentReference) -> bool| -> Vec<&HTTPRoute> {
+            let routes = routes.iter().map(|route| &**route);
+            routes.filter(|route| route.spec.parent_refs.iter().any(is_it)).collect()
+        };
+        let followed = of_parents(&|parent| self.options.stands_for(parent));
+        let (rules, refused) = Routes::from_objects(&ingresses, &followed, |namespace, service, port| {
             self.table.upstream(namespace, service, &port)
         });
         let why = |route: &HTTPRoute| {
@@ -138,13 +172,14 @@ impl Follower {
             let is_it = |error: &&NetError| matches!(error, NetError::BadRoute { kind: "HTTPRoute", object, .. } if *object == name);
             refused.iter().find(is_it).map(|error| told(error))
         };
-        let judged: Vec<_> = routes.iter().map(|route| (*route, why(route))).collect();
+        let judged = of_parents(&|parent| self.options.is_parent(parent));
+        let judged: Vec<_> = judged.into_iter().map(|route| (route, why(route))).collect();
         let refused: BTreeSet<String> = refused.iter().map(|error| told(error)).collect();
         for error in refused.difference(&self.refused) {
             tracing::warn!(%error, "leaves out an object that routes are made of");
         }
         self.refused = refused;
-        tracing::debug!(ingresses = ingresses.len(), routes = routes.len(), "follows the cluster's routes");
+        tracing::debug!(ingresses = ingresses.len(), routes = followed.len(), "follows the cluster's routes");
         self.proxy.set_routes(rules);
         self.table.forget_unused();
         self.tell(client, &ingresses, &judged).await;

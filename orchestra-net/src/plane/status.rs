@@ -1,5 +1,6 @@
 //! What a gateway says of the objects that it follows.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use orchestra_core::client::Client;
@@ -40,8 +41,9 @@ impl Follower {
             }
         }
         for (route, refused) in routes {
-            let conditions = self.conditions(route, refused.as_deref(), client.clock().now());
-            let set = |route: &mut HTTPRoute| set(route, &self.options, &conditions);
+            let now = client.clock().now();
+            let judge = |parent: &ParentReference| self.judge(route, parent, refused.as_deref(), now);
+            let set = |route: &mut HTTPRoute| set(route, &self.options, judge);
             if !set(&mut (*route).clone()) {
                 continue;
             }
@@ -56,15 +58,40 @@ impl Follower {
         }
     }
 
-    fn conditions(&self, route: &HTTPRoute, refused: Option<&str>, now: Timestamp) -> [Condition; 2] {
+    /// What holds of a route at one of its parents. `None`: that is for another proxy to say.
+    fn judge(
+        &self,
+        route: &HTTPRoute,
+        parent: &ParentReference,
+        refused: Option<&str>,
+        now: Timestamp,
+    ) -> Option<[Condition; 2]> {
         let condition = |type_: &str, why_not: Option<Why>| {
             let (reason, message) = why_not.clone().unwrap_or_else(|| (match_of(type_), String::new()));
             let mut condition = Condition::new(type_, why_not.is_none(), now).reason(reason).message(message);
             condition.observed_generation = route.metadata.generation;
             condition
         };
-        let refused = refused.map(|why| ("UnsupportedValue", why.to_owned()));
-        [condition("Accepted", refused), condition("ResolvedRefs", self.unresolved(route))]
+        let why_not = match self.options.stands_for(parent) {
+            true => refused.map(|why| ("UnsupportedValue", why.to_owned())),
+            false => Some(self.unmatched(parent)?),
+        };
+        Some([condition("Accepted", why_not), condition("ResolvedRefs", self.unresolved(route))])
+    }
+
+    /// Why nobody stands for a parent. `None` where a proxy does.
+    fn unmatched(&self, parent: &ParentReference) -> Option<Why> {
+        let gateways = self.gateways.lock();
+        if gateways.iter().any(|options| options.stands_for(parent)) {
+            return None;
+        }
+        let of_gateway = gateways.iter().filter(|options| options.is_parent(parent));
+        let sections: BTreeSet<String> = of_gateway
+            .flat_map(|options| &options.sections)
+            .map(|(name, port)| format!("{name} at port {port}"))
+            .collect();
+        let sections = Vec::from_iter(sections).join(", ");
+        Some(("NoMatchingParent", format!("the gateway has no such section and port, but {sections}")))
     }
 
     /// Which of the services that a route names is not there.
@@ -99,7 +126,11 @@ fn match_of(type_: &str) -> &'static str {
 }
 
 /// Puts the conditions where the route says what we make of it; those of others stay. Whether anything changed.
-fn set(route: &mut HTTPRoute, options: &GatewayOptions, conditions: &[Condition]) -> bool {
+fn set(
+    route: &mut HTTPRoute,
+    options: &GatewayOptions,
+    judge: impl Fn(&ParentReference) -> Option<[Condition; 2]>,
+) -> bool {
     let ours = route.spec.parent_refs.iter().filter(|parent| options.is_parent(parent));
     let ours: Vec<ParentReference> = ours.cloned().collect();
     let parents = &mut route.status.parents;
@@ -110,6 +141,7 @@ fn set(route: &mut HTTPRoute, options: &GatewayOptions, conditions: &[Condition]
     });
     let mut changed = parents.len() != before;
     for parent in ours {
+        let Some(conditions) = judge(&parent) else { continue };
         let is_it =
             |said: &RouteParentStatus| said.controller_name == CONTROLLER && said.parent_ref == parent;
         let place = parents.iter().position(is_it).unwrap_or_else(|| {

@@ -1,7 +1,10 @@
 //! What a proxy keeps, and what it says, while the cluster's routes change.
 
+use std::collections::BTreeSet;
+
+use http::StatusCode;
 use orchestra_core::client::DeleteOptions;
-use orchestra_core::model::{HTTPRoute, Service};
+use orchestra_core::model::{ConditionStatus, HTTPRoute, Service};
 use orchestra_net::{DataPlaneOptions, GatewayOptions, HttpOptions, HttpProxy, Listening, Routes};
 use serde_json::{Value, json};
 
@@ -45,6 +48,13 @@ fn route(name: &str, backends: &[&str]) -> HTTPRoute {
     .unwrap()
 }
 
+/// The same with these parents.
+fn attached(name: &str, backend: &str, parents: &Value) -> HTTPRoute {
+    let mut route = route(name, &[backend]);
+    route.spec.parent_refs = serde_json::from_value(parents.clone()).unwrap();
+    route
+}
+
 /// Waits until a route of this name, made now, is followed.
 async fn another(cluster: &Cluster, client: &mut Client, name: &str) {
     cluster.objects.create(route(name, &["a"])).await.unwrap();
@@ -86,5 +96,70 @@ async fn a_name_without_a_service_is_forgotten_with_the_last_route_that_has_it()
     cluster.objects.delete::<HTTPRoute>("lost", &DeleteOptions::default()).await.unwrap();
     another(&cluster, &mut client, "after").await;
     assert_eq!(known(), ["shop/a:80"]);
+    cluster.tasks.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_proxy_follows_the_routes_of_its_sections_and_tells_others_that_there_are_none() {
+    let (a, b) = (Backend::start("a").await, Backend::start("b").await);
+    let cluster = cluster(&[&a, &b]).await;
+    for (name, backend, parents) in [
+        ("", "a", json!([{"name": "edge", "sectionName": "http"}])),
+        (
+            "secure",
+            "b",
+            json!([{"name": "edge", "sectionName": "https"}, {"name": "edge", "sectionName": "admin"}]),
+        ),
+        ("both", "b", json!([{"name": "edge"}])),
+        ("port", "b", json!([{"name": "edge", "port": 443}])),
+        ("wrong", "b", json!([{"name": "edge", "sectionName": "https", "port": 80}])),
+        ("whole", "b", json!([{"name": "orchestra", "sectionName": "any", "port": 1}])),
+    ] {
+        let mut route = attached(name, backend, &parents);
+        route.metadata.name = if name.is_empty() { "plain".to_owned() } else { name.to_owned() };
+        cluster.objects.create(route).await.unwrap();
+    }
+    let edge = || GatewayOptions::default().with_gateway("edge");
+    let (_http, _at, mut http) = follow(&cluster, edge().with_section("http", 80)).await;
+    let (_https, _at, mut https) = follow(&cluster, edge().with_section("https", 443)).await;
+    let (_whole, _at, mut whole) = follow(&cluster, GatewayOptions::default()).await;
+    let says = async |name: &str, reasons: &[&str]| {
+        let told = cluster.objects.wait::<HTTPRoute>(name, |route| {
+            let parents = route.map(|route| &route.status.parents[..]).unwrap_or_default();
+            let said = parents.iter().map(|parent| parent.conditions[0].reason.as_str());
+            BTreeSet::from_iter(said) == BTreeSet::from_iter(reasons.iter().copied())
+        });
+        soon("the route says so", told).await.unwrap()
+    };
+    for name in ["plain", "both", "port", "whole"] {
+        says(name, &["Accepted"]).await;
+    }
+    says("wrong", &["NoMatchingParent"]).await;
+    let secure = says("secure", &["Accepted", "NoMatchingParent"]).await.unwrap();
+    let mut parents = secure.status.parents.iter();
+    let admin = parents.find(|parent| parent.parent_ref.section_name == "admin");
+    let condition = &admin.unwrap().conditions[0];
+    assert_eq!((condition.type_.as_str(), condition.status), ("Accepted", ConditionStatus::False));
+    assert_eq!(
+        condition.message,
+        "the gateway has no such section and port, but http at port 80, https at port 443"
+    );
+    for (path, over_http, over_https) in
+        [("/", "a", ""), ("/secure", "a", "b"), ("/both", "b", "b"), ("/port", "a", "b"), ("/wrong", "a", "")]
+    {
+        for (client, expected) in [(&mut http, over_http), (&mut https, over_https)] {
+            let (status, text) = client.get(path).await;
+            match expected {
+                "" => assert_eq!(status, StatusCode::NOT_FOUND, "{path}: {text}"),
+                expected => assert_eq!(text, expected, "{path}"),
+            }
+        }
+    }
+    assert_eq!(whole.get("/whole").await.1, "b", "one that names no section stands for all");
+    // Nobody says anything else of them later.
+    cluster.objects.create(attached("later", "a", &json!([{"name": "edge"}]))).await.unwrap();
+    says("later", &["Accepted"]).await;
+    let after = cluster.objects.get::<HTTPRoute>("secure").await.unwrap();
+    assert_eq!(after.metadata.resource_version, secure.metadata.resource_version);
     cluster.tasks.shutdown().await;
 }
