@@ -29,6 +29,7 @@ impl Index {
         };
         match paths {
             Paths::Exact(path) => by_path.exact.entry(path.clone()).or_default(),
+            Paths::Prefix(prefix) if prefix.is_empty() => &mut by_path.all,
             Paths::Prefix(prefix) => by_path.prefixes.at(prefix),
         }
     }
@@ -42,6 +43,7 @@ impl Index {
         }?;
         let rules = match &route.paths {
             Paths::Exact(path) => by_path.exact.get(path),
+            Paths::Prefix(prefix) if prefix.is_empty() => Some(&by_path.all),
             Paths::Prefix(prefix) => by_path.prefixes.values.get(prefix),
         };
         rules?.iter().find(|other| other.is_like(route))
@@ -66,6 +68,8 @@ impl Index {
 struct ByPath {
     exact: HashMap<String, Vec<Arc<Route>>>,
     prefixes: Longest<Vec<Arc<Route>>>,
+    /// Those for all paths: nothing is looked up for them.
+    all: Vec<Arc<Route>>,
 }
 
 impl ByPath {
@@ -73,11 +77,12 @@ impl ByPath {
         let path = request.uri().path();
         let prefix = |length: usize| {
             let (prefix, rest) = path.split_at_checked(length)?;
-            (length == 0 || rest.is_empty() || rest.starts_with('/')).then_some(prefix)
+            (rest.is_empty() || rest.starts_with('/')).then_some(prefix)
         };
         let fits = |route: &&Arc<Route>| route.fits(request, host);
         let exact = self.exact.get(path).and_then(|rules| rules.iter().find(fits));
-        exact.or_else(|| self.prefixes.longest_first(prefix).flatten().find(fits))
+        let by_prefix = || self.prefixes.longest_first(prefix).flatten().find(fits);
+        exact.or_else(by_prefix).or_else(|| self.all.iter().find(fits))
     }
 }
 
