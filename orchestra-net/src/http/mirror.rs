@@ -48,7 +48,7 @@ impl Mirror {
                 // Also where it takes nothing more, and so does not see it.
                 why = broken_off => {
                     if why == Break::Behind {
-                        metrics::counter!("orchestra_mirror_lost_total", "service" => service.to_string()).increment(1);
+                        upstream.meters.mirrors_lost.increment(1);
                     }
                     tracing::debug!(%service, ?why, "a copy broke off");
                 }
