@@ -15,6 +15,7 @@
 //! | `net` | yes | [`net`]: service addresses, proxies, draining, in-process clients |
 //! | `tls` | no | proxies and endpoints over TLS, by rustls; needs a C compiler |
 //! | `dns` | yes | a DNS server for the names of services and pods |
+//! | `dns-forward` | no | it can pass questions about other names on, by a resolver with a cache |
 //! | `http-probes` | yes | probes and lifecycle hooks over TCP and HTTP |
 //! | `grpc-probes` | yes | probes of the gRPC health service |
 

@@ -37,12 +37,12 @@ pub enum NetError {
         /// Why.
         source: std::io::Error,
     },
-    /// The name servers of the system, which DNS questions are to be passed on to, are not known.
-    #[error("DNS questions can't be passed on: no name server is known from {}; name some instead", path.display())]
+    /// There is nobody whom DNS questions could be passed on to, with the feature `dns-forward`.
+    #[error("DNS questions can't be passed on: {from} has no name server to ask; name others")]
     NameServers {
-        /// Where they are looked for.
-        path: &'static std::path::Path,
-        /// Why none is known.
+        /// Who should name them.
+        from: &'static str,
+        /// Why there is none.
         source: std::io::Error,
     },
     /// No endpoint became ready in time.

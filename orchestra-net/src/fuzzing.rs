@@ -2,6 +2,9 @@
 
 use std::net::{Ipv4Addr, SocketAddr};
 
+use hickory_proto::op::{Message, OpCode};
+use hickory_proto::rr::{RData, Record};
+
 use crate::discovery::dns_message::{LARGEST_UDP, Reply, reply};
 use crate::proxy_protocol::{Parsed, parse};
 use crate::{ProxyProtocol, ServiceRecord, Target, Zone};
@@ -28,8 +31,10 @@ pub fn dns(query: &[u8]) {
             Some(Reply::Here(answer)) => answer,
             Some(Reply::Elsewhere(question)) => {
                 assert!(forwards, "nobody else is asked");
-                // As if somebody said as much as we know.
-                let found = question.query.clone();
+                // As if somebody said as much as we do.
+                let mut found = Message::response(0, OpCode::Query);
+                let address = RData::A(Ipv4Addr::new(192, 0, 2, 1).into());
+                found.add_answer(Record::from_rdata(question.name.clone(), 60, address));
                 let Some(answer) = question.answered(Ok(found)) else { continue };
                 answer
             }

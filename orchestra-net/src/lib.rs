@@ -12,7 +12,8 @@
 //!
 //! A new process takes over what an old one listens on by [`Workers::inherit`] and [`Heir`], on Linux.
 //!
-//! With the feature `tls`, [`HttpProxy::bind_tls`] speaks TLS with clients and [`Upstream::set_tls`] with endpoints.
+//! With the feature `tls`, [`HttpProxy::bind_tls`] speaks TLS with clients and [`Upstream::set_tls`] with endpoints. With `dns-forward`, `DnsOptions`
+//! can have the DNS server pass questions about other names on.
 //!
 //! What it tells through the `metrics` facade bears the label `service`; `docs/observability.md` has the names. A
 //! recorder must be installed before a service is known. How endpoints are doing, [`Upstream::describe`] and [`ServiceTable::describe`]
@@ -53,9 +54,11 @@ mod workers;
 mod wrapped;
 
 pub use body::{MAX_BODY, ProxyBody};
+#[cfg(feature = "dns-forward")]
+pub use discovery::DnsForward;
 pub use discovery::{Answer, ClusterIps, NamedPort, Question, ServiceRecord, Target, Zone};
 #[cfg(feature = "dns")]
-pub use discovery::{DnsForward, DnsOptions, DnsServer};
+pub use discovery::{DnsOptions, DnsServer};
 pub use error::NetError;
 #[cfg(target_os = "linux")]
 pub use handover::{Heir, Inherited};

@@ -234,7 +234,7 @@ impl ClusterBuilder {
     /// Serves the names of the cluster's services and pods at `address`, over UDP and TCP, until the cluster has ended;
     /// port 0 takes a free one, which [`Cluster::dns_address`] tells. Nothing is served otherwise. The names are those of
     /// Kubernetes, below the data plane's [`domain`](orchestra_net::DataPlaneOptions::domain): `cart.shop.svc.cluster.local`.
-    /// Questions about other names are refused, unless [`dns_options`](Self::dns_options) says who is asked.
+    /// Questions about other names are refused, unless [`dns_options`](Self::dns_options) says who is asked (feature `dns-forward`).
     ///
     /// Pods whose `dnsPolicy` is not `Default` or `None` are told as far as their runtime can. Processes have the host's
     /// `/etc/resolv.conf`, and find the address in `ORCHESTRA_DNS` and what to search in `ORCHESTRA_DNS_SEARCH`, for
@@ -246,8 +246,8 @@ impl ClusterBuilder {
         self
     }
 
-    /// Sets how questions about other names are treated: [`DnsForward::System`](orchestra_net::DnsForward::System) passes them on to the
-    /// host's own name servers, as containers need it that have no other name server.
+    /// Sets how questions about other names are treated. With the feature `dns-forward`, `DnsForward::System` passes them on to the host's own
+    /// name servers, as containers need it that have no other name server; without it they are refused.
     #[cfg(feature = "dns")]
     pub fn dns_options(mut self, options: orchestra_net::DnsOptions) -> Self {
         self.dns_options = options;

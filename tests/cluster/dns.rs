@@ -4,9 +4,8 @@ use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use hickory_proto::op::{Message, MessageType, OpCode, Query, ResponseCode};
-use hickory_proto::rr::{Name, RData, Record, RecordType};
+use hickory_proto::rr::{Name, RData, RecordType};
 use orchestra::BuildError;
-use orchestra::net::{DnsForward, DnsOptions};
 use orchestra::prelude::*;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
@@ -131,8 +130,11 @@ async fn a_cluster_serves_its_names_until_it_has_ended_and_tells_its_pods() {
     TcpStream::connect(server).await.unwrap_err();
 }
 
+#[cfg(feature = "dns-forward")]
 #[tokio::test(flavor = "multi_thread")]
 async fn other_names_are_asked_of_others_where_that_is_said() {
+    use hickory_proto::rr::Record;
+    use orchestra::net::{DnsForward, DnsOptions};
     let other = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
     let forward = DnsForward::To(vec![other.local_addr().unwrap()]);
     let options = DnsOptions::default().with_forward(forward);

@@ -4,10 +4,11 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use hickory_proto::op::ResponseCode;
 use orchestra_core::engine::Tasks;
 use tokio::net::TcpStream;
 
-use super::dns_forward::Forwarder;
+use super::dns_forward::{self as forward, Forwarder};
 use super::dns_message::{Reply, reply};
 use super::{DnsOptions, Zone, dns_stream};
 use crate::error::NetError;
@@ -42,7 +43,7 @@ pub struct DnsServer {
 struct Served {
     zone: Zone,
     /// Who may know what is not in the zone.
-    others: Arc<Forwarder>,
+    others: Option<Arc<Forwarder>>,
 }
 
 impl DnsServer {
@@ -57,8 +58,9 @@ impl DnsServer {
         options: DnsOptions,
         tasks: &Tasks,
     ) -> Result<Self, NetError> {
-        let others = Forwarder::new(options.forward.servers()?, options.forward_timeout);
-        let served = Served { zone, others: Arc::new(others) };
+        let udp = tasks.child();
+        let others = Forwarder::new(&options, address, tasks, &udp)?;
+        let served = Served { zone, others: others.map(Arc::new) };
         let mut tries = 0;
         loop {
             let over_tcp = served.clone();
@@ -67,7 +69,6 @@ impl DnsServer {
             let tcp = listen(address, "the DNS server".to_owned(), MAX_CONNECTIONS, tasks, serve).await?;
             match ClientSocket::bind(tcp.address()) {
                 Ok(socket) => {
-                    let udp = tasks.child();
                     let serving = served.clone().udp(Arc::new(socket), udp.clone(), tasks.clone());
                     tasks.spawn("dns-udp", ending_with(udp.clone(), serving));
                     return Ok(Self { tcp, udp });
@@ -93,7 +94,8 @@ impl Drop for DnsServer {
     }
 }
 
-async fn ending_with(tasks: Tasks, task: impl Future<Output = ()>) {
+/// `task`, for as long as `tasks` are not to end.
+pub(super) async fn ending_with(tasks: Tasks, task: impl Future<Output = ()>) {
     tokio::select! {
         biased;
         () = tasks.cancelled() => {}
@@ -103,7 +105,7 @@ async fn ending_with(tasks: Tasks, task: impl Future<Output = ()>) {
 
 impl Served {
     fn reply(&self, query: &[u8], udp: bool) -> Option<Reply> {
-        reply(&self.zone, query, udp, !self.others.is_empty())
+        reply(&self.zone, query, udp, self.others.is_some())
     }
 
     /// Answers datagrams. What others are asked about is asked in `tasks`, until `own` are to end.
@@ -120,12 +122,12 @@ impl Served {
                 let answer = match self.reply(&query[..query.len().min(LARGEST_QUERY)], true) {
                     None => continue,
                     Some(Reply::Here(answer)) => Some(answer),
-                    Some(Reply::Elsewhere(question)) => match self.others.admit(client.address) {
+                    Some(Reply::Elsewhere(question)) => match self.admit() {
                         Err(code) => question.answered(Err(code)),
-                        Ok(place) => {
-                            let (socket, others) = (Arc::clone(&socket), Arc::clone(&self.others));
+                        Ok((others, place)) => {
+                            let socket = Arc::clone(&socket);
                             let asking = async move {
-                                let found = others.ask(&question.query, false, place).await;
+                                let found = others.ask(question.name.clone(), question.kind, place).await;
                                 send(&socket, question.answered(found), client);
                             };
                             tasks.spawn("dns-forward", ending_with(own.clone(), asking));
@@ -138,11 +140,17 @@ impl Served {
         }
     }
 
-    async fn tcp(self, mut stream: TcpStream, client: SocketAddr, tasks: Tasks, _place: Place) {
+    /// Who may be asked about what is not in the zone, and a place for such a question.
+    fn admit(&self) -> Result<(Arc<Forwarder>, forward::Place), ResponseCode> {
+        let others = self.others.as_ref().ok_or(ResponseCode::Refused)?;
+        Ok((Arc::clone(others), others.admit()?))
+    }
+
+    async fn tcp(self, mut stream: TcpStream, _client: SocketAddr, tasks: Tasks, _place: Place) {
         let serving = async {
             // Ends by an error: the client closes, or says nothing for long.
             loop {
-                let exchanged = tokio::time::timeout(IDLE, self.exchange(&mut stream, client)).await;
+                let exchanged = tokio::time::timeout(IDLE, self.exchange(&mut stream)).await;
                 if !matches!(exchanged, Ok(Ok(()))) {
                     return;
                 }
@@ -151,14 +159,14 @@ impl Served {
         ending_with(tasks, serving).await;
     }
 
-    async fn exchange(&self, stream: &mut TcpStream, client: SocketAddr) -> std::io::Result<()> {
+    async fn exchange(&self, stream: &mut TcpStream) -> std::io::Result<()> {
         let query = dns_stream::read(stream, LARGEST_QUERY).await?;
         let answer = match self.reply(&query, false) {
             None => None,
             Some(Reply::Here(answer)) => Some(answer),
             Some(Reply::Elsewhere(question)) => {
-                let found = match self.others.admit(client) {
-                    Ok(place) => self.others.ask(&question.query, true, place).await,
+                let found = match self.admit() {
+                    Ok((others, place)) => others.ask(question.name.clone(), question.kind, place).await,
                     Err(code) => Err(code),
                 };
                 question.answered(found)

@@ -4,12 +4,13 @@ use hickory_proto::op::{Message, Query, ResponseCode};
 use hickory_proto::rr::{DNSClass, Name, RecordType};
 
 use super::Zone;
-use super::dns_message::{LARGEST_UDP, extensions, fitting};
+use super::dns_message::fitting;
 
 /// A query that other servers are to answer.
 pub(crate) struct Elsewhere {
-    /// What they are asked, under an identity that nobody can guess.
-    pub(crate) query: Message,
+    /// What they are asked about.
+    pub(crate) name: Name,
+    pub(crate) kind: RecordType,
     /// What is known here: which name stands for the one that they are asked for.
     response: Message,
     /// How long the answer may be, in bytes.
@@ -17,25 +18,9 @@ pub(crate) struct Elsewhere {
 }
 
 impl Elsewhere {
-    /// The rest of `response`, the answer to `request`, is about `name`.
-    pub(super) fn new(
-        request: &Message,
-        question: &Query,
-        name: Name,
-        response: Message,
-        limit: u16,
-    ) -> Self {
-        let mut query = Message::query();
-        let (flags, asked) = (&mut query.metadata, &request.metadata);
-        flags.recursion_desired = asked.recursion_desired;
-        flags.authentic_data = asked.authentic_data;
-        flags.checking_disabled = asked.checking_disabled;
-        query.add_query(Query::query(name, question.query_type));
-        // Old servers understand what their clients ask, and would not understand more. What else is in there is between the client and us.
-        if let Some(asked) = &request.edns {
-            query.set_edns(extensions(limit.min(LARGEST_UDP), asked.flags().dnssec_ok));
-        }
-        Self { query, response, limit }
+    /// The rest of `response`, the answer to `question`, is about `name`.
+    pub(super) fn new(question: &Query, name: Name, response: Message, limit: u16) -> Self {
+        Self { name, kind: question.query_type, response, limit }
     }
 
     /// The answer, with what they say or why they say nothing.
@@ -44,11 +29,7 @@ impl Elsewhere {
         match found {
             Err(code) => response.metadata.response_code = code,
             Ok(found) => {
-                let flags = &mut response.metadata;
-                flags.response_code = found.metadata.response_code;
-                flags.truncation = found.metadata.truncation;
-                // Nobody has vouched for a name of ours.
-                flags.authentic_data = found.metadata.authentic_data && response.answers.is_empty();
+                response.metadata.response_code = found.metadata.response_code;
                 response.add_answers(found.answers);
                 response.add_authorities(found.authorities);
                 response.add_additionals(found.additionals);

@@ -49,7 +49,9 @@ pub(crate) fn reply(zone: &Zone, query: &[u8], udp: bool, forwards: bool) -> Opt
     if let Some(asked) = &request.edns {
         newer = asked.version() > 0;
         limit = asked.max_payload().clamp(PLAIN_UDP, LARGEST_UDP);
-        response.set_edns(extensions(LARGEST_UDP, asked.flags().dnssec_ok && forwards));
+        let mut edns = Edns::new();
+        edns.set_max_payload(LARGEST_UDP);
+        response.set_edns(edns);
     }
     if !udp {
         limit = u16::MAX;
@@ -60,7 +62,7 @@ pub(crate) fn reply(zone: &Zone, query: &[u8], udp: bool, forwards: bool) -> Opt
             Filled::Here(code) => code,
             Filled::Elsewhere(name) if forwards && is_address_of(zone, &name) => ResponseCode::NXDomain,
             Filled::Elsewhere(name) if forwards && may_leave(question) => {
-                let rest = Elsewhere::new(&request, question, name, response, limit);
+                let rest = Elsewhere::new(question, name, response, limit);
                 return Some(Reply::Elsewhere(Box::new(rest)));
             }
             Filled::Elsewhere(_) if response.answers.is_empty() => ResponseCode::Refused,
@@ -70,12 +72,6 @@ pub(crate) fn reply(zone: &Zone, query: &[u8], udp: bool, forwards: bool) -> Opt
         _ => ResponseCode::NotImp,
     };
     fitting(&response, limit).map(Reply::Here)
-}
-
-pub(super) fn extensions(payload: u16, dnssec_ok: bool) -> Edns {
-    let mut edns = Edns::new();
-    edns.set_max_payload(payload).set_dnssec_ok(dnssec_ok);
-    edns
 }
 
 /// As bytes, or without its records where they are too many.

@@ -6,7 +6,9 @@ mod app_protocol;
 mod backend;
 mod client;
 mod data_plane;
+#[cfg(feature = "dns")]
 mod dns;
+#[cfg(feature = "dns-forward")]
 mod dns_forward;
 mod drain;
 mod floods;
