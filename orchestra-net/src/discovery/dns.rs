@@ -8,6 +8,7 @@ use hickory_proto::op::ResponseCode;
 use orchestra_core::engine::Tasks;
 use tokio::net::TcpStream;
 
+use super::dns_elsewhere::Elsewhere;
 use super::dns_forward::{self as forward, Forwarder};
 use super::dns_message::{Reply, reply};
 use super::{DnsOptions, Zone, dns_stream};
@@ -46,6 +47,9 @@ struct Served {
     others: Option<Arc<Forwarder>>,
 }
 
+/// Who is asked, and the question's place there.
+type Admitted = (Arc<Forwarder>, forward::Place);
+
 impl DnsServer {
     /// Serves `zone` at `address`; port 0 takes one that is free for both UDP and TCP.
     ///
@@ -64,8 +68,7 @@ impl DnsServer {
         let mut tries = 0;
         loop {
             let over_tcp = served.clone();
-            let serve =
-                move |stream, client, tasks, place| over_tcp.clone().tcp(stream, client, tasks, place);
+            let serve = move |stream, _client, tasks, place| over_tcp.clone().tcp(stream, tasks, place);
             let tcp = listen(address, "the DNS server".to_owned(), MAX_CONNECTIONS, tasks, serve).await?;
             match ClientSocket::bind(tcp.address()) {
                 Ok(socket) => {
@@ -124,12 +127,10 @@ impl Served {
                     Some(Reply::Here(answer)) => Some(answer),
                     Some(Reply::Elsewhere(question)) => match self.admit() {
                         Err(code) => question.answered(Err(code)),
-                        Ok((others, place)) => {
+                        Ok(admitted) => {
                             let socket = Arc::clone(&socket);
-                            let asking = async move {
-                                let found = others.ask(question.name.clone(), question.kind, place).await;
-                                send(&socket, question.answered(found), client);
-                            };
+                            let asking =
+                                async move { send(&socket, asked(*question, admitted).await, client) };
                             tasks.spawn("dns-forward", ending_with(own.clone(), asking));
                             continue;
                         }
@@ -141,12 +142,12 @@ impl Served {
     }
 
     /// Who may be asked about what is not in the zone, and a place for such a question.
-    fn admit(&self) -> Result<(Arc<Forwarder>, forward::Place), ResponseCode> {
+    fn admit(&self) -> Result<Admitted, ResponseCode> {
         let others = self.others.as_ref().ok_or(ResponseCode::Refused)?;
         Ok((Arc::clone(others), others.admit()?))
     }
 
-    async fn tcp(self, mut stream: TcpStream, _client: SocketAddr, tasks: Tasks, _place: Place) {
+    async fn tcp(self, mut stream: TcpStream, tasks: Tasks, _place: Place) {
         let serving = async {
             // Ends by an error: the client closes, or says nothing for long.
             loop {
@@ -164,16 +165,19 @@ impl Served {
         let answer = match self.reply(&query, false) {
             None => None,
             Some(Reply::Here(answer)) => Some(answer),
-            Some(Reply::Elsewhere(question)) => {
-                let found = match self.admit() {
-                    Ok((others, place)) => others.ask(question.name.clone(), question.kind, place).await,
-                    Err(code) => Err(code),
-                };
-                question.answered(found)
-            }
+            Some(Reply::Elsewhere(question)) => match self.admit() {
+                Err(code) => question.answered(Err(code)),
+                Ok(admitted) => asked(*question, admitted).await,
+            },
         };
         dns_stream::write(stream, &answer.ok_or(std::io::ErrorKind::InvalidData)?).await
     }
+}
+
+/// The answer, with what others say.
+async fn asked(question: Elsewhere, (others, place): Admitted) -> Option<Vec<u8>> {
+    let found = others.ask(question.name.clone(), question.kind, place).await;
+    question.answered(found)
 }
 
 /// Sends an answer, where there is one.
