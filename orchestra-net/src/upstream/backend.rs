@@ -181,8 +181,7 @@ impl Backend {
 
     /// Lets no request in any more, and closes what waits.
     pub(crate) fn close(&self) {
-        self.leaving().get_or_insert_with(Instant::now);
-        self.closed.store(true, Ordering::SeqCst);
+        self.set_closed(true);
         // Those who wait for the last request look again, and go on waiting.
         self.quiet.notify_waiters();
         self.lists().for_each(|mut idle| idle.clear());
@@ -191,14 +190,20 @@ impl Backend {
 
     /// It is a member again.
     pub(crate) fn open(&self) {
-        self.closed.store(false, Ordering::SeqCst);
-        *self.leaving() = None;
+        self.set_closed(false);
         self.quiet.notify_waiters();
     }
 
+    /// Under the lock, so that both say the same whoever comes at once.
+    fn set_closed(&self, closed: bool) {
+        let mut leaving = self.leaving.lock().unwrap_or_else(PoisonError::into_inner);
+        *leaving = closed.then(|| leaving.unwrap_or_else(Instant::now));
+        self.closed.store(closed, Ordering::SeqCst);
+    }
+
     /// Since when it is leaving, where it is.
-    pub(super) fn leaving(&self) -> MutexGuard<'_, Option<Instant>> {
-        self.leaving.lock().unwrap_or_else(PoisonError::into_inner)
+    pub(super) fn leaving(&self) -> Option<Instant> {
+        *self.leaving.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) fn is_closed(&self) -> bool {

@@ -92,7 +92,7 @@ impl Upstream {
             let shown = all.values().filter(|backend| !backend.is_closed() || backend.in_flight() > 0);
             let status = shown.map(|backend| {
                 let endpoint = listed.get(&backend.id);
-                let (state, reason, in_state) = match (*backend.leaving(), avoided.remove(&backend.id)) {
+                let (state, reason, in_state) = match (backend.leaving(), avoided.remove(&backend.id)) {
                     (Some(since), _) => (EndpointState::Draining, None, Some(since.elapsed())),
                     (None, Some(why)) => (why.state, Some(why.why), Some(now.saturating_sub(why.since))),
                     (None, None) => (EndpointState::Ready, None, None),
