@@ -11,7 +11,6 @@ mod http;
 mod shop;
 mod tour;
 
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -23,18 +22,14 @@ use engine::{Choice, Engine};
 #[derive(Parser)]
 #[command(name = "mini-cluster", version)]
 struct Args {
-    /// End after the tour; the exit status says whether every phase held.
-    #[arg(long)]
-    once: bool,
+    #[command(flatten)]
+    tour: tour::Options,
     /// Write the phases and the requests as JSON to this file.
     #[arg(long, value_name = "FILE")]
     report: Option<PathBuf>,
     /// What runs the containers.
     #[arg(long, value_enum, default_value_t = Choice::Auto)]
     runtime: Choice,
-    /// Where the shop is served; a free port of this machine where not given.
-    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:0")]
-    listen: SocketAddr,
     #[command(subcommand)]
     command: Option<Command>,
 }
@@ -126,10 +121,10 @@ async fn give(
     let result = tokio::select! {
         biased;
         interrupted = interrupted() => interrupted.map(|()| None),
-        toured = tour::run(&cluster, engine, args.listen, report, args.once) => toured.map(Some),
+        toured = tour::run(&cluster, engine, &args.tour, report) => toured.map(Some),
     };
     println!("stopping the cluster");
     cluster.stop().await;
     // Ctrl-C is how one leaves after the tour; in the middle of it, it is no success.
-    Ok(result?.unwrap_or(!args.once))
+    Ok(result?.unwrap_or(!args.tour.once))
 }

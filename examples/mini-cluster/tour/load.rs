@@ -16,16 +16,9 @@ use tokio::time::{Instant, interval};
 use super::log::Log;
 use crate::http::Http;
 
-/// A request is due this often: a hundred a second.
-const EVERY: Duration = Duration::from_millis(10);
-
 /// A request that has no answer so long after it was due has failed. On Docker a connection to a lost node's container
 /// is given up after two seconds, and a page may meet one at each of three services in a row.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(10);
-
-/// How many requests may be in flight; one that is due beyond is not sent, and has failed. It is as many as are due
-/// until the deadline. Each holds up to nine sockets of this program, through the proxies between the services.
-const MAX_IN_FLIGHT: usize = 1_000;
 
 /// Requests that are sent until they are stopped.
 pub(crate) struct Load {
@@ -34,11 +27,11 @@ pub(crate) struct Load {
 }
 
 impl Load {
-    /// Starts to send requests to the shop at `page`. Every tenth places an order, the others look at the page;
+    /// Starts to send `rate` requests a second to the shop at `page`. Every tenth places an order, the others look at the page;
     /// all of them may be repeated without harm.
-    pub(crate) fn start(http: Http, page: String, log: Arc<Log>) -> Self {
+    pub(crate) fn start(http: Http, page: String, log: Arc<Log>, rate: u32) -> Self {
         let (stop, stopped) = oneshot::channel();
-        Self { stop, driver: tokio::spawn(drive(http, page, log, stopped)) }
+        Self { stop, driver: tokio::spawn(drive(http, page, log, rate, stopped)) }
     }
 
     /// Sends no more, and waits for the answers that are still to come.
@@ -49,8 +42,11 @@ impl Load {
     }
 }
 
-async fn drive(http: Http, page: String, log: Arc<Log>, mut stopped: oneshot::Receiver<()>) {
-    let mut due = interval(EVERY);
+async fn drive(http: Http, page: String, log: Arc<Log>, rate: u32, mut stopped: oneshot::Receiver<()>) {
+    // As many as are due until the deadline. One that is due beyond is not sent, and has failed. Each holds up to nine
+    // sockets of this program, through the proxies between the services.
+    let most_in_flight = usize::try_from(u64::from(rate) * DEADLINE.as_secs()).unwrap_or(usize::MAX);
+    let mut due = interval(Duration::from_secs(1) / rate);
     let mut in_flight = JoinSet::new();
     for number in 1_u64.. {
         let due = tokio::select! {
@@ -65,10 +61,10 @@ async fn drive(http: Http, page: String, log: Arc<Log>, mut stopped: oneshot::Re
             (Method::GET, page.clone())
         };
         let (http, log) = (http.clone(), Arc::clone(&log));
-        if in_flight.len() < MAX_IN_FLIGHT {
+        if in_flight.len() < most_in_flight {
             in_flight.spawn(async move { request(&http, method, &uri, due, &log).await });
         } else {
-            let error = anyhow!("not sent: {MAX_IN_FLIGHT} requests are without an answer");
+            let error = anyhow!("not sent: {most_in_flight} requests are without an answer");
             log.add(log.phase(), &method, &uri, DEADLINE, Err(error));
         }
     }

@@ -40,6 +40,20 @@ const AUTOSCALE_EVERY: Duration = Duration::from_secs(1);
 /// A phase that takes longer than this has failed.
 const PHASE_LIMIT: Duration = Duration::from_secs(120);
 
+/// What is given, and to whom.
+#[derive(clap::Args)]
+pub(crate) struct Options {
+    /// End after the tour; the exit status says whether every phase held.
+    #[arg(long)]
+    pub once: bool,
+    /// Where the shop is served; a free port of this machine where not given.
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:0")]
+    listen: SocketAddr,
+    /// How many requests are sent a second, 1 to 1000: fewer for a slow machine, or a program that is not optimised.
+    #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    rate: u32,
+}
+
 /// Starts a cluster of three nodes. What they leave behind is in `dir`.
 pub(crate) async fn start(engine: &Engine, dir: &Path) -> anyhow::Result<Cluster> {
     let builder = Cluster::builder().node_grace(NODE_GRACE).autoscaler(HorizontalAutoscaler, AUTOSCALE_EVERY);
@@ -63,21 +77,20 @@ pub(crate) struct Tour<'c> {
     pub log: Arc<Log>,
 }
 
-/// Gives the tour. Returns whether every phase held. Stays until it is dropped, unless `once`.
+/// Gives the tour. Returns whether every phase held. Stays until it is dropped, unless `options.once`.
 pub(crate) async fn run(
     cluster: &Cluster,
     engine: &Engine,
-    listen: SocketAddr,
+    options: &Options,
     report: Option<&mut Report>,
-    once: bool,
 ) -> anyhow::Result<bool> {
-    let proxy = cluster.serve_http(listen, "shop", "frontend", 8080).await?;
+    let proxy = cluster.serve_http(options.listen, "shop", "frontend", 8080).await?;
     let page = format!("http://{}/", proxy.address());
     let (shop, http, log) = (cluster.namespace("shop"), Http::new(), Arc::<Log>::default());
     let tour = Tour { cluster, engine, shop, page, http, log };
     println!("the shop will be at {}", tour.page);
     // The load begins before there is a shop: its first requests wait for the first pods.
-    let load = Load::start(tour.http.clone(), tour.page.clone(), Arc::clone(&tour.log));
+    let load = Load::start(tour.http.clone(), tour.page.clone(), Arc::clone(&tour.log), options.rate);
     let mut phases = Vec::new();
     for (number, (name, phase)) in phases::ALL.into_iter().enumerate() {
         let done = show(&tour, number, name, phase).await;
@@ -95,7 +108,7 @@ pub(crate) async fn run(
     if let Some(report) = report {
         report.write(&phases, &tour.log)?;
     }
-    if !once {
+    if !options.once {
         println!("\nthe shop stays up at {} until Ctrl-C", tour.page);
         if let Some(dns) = cluster.dns_address() {
             let (ip, port) = (dns.ip(), dns.port());
