@@ -5,11 +5,12 @@ use std::sync::Arc;
 
 use http::{HeaderName, HeaderValue, Method, StatusCode};
 use orchestra_core::model::{
-    FieldErrors, HTTPRoute, HttpBackendRef, HttpHeader, HttpHeaderFilter, HttpPathModifier,
-    HttpPathModifierType, HttpRouteFilter, HttpRouteMatch, HttpRouteRule, Ingress, IngressBackend,
-    IngressPathType, Object, ObjectMeta, PathMatchType, Rules,
+    FieldErrors, HTTPRoute, HttpHeader, HttpHeaderFilter, HttpPathModifier, HttpPathModifierType,
+    HttpRouteFilter, HttpRouteMatch, HttpRouteRule, Ingress, IngressBackend, IngressPathType, Object,
+    ObjectMeta, PathMatchType, Rules,
 };
 
+use super::reference::Reference;
 use super::rewrite::{HeaderChanges, PathChange, Redirect};
 use super::route::Route;
 use super::routes::Routes;
@@ -143,7 +144,7 @@ fn of_rule(rule: &HttpRouteRule, namespace: &str, find: Find<'_>, errors: &mut F
     let service = |reference: Reference<'_>, errors: &mut FieldErrors| {
         match reference.why_not(namespace) {
             None => return Some(find(namespace, reference.name, reference.port?.into())),
-            Some(why) => errors.push(why),
+            Some((_, why)) => errors.push(why),
         }
         None
     };
@@ -252,43 +253,4 @@ fn fitted(mut route: Route, found: &HttpRouteMatch) -> Option<Route> {
         route = route.method(Method::from_str(&found.method).ok()?);
     }
     Some(route)
-}
-
-/// What a route refers to.
-struct Reference<'r> {
-    group: &'r str,
-    kind: &'r str,
-    namespace: &'r str,
-    name: &'r str,
-    port: Option<u16>,
-}
-
-impl Reference<'_> {
-    /// Why no requests can be sent there from a route of this namespace.
-    fn why_not(&self, namespace: &str) -> Option<String> {
-        let Self { group, kind, namespace: other, name, port } = self;
-        if !matches!((*group, *kind), ("" | "core", "" | "Service")) {
-            return Some(format!("{kind} {name} is no Service: name a Service of the core group"));
-        }
-        if !other.is_empty() && *other != namespace {
-            let text = format!("{other}/{name} is in another namespace: make the route there");
-            return Some(text + ", as ReferenceGrant is not followed");
-        }
-        port.is_none().then(|| format!("needs a port of the Service {name}"))
-    }
-}
-
-impl<'r> From<&'r HttpBackendRef> for Reference<'r> {
-    fn from(reference: &'r HttpBackendRef) -> Self {
-        let HttpBackendRef { group, kind, namespace, name, port, .. } = reference;
-        Self { group, kind, namespace, name, port: *port }
-    }
-}
-
-impl<'r> From<&'r orchestra_core::model::BackendObjectReference> for Reference<'r> {
-    fn from(reference: &'r orchestra_core::model::BackendObjectReference) -> Self {
-        let orchestra_core::model::BackendObjectReference { group, kind, namespace, name, port, .. } =
-            reference;
-        Self { group, kind, namespace, name, port: *port }
-    }
 }

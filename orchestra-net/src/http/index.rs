@@ -8,7 +8,8 @@ use std::sync::Arc;
 use http::Request;
 use http::header::HOST;
 
-use super::route::{Hosts, Paths, Route};
+use super::matching::{Hosts, Paths};
+use super::route::Route;
 
 /// Rules in the order in which they count: those of a host, those of the longest name that it is below, and so on, those of
 /// all hosts. It finds the rules that may fit; whether one does, the rule itself says.

@@ -10,6 +10,7 @@ use orchestra_core::model::{
 };
 
 use super::gateway::{Follower, GatewayOptions};
+use crate::http::Reference;
 
 /// Who says what routes are worth here, among the controllers of a cluster.
 pub(super) const CONTROLLER: &str = "orchestra.dev/gateway";
@@ -94,29 +95,17 @@ impl Follower {
         Some(("NoMatchingParent", format!("the gateway has no such section and port, but {sections}")))
     }
 
-    /// Which of the services that a route names is not there.
+    /// Why a service that a route names can't be sent to.
     fn unresolved(&self, route: &HTTPRoute) -> Option<Why> {
-        let namespace = &route.metadata.namespace;
-        let rules = &route.spec.rules;
-        let mirrors = rules.iter().flat_map(|rule| &rule.filters).filter_map(|filter| {
-            let mirror = &filter.request_mirror.as_ref()?.backend_ref;
-            Some((&mirror.group, &mirror.kind, &mirror.namespace, &mirror.name))
-        });
-        let backends = rules.iter().flat_map(|rule| &rule.backend_refs);
-        let backends =
-            backends.map(|backend| (&backend.group, &backend.kind, &backend.namespace, &backend.name));
-        for (group, kind, other, name) in backends.chain(mirrors) {
-            if !matches!((group.as_str(), kind.as_str()), ("" | "core", "" | "Service")) {
-                return Some(("InvalidKind", format!("{kind} {name} is no Service")));
-            }
-            if !other.is_empty() && other != namespace {
-                return Some(("RefNotPermitted", format!("{other}/{name} is in another namespace")));
-            }
-            if self.services.get(&ObjectKey::new::<Service>(namespace.as_str(), name.as_str())).is_none() {
-                return Some(("BackendNotFound", format!("there is no Service {name}")));
-            }
-        }
-        None
+        let namespace = route.metadata.namespace.as_str();
+        let is_missing =
+            |name: &str| self.services.get(&ObjectKey::new::<Service>(namespace, name)).is_none();
+        route.spec.rules.iter().flat_map(Reference::of).find_map(|reference| {
+            let name = reference.name;
+            let missing =
+                || is_missing(name).then(|| ("BackendNotFound", format!("there is no Service {name}")));
+            reference.why_not(namespace).or_else(missing)
+        })
     }
 }
 
