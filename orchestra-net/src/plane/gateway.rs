@@ -9,6 +9,7 @@ use orchestra_core::model::{HTTPRoute, Ingress, ParentReference, Service};
 use tokio::sync::Notify;
 
 use super::data_plane::DataPlane;
+use super::status::CONTROLLER;
 use super::table::ServiceTable;
 use crate::error::NetError;
 use crate::http::{HttpProxy, Routes};
@@ -26,7 +27,8 @@ pub struct GatewayOptions {
     /// whatever its sections are called. Routes of all sections of a proxy are followed on all its listeners, so that sections which
     /// differ need a proxy each.
     pub sections: BTreeMap<String, u16>,
-    /// Where clients reach the proxy, by IP address or by name: what Ingresses say in their status. None: they say nothing.
+    /// Where clients reach the proxy, by IP address or by name: what Ingresses say in their status, of all proxies that follow them by
+    /// one data plane. None: they say nothing.
     pub addresses: Vec<String>,
 }
 
@@ -114,7 +116,8 @@ impl DataPlane {
         let services = self.caches.of::<Service>();
         let tell = Arc::clone(&changed);
         services.on_change(move |change| {
-            if change.old.is_none() || change.new.is_none() {
+            // Routes name ports, which are looked up when routes are made.
+            if change.old.map(|old| &old.spec.ports) != change.new.map(|new| &new.spec.ports) {
                 tell.notify_one();
             }
         });
@@ -155,6 +158,13 @@ impl Follower {
         }
     }
 
+    /// Whether a route has the gateway for its parent, or its status says so.
+    fn concerns(&self, route: &HTTPRoute) -> bool {
+        let told = route.status.parents.iter().filter(|told| told.controller_name == CONTROLLER);
+        let mut parents = route.spec.parent_refs.iter().chain(told.map(|told| &told.parent_ref));
+        parents.any(|parent| self.options.is_parent(parent))
+    }
+
     async fn renew(&mut self, client: &Client) {
         let (ingresses, routes) = (self.ingresses.list(), self.routes.list());
         let ours = ingresses.iter().map(|ingress| &**ingress);
@@ -172,8 +182,9 @@ impl Follower {
             let is_it = |error: &&NetError| matches!(error, NetError::BadRoute { kind: "HTTPRoute", object, .. } if *object == name);
             refused.iter().find(is_it).map(|error| told(error))
         };
-        let judged = of_parents(&|parent| self.options.is_parent(parent));
-        let judged: Vec<_> = judged.into_iter().map(|route| (route, why(route))).collect();
+        // Also those that have left, and still say something of it.
+        let judged = routes.iter().map(|route| &**route).filter(|route| self.concerns(route));
+        let judged: Vec<_> = judged.map(|route| (route, why(route))).collect();
         let refused: BTreeSet<String> = refused.iter().map(|error| told(error)).collect();
         for error in refused.difference(&self.refused) {
             tracing::warn!(%error, "leaves out an object that routes are made of");

@@ -9,7 +9,7 @@ use orchestra_core::model::{
     RouteParentStatus, Service, Timestamp,
 };
 
-use super::gateway::{Follower, GatewayOptions};
+use super::gateway::{Follower, GatewayOptions, Gateways};
 use crate::http::Reference;
 
 /// Who says what routes are worth here, among the controllers of a cluster.
@@ -28,7 +28,7 @@ impl Follower {
         routes: &[(&HTTPRoute, Option<String>)],
     ) {
         for ingress in ingresses {
-            let wanted = reached_at(&self.options);
+            let wanted = self.gateways.reached_at(ingress);
             if wanted.ingress.is_empty() || ingress.status.load_balancer == wanted {
                 continue;
             }
@@ -149,14 +149,21 @@ fn set(
     changed
 }
 
-/// Where Ingresses are reached.
-fn reached_at(options: &GatewayOptions) -> LoadBalancerStatus {
-    let way = |address: &String| match address.parse::<IpAddr>() {
-        Ok(ip) => LoadBalancerIngress { ip: ip.to_string(), ..LoadBalancerIngress::default() },
-        Err(_) => LoadBalancerIngress { hostname: address.clone(), ..LoadBalancerIngress::default() },
-    };
-    LoadBalancerStatus {
-        ingress: options.addresses.iter().map(way).collect(),
-        ..LoadBalancerStatus::default()
+impl Gateways {
+    /// Where an Ingress is reached: by all proxies that follow it, so that each says the same.
+    fn reached_at(&self, ingress: &Ingress) -> LoadBalancerStatus {
+        let way = |address: &String| match address.parse::<IpAddr>() {
+            Ok(ip) => LoadBalancerIngress { ip: ip.to_string(), ..LoadBalancerIngress::default() },
+            Err(_) => LoadBalancerIngress { hostname: address.clone(), ..LoadBalancerIngress::default() },
+        };
+        let mut status = LoadBalancerStatus::default();
+        for options in self.lock().iter().filter(|options| options.has_ingress(ingress)) {
+            for way in options.addresses.iter().map(way) {
+                if !status.ingress.contains(&way) {
+                    status.ingress.push(way);
+                }
+            }
+        }
+        status
     }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use http::StatusCode;
 use orchestra_core::client::DeleteOptions;
-use orchestra_core::model::{ConditionStatus, HTTPRoute, Service};
+use orchestra_core::model::{ConditionStatus, HTTPRoute, Ingress, Service};
 use orchestra_net::{DataPlaneOptions, GatewayOptions, HttpOptions, HttpProxy, Listening, Routes};
 use serde_json::{Value, json};
 
@@ -161,5 +161,82 @@ async fn a_proxy_follows_the_routes_of_its_sections_and_tells_others_that_there_
     says("later", &["Accepted"]).await;
     let after = cluster.objects.get::<HTTPRoute>("secure").await.unwrap();
     assert_eq!(after.metadata.resource_version, secure.metadata.resource_version);
+    cluster.tasks.shutdown().await;
+}
+
+/// An Ingress without a class, for all paths, to the port `http` of this service.
+fn ingress(name: &str, service: &str) -> Ingress {
+    let backend = json!({"service": {"name": service, "port": {"name": "http"}}});
+    serde_json::from_value(json!({
+        "apiVersion": "networking.k8s.io/v1", "kind": "Ingress", "metadata": {"name": name},
+        "spec": {"rules": [{"http": {"paths": [{"path": format!("/{name}"), "pathType": "Prefix", "backend": backend}]}}]},
+    }))
+    .unwrap()
+}
+
+#[tokio::test]
+async fn an_ingress_that_several_proxies_follow_says_all_their_addresses_and_is_let_be() {
+    let a = Backend::start("a").await;
+    let cluster = cluster(&[&a]).await;
+    let of_class = |class: &str, addresses: &[&str]| {
+        let options = GatewayOptions::default().with_ingress_class(class);
+        addresses.iter().fold(options, |options, address| options.with_address(*address))
+    };
+    let _one = follow(&cluster, of_class("inside", &["10.0.0.1", "shop.local"])).await;
+    let _other = follow(&cluster, of_class("outside", &["192.0.2.1", "shop.local"])).await;
+    cluster.objects.create(ingress("first", "a")).await.unwrap();
+    let says = async |name: &str| {
+        let told = cluster.objects.wait::<Ingress>(name, |ingress| {
+            let ways = ingress.map(|ingress| &ingress.status.load_balancer.ingress[..]).unwrap_or_default();
+            let ways: Vec<_> = ways.iter().map(|way| format!("{}{}", way.ip, way.hostname)).collect();
+            ways == ["10.0.0.1", "shop.local", "192.0.2.1"]
+        });
+        soon("the Ingress says where it is reached", told).await.unwrap().unwrap()
+    };
+    let told = says("first").await;
+    // Nobody says anything else of it later.
+    cluster.objects.create(ingress("second", "a")).await.unwrap();
+    says("second").await;
+    let after = cluster.objects.get::<Ingress>("first").await.unwrap();
+    assert_eq!(after.metadata.resource_version, told.metadata.resource_version);
+    cluster.tasks.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_port_that_is_named_is_found_when_its_number_changes() {
+    let a = Backend::start("a").await;
+    let cluster = cluster(&[&a]).await;
+    cluster.objects.create(ingress("named", "a")).await.unwrap();
+    let (_proxy, _listening, mut client) = follow(&cluster, GatewayOptions::default()).await;
+    another(&cluster, &mut client, "before").await;
+    assert_eq!(client.get("/named").await.1, "a");
+    let mut service = (*cluster.objects.get::<Service>("a").await.unwrap()).clone();
+    service.spec.ports[0].port = PORT + 1;
+    cluster.objects.update(service).await.unwrap();
+    let asking = async {
+        while client.get("/named").await.1 != "a" {
+            tokio::task::yield_now().await;
+        }
+    };
+    soon("the port is found", asking).await;
+    cluster.tasks.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_route_that_leaves_a_gateway_says_nothing_of_it() {
+    let a = Backend::start("a").await;
+    let cluster = cluster(&[&a]).await;
+    cluster.objects.create(route("leaves", &["a"])).await.unwrap();
+    let _proxy = follow(&cluster, GatewayOptions::default()).await;
+    let says = async |count: usize| {
+        let told = cluster.objects.wait::<HTTPRoute>("leaves", |route| {
+            route.is_some_and(|route| route.status.parents.len() == count)
+        });
+        (*soon("the route says so", told).await.unwrap().unwrap()).clone()
+    };
+    let mut leaves = says(1).await;
+    leaves.spec.parent_refs[0].name = "other".to_owned();
+    cluster.objects.update(leaves).await.unwrap();
+    says(0).await;
     cluster.tasks.shutdown().await;
 }
