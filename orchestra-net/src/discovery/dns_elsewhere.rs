@@ -35,7 +35,7 @@ impl Elsewhere {
                 response.add_additionals(found.additionals);
             }
         }
-        fitting(response, self.limit)
+        fitting(self.response, self.limit)
     }
 }
 

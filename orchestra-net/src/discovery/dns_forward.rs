@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hickory_proto::op::{Message, OpCode, ResponseCode};
-use hickory_proto::rr::{Name, RecordType};
+use hickory_proto::rr::rdata::CNAME;
+use hickory_proto::rr::{Name, RData, Record, RecordType};
 use hickory_resolver::Resolver;
 use hickory_resolver::config::{
     ConnectionConfig, NameServerConfig, ResolveHosts, ResolverConfig, ServerOrderingStrategy,
@@ -88,12 +89,16 @@ impl Forwarder {
     ) -> Result<Message, ResponseCode> {
         let asking = timeout(self.timeout, self.resolver.lookup(name.clone(), kind));
         let error = match asking.await.unwrap_or(Err(ResolverError::Timeout)) {
-            Ok(found) => return Ok(found.into()),
+            Ok(found) => return Ok(named(&name, found.into())),
             Err(ResolverError::Dns(DnsError::NoRecordsFound(nothing))) => {
                 let mut answer = Message::response(0, OpCode::Query);
                 answer.metadata.response_code = nothing.response_code;
-                // It says how long that may be kept (RFC 2308).
-                answer.add_authorities(nothing.soa.map(|soa| soa.into_record_of_rdata()));
+                // It says how long that may be kept: for what is left of its least (RFC 2308, 5).
+                let mut authority = nothing.soa.map(|soa| soa.into_record_of_rdata());
+                if let (Some(authority), Some(left)) = (&mut authority, nothing.negative_ttl) {
+                    authority.ttl = authority.ttl.min(left);
+                }
+                answer.add_authorities(authority);
                 return Ok(answer);
             }
             Err(error) => error,
@@ -101,6 +106,17 @@ impl Forwarder {
         tracing::debug!(%name, %kind, %error, "no name server answers");
         Err(ResponseCode::ServFail)
     }
+}
+
+/// The resolver leaves out that a name stands for another where it has kept what is known of that one and was not told both at once.
+fn named(name: &Name, mut found: Message) -> Message {
+    let other = found.answers.first().map(|first| first.name.clone());
+    let is_said = found.answers.iter().any(|record| record.name == *name);
+    if let Some(other) = other.filter(|_| !is_said) {
+        let ttl = found.answers.iter().map(|record| record.ttl).min().unwrap_or_default();
+        found.answers.insert(0, Record::from_rdata(name.clone(), ttl, RData::CNAME(CNAME(other))));
+    }
+    found
 }
 
 fn name_server(address: SocketAddr) -> NameServerConfig {

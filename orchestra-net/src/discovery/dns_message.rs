@@ -71,13 +71,23 @@ pub(crate) fn reply(zone: &Zone, query: &[u8], udp: bool, forwards: bool) -> Opt
         (OpCode::Query, _) => ResponseCode::FormErr,
         _ => ResponseCode::NotImp,
     };
-    fitting(&response, limit).map(Reply::Here)
+    fitting(response, limit).map(Reply::Here)
 }
 
-/// As bytes, or without its records where they are too many.
-pub(super) fn fitting(response: &Message, limit: u16) -> Option<Vec<u8>> {
-    let bytes = response.to_vec().ok()?;
-    if bytes.len() > usize::from(limit) { response.truncate().to_vec().ok() } else { Some(bytes) }
+/// As bytes; where they are too many, without what nobody asked for, which is no loss that is to be told of (RFC 2181, 9), or without any
+/// records.
+pub(super) fn fitting(mut response: Message, limit: u16) -> Option<Vec<u8>> {
+    let fits = |bytes: &Vec<u8>| bytes.len() <= usize::from(limit);
+    let whole = response.to_vec().ok()?;
+    if fits(&whole) {
+        return Some(whole);
+    }
+    response.additionals.clear();
+    if !response.answers.is_empty() {
+        response.authorities.clear();
+    }
+    let answers = response.to_vec().ok()?;
+    if fits(&answers) { Some(answers) } else { response.truncate().to_vec().ok() }
 }
 
 /// Says so to who sent something that can't be read, where at least its identity can.

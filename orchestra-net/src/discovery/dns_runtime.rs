@@ -5,13 +5,14 @@ use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::time::Duration;
 
-use futures_util::stream::{BoxStream, StreamExt};
+use futures_util::stream::{self, BoxStream, StreamExt};
 use hickory_proto::op::{DnsRequest, DnsResponse, ResponseCode};
 use hickory_proto::rr::RecordType;
-use hickory_resolver::config::ConnectionConfig;
+use hickory_resolver::config::{ConnectionConfig, ProtocolConfig};
 use hickory_resolver::net::NetError as ResolverError;
 use hickory_resolver::net::runtime::{RuntimeProvider, Spawn, TokioRuntimeProvider};
-use hickory_resolver::net::xfer::{DnsExchange, DnsHandle};
+use hickory_resolver::net::tcp::TcpClientStream;
+use hickory_resolver::net::xfer::{DnsExchange, DnsHandle, FirstAnswer};
 use hickory_resolver::{ConnectionProvider, PoolContext};
 use orchestra_core::engine::Tasks;
 
@@ -80,7 +81,13 @@ impl ConnectionProvider for Connector {
         context: &PoolContext,
     ) -> Result<Self::FutureConn, ResolverError> {
         let connecting = self.0.new_connection(server, config, context)?;
-        Ok(Box::pin(async move { connecting.await.map(Connection) }))
+        let over_tcp = || OverTcp {
+            server: SocketAddr::new(server, config.port),
+            timeout: context.options.timeout,
+            runtime: self.0.clone(),
+        };
+        let over_tcp = matches!(config.protocol, ProtocolConfig::Udp).then(over_tcp);
+        Ok(Box::pin(async move { Ok(Connection { exchange: connecting.await?, over_tcp }) }))
     }
 
     fn runtime_provider(&self) -> &Runtime {
@@ -88,18 +95,47 @@ impl ConnectionProvider for Connector {
     }
 }
 
+/// How a server is asked for what fits no datagram.
+#[derive(Clone)]
+struct OverTcp {
+    server: SocketAddr,
+    timeout: Duration,
+    runtime: Runtime,
+}
+
+impl OverTcp {
+    async fn ask(self, request: DnsRequest) -> Result<DnsResponse, ResolverError> {
+        type Stream = TcpClientStream<<Runtime as RuntimeProvider>::Tcp>;
+        let exchange = Stream::exchange(self.server, None, self.timeout, None, self.runtime).await?;
+        exchange.send(request).first_answer().await
+    }
+}
+
 /// A connection to a server.
 #[derive(Clone)]
-pub(super) struct Connection(DnsExchange<Runtime>);
+pub(super) struct Connection {
+    exchange: DnsExchange<Runtime>,
+    /// Where it is one of datagrams.
+    over_tcp: Option<OverTcp>,
+}
 
 impl DnsHandle for Connection {
     type Response = BoxStream<'static, Result<DnsResponse, ResolverError>>;
     type Runtime = Runtime;
 
     /// A server that says that it can't tell, or nothing that is a message, is as one that can't be reached: only from those the resolver
-    /// goes on to the next one, and takes the others' word for everybody's.
+    /// goes on to the next one, and takes the others' word for everybody's. What fits no datagram is fetched at once: the resolver
+    /// would wait for all that it has asked first, and has no time left then.
     fn send(&self, request: DnsRequest) -> Self::Response {
-        self.0.send(request).map(reached).boxed()
+        let (asking, over_tcp) = (self.exchange.send(request.clone()), self.over_tcp.clone());
+        let answering = async move {
+            let answer = asking.first_answer().await?;
+            match over_tcp {
+                Some(over_tcp) if answer.metadata.truncation => over_tcp.ask(request).await,
+                _ => Ok(answer),
+            }
+        };
+        stream::once(answering).map(reached).boxed()
     }
 }
 

@@ -116,6 +116,18 @@ async fn what_does_not_fit_a_datagram_is_asked_for_again_over_tcp() {
 }
 
 #[tokio::test]
+async fn what_was_not_asked_for_is_left_out_before_an_answer_is_cut_off() {
+    let (server, zone) = server().await;
+    zone.set("shop", "seven", record(None, 7));
+    let ask = query("_http._tcp.seven.shop.svc.cluster.local.", RecordType::SRV);
+    let whole = tcp(server.address(), &ask).await;
+    assert_eq!((whole.answers.len(), whole.additionals.len()), (7, 7));
+    assert!(whole.to_vec().unwrap().len() > 512);
+    let short = udp(server.address(), &ask).await;
+    assert_eq!((short.answers.len(), short.additionals.len(), short.metadata.truncation), (7, 0, false));
+}
+
+#[tokio::test]
 async fn what_is_not_there_is_said_so_and_other_zones_are_refused() {
     let (server, _zone) = server().await;
     let code = async |name: &str, kind| udp(server.address(), &query(name, kind)).await;

@@ -221,6 +221,7 @@ async fn records_of_every_type_are_found_and_that_there_are_none() {
             let answer = udp(server.address(), &query(name, kind)).await;
             assert_eq!((answer.metadata.response_code, answer.answers.len()), (code, 0), "{name} {kind}");
             assert!(matches!(answer.authorities[0].data, RData::SOA(_)), "how long that may be kept");
+            assert!(answer.authorities[0].ttl <= 30, "its least, of which some is over (RFC 2308, 5)");
         }
     }
 }
@@ -273,6 +274,27 @@ async fn a_service_that_stands_for_a_name_elsewhere_has_its_addresses() {
 }
 
 #[tokio::test]
+async fn a_name_that_stands_for_one_that_is_known_says_so() {
+    // Says nothing of what others stand for.
+    let other = Other::start(|asked| {
+        let is_other = asked.query.queries[0].name == name("other.org.");
+        let data = if is_other { RData::CNAME(CNAME(name("example.org."))) } else { address(1) };
+        vec![says(&asked.query, 60, [data]).to_vec().unwrap()]
+    })
+    .await;
+    let server = serve(to(&[other.address])).await;
+    assert_eq!(addresses(&udp(server.address(), &query("example.org.", RecordType::A)).await).len(), 1);
+    for _ in 0..2 {
+        let answer = udp(server.address(), &query("other.org.", RecordType::A)).await;
+        let said: Vec<_> =
+            answer.answers.iter().map(|record| (record.name.to_ascii(), record.record_type())).collect();
+        let expected = [("other.org.", RecordType::CNAME), ("example.org.", RecordType::A)];
+        assert_eq!(said, expected.map(|(name, kind)| (name.to_owned(), kind)));
+    }
+    assert_eq!(other.asked().len(), 2);
+}
+
+#[tokio::test]
 async fn what_fits_no_datagram_is_fetched_once_and_told_over_tcp() {
     // Says over UDP only that there is more.
     let other = Other::start(|asked| {
@@ -287,6 +309,22 @@ async fn what_fits_no_datagram_is_fetched_once_and_told_over_tcp() {
     assert_eq!(addresses(&tcp(server.address(), &ask).await).len(), 200);
     let asked: Vec<bool> = other.asked().iter().map(|asked| asked.tcp).collect();
     assert_eq!(asked, [false, true]);
+}
+
+#[tokio::test]
+async fn what_fits_no_datagram_is_fetched_while_another_server_says_nothing() {
+    let long = Other::start(|asked| {
+        let answer = known(&asked.query, 200);
+        vec![if asked.tcp { answer } else { answer.truncate() }.to_vec().unwrap()]
+    })
+    .await;
+    let stalled = Other::stalled([127, 0, 0, 2]).await;
+    let server =
+        serve(to(&[stalled.address, long.address]).with_forward_timeout(Duration::from_secs(8))).await;
+    let began = tokio::time::Instant::now();
+    let answer = tcp(server.address(), &query("example.org.", RecordType::A)).await;
+    assert_eq!((answer.metadata.response_code, addresses(&answer).len()), (ResponseCode::NoError, 200));
+    assert!(began.elapsed() < Duration::from_secs(4), "a round's time: {:?}", began.elapsed());
 }
 
 #[tokio::test]
@@ -460,15 +498,16 @@ async fn a_question_that_comes_back_by_way_of_another_server_does_not_multiply()
 }
 
 #[tokio::test]
-async fn no_connection_to_others_outlives_the_server_or_its_tasks() {
-    for dropped in [true, false] {
+async fn no_connection_to_others_outlives_its_answer_or_the_server_or_its_tasks() {
+    for end in ["answer", "server", "tasks"] {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let socket = UdpSocket::bind(listener.local_addr().unwrap()).await.unwrap();
         let tasks = Tasks::new();
-        let options = to(&[socket.local_addr().unwrap()]);
+        let options = to(&[socket.local_addr().unwrap()]).with_forward_timeout(Duration::from_secs(600));
         let server = DnsServer::bind(([127, 0, 0, 1], 0).into(), zone(), options, &tasks).await.unwrap();
-        let asking = async { udp(server.address(), &query("example.org.", RecordType::A)).await };
-        let answering = async {
+        let client = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        client.send_to(&query("example.org.", RecordType::A), server.address()).await.unwrap();
+        let asked = async {
             let mut datagram = [0; 512];
             let (length, client) = socket.recv_from(&mut datagram).await.unwrap();
             let short = known(&Message::from_vec(&datagram[..length]).unwrap(), 0).truncate();
@@ -476,23 +515,20 @@ async fn no_connection_to_others_outlives_the_server_or_its_tasks() {
             let (mut stream, _) = listener.accept().await.unwrap();
             let mut query = vec![0; stream.read_u16().await.unwrap().into()];
             stream.read_exact(&mut query).await.unwrap();
-            let whole = known(&Message::from_vec(&query).unwrap(), 1).to_vec().unwrap();
-            stream.write_u16(whole.len().try_into().unwrap()).await.unwrap();
-            stream.write_all(&whole).await.unwrap();
-            stream
+            (stream, query)
         };
-        let both = Box::pin(async { tokio::join!(asking, answering) });
-        let (answer, mut stream) = soon("an answer", both).await;
-        assert_eq!(addresses(&answer).len(), 1);
-        let kept = if dropped {
-            drop(server);
-            None
-        } else {
-            soon("the end", tasks.shutdown()).await;
-            Some(server)
-        };
-        assert_eq!(soon("the end", stream.read(&mut [0; 1])).await.unwrap(), 0, "{dropped}");
-        drop(kept);
+        let (mut stream, asked) = soon("the question over TCP", Box::pin(asked)).await;
+        let mut server = Some(server);
+        match end {
+            "answer" => {
+                let whole = known(&Message::from_vec(&asked).unwrap(), 1).to_vec().unwrap();
+                stream.write_u16(whole.len().try_into().unwrap()).await.unwrap();
+                stream.write_all(&whole).await.unwrap();
+            }
+            "server" => drop(server.take()),
+            _ => soon("the end", tasks.shutdown()).await,
+        }
+        assert_eq!(soon("the end", stream.read(&mut [0; 1])).await.unwrap(), 0, "{end}");
     }
 }
 
