@@ -13,7 +13,9 @@ use tokio::time::Instant;
 
 use super::either::{SpeaksHttp, listen_for_either};
 use super::options::DataPlaneOptions;
-use super::table::{Listener, PortKey, ServiceTable};
+use super::port::PortKey;
+use super::served::Listener;
+use super::table::ServiceTable;
 use crate::error::NetError;
 use crate::listener::Listening;
 use crate::udp::UdpProxy;

@@ -11,6 +11,8 @@ mod left;
 mod listeners;
 mod listings;
 mod options;
+mod port;
+mod served;
 mod status;
 mod table;
 
@@ -18,4 +20,6 @@ pub use self::data_plane::DataPlane;
 pub use self::gateway::GatewayOptions;
 pub use self::listeners::ListenerStatus;
 pub use self::options::{BALANCER_ANNOTATION, DataPlaneOptions};
-pub use self::table::{Listener, PortKey, ServiceTable};
+pub use self::port::PortKey;
+pub use self::served::Listener;
+pub use self::table::ServiceTable;

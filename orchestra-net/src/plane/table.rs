@@ -2,83 +2,21 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use orchestra_core::engine::Tasks;
-use orchestra_core::model::{
-    EndpointSlice, PortRef, Protocol, Service, ServicePort, ServiceType, SessionAffinity, Uid,
-};
+use orchestra_core::model::{EndpointSlice, Protocol, Service, ServicePort, Uid};
 use tokio::sync::Notify;
 
 use super::endpoints::{self, Slices};
 use super::left::Left;
 use super::listings::Listings;
 use super::options::DataPlaneOptions;
+use super::port::PortKey;
+use super::served::{Listener, is_sticky, listeners};
 use crate::discovery::Zone;
 use crate::upstream::{Backend, Drained, ServicesStatus, Upstream};
-
-/// Which port of a service.
-#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum PortKey {
-    /// The first one.
-    #[default]
-    First,
-    /// The one with this number; where there are two, the one that is not of UDP.
-    Number(u16),
-    /// The one of UDP with this number.
-    Udp(u16),
-    /// The one with this name.
-    Name(String),
-}
-
-impl From<u16> for PortKey {
-    fn from(port: u16) -> Self {
-        Self::Number(port)
-    }
-}
-
-impl From<&str> for PortKey {
-    fn from(name: &str) -> Self {
-        Self::Name(name.to_owned())
-    }
-}
-
-impl fmt::Display for PortKey {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::First => Ok(()),
-            Self::Number(port) => write!(f, ":{port}"),
-            Self::Udp(port) => write!(f, ":{port}/udp"),
-            Self::Name(name) => write!(f, ":{name}"),
-        }
-    }
-}
-
-/// An address that a service is to be reached at.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Listener {
-    /// The service's namespace.
-    pub namespace: String,
-    /// The service's name.
-    pub service: String,
-    /// The service's port.
-    pub port: u16,
-    /// TCP or UDP.
-    pub protocol: Protocol,
-    /// Whether HTTP is spoken there.
-    pub http: bool,
-    /// Whether requests from one client address go to one endpoint.
-    pub sticky: bool,
-}
-
-impl Listener {
-    /// Whether both are for the same port of the same service, however that is spoken to.
-    pub(super) fn leads_where(&self, other: &Self) -> bool {
-        (&self.namespace, &self.service, self.port) == (&other.namespace, &other.service, other.port)
-    }
-}
 
 /// Services and the slices of their endpoints, put together: an [`Upstream`] a service port, the cluster's names,
 /// and the addresses to listen on. Each change touches only the service that it is about.
@@ -138,6 +76,7 @@ impl ServiceTable {
         inner.vacant.remove(&key);
         let entry = inner.services.entry(key.clone()).or_default();
         let old = entry.service.replace(Arc::clone(service));
+        entry.renumber(old.as_ref().map_or(&[], |old| &old.spec.ports));
         entry.choose_options(&self.options);
         // Another balancer has learnt nothing yet.
         if old.is_none_or(|old| !self.options.same_balancer(&old, service)) {
@@ -147,6 +86,7 @@ impl ServiceTable {
                 .for_each(|upstream| upstream.set_balancer(self.options.balancer(service)));
         }
         inner.left.add(self.refresh(&key, entry, &inner.drained));
+        entry.forget_ports();
         self.changed.notify_one();
     }
 
@@ -207,11 +147,7 @@ impl ServiceTable {
         let inner = &mut *inner;
         let entry = inner.services.entry(key.clone()).or_default();
         // Several names of one port share its endpoints where that is known.
-        let port = match entry.port(port) {
-            Some(known) if known.protocol == Protocol::Udp => PortKey::Udp(known.port),
-            Some(known) => PortKey::Number(known.port),
-            None => port.clone(),
-        };
+        let port = entry.port(port).map_or_else(|| port.clone(), PortKey::of);
         if let Some(upstream) = entry.upstreams.get(&port) {
             return Arc::clone(upstream);
         }
@@ -331,18 +267,31 @@ impl Entry {
     }
 
     fn port(&self, key: &PortKey) -> Option<&ServicePort> {
-        let spec = &self.service.as_ref()?.spec;
-        match key {
-            PortKey::First => spec.ports.first(),
-            PortKey::Number(number) => {
-                let of_number = || spec.ports.iter().filter(|port| port.port == *number);
-                of_number().find(|port| port.protocol != Protocol::Udp).or_else(|| of_number().next())
+        key.find(&self.service.as_ref()?.spec.ports)
+    }
+
+    /// A port that keeps its name and gets another number keeps its endpoints, for whoever has them, unless these numbers are those of
+    /// others.
+    fn renumber(&mut self, old: &[ServicePort]) {
+        for was in old {
+            let Some(service) = &self.service else { return };
+            let keeps = |port: &&ServicePort| (&port.name, port.protocol) == (&was.name, was.protocol);
+            let Some(is) = service.spec.ports.iter().find(keeps) else { continue };
+            let [from, to] = [was, is].map(PortKey::of);
+            if self.port(&from).is_none()
+                && !self.upstreams.contains_key(&to)
+                && let Some(upstream) = self.upstreams.remove(&from)
+            {
+                self.upstreams.insert(to, upstream);
             }
-            PortKey::Udp(number) => {
-                spec.ports.iter().find(|port| port.port == *number && port.protocol == Protocol::Udp)
-            }
-            PortKey::Name(name) => spec.port(&PortRef::Name(name.clone())),
         }
+    }
+
+    /// Drops the endpoints, of which there are none, of ports that the service does not have, where nobody uses them.
+    fn forget_ports(&mut self) {
+        let Self { service: Some(service), upstreams, .. } = self else { return };
+        let is_known = |key: &PortKey| key.find(&service.spec.ports).is_some();
+        upstreams.retain(|key, upstream| is_known(key) || Arc::strong_count(upstream) > 1);
     }
 }
 
@@ -369,32 +318,6 @@ impl Inner {
         });
         self.most_vacant = 2 * self.vacant.len();
     }
-}
-
-fn is_sticky(service: &Service) -> bool {
-    service.spec.session_affinity == SessionAffinity::ClientIP
-}
-
-fn listeners(service: &Service) -> Vec<((SocketAddr, Protocol), Listener)> {
-    if service.spec.type_ == ServiceType::ExternalName {
-        return Vec::new();
-    }
-    let Ok(ip) = service.spec.cluster_ip.parse::<IpAddr>() else { return Vec::new() };
-    let sticky = is_sticky(service);
-    let ports = service.spec.ports.iter().filter(|port| endpoints::is_served(port));
-    ports
-        .map(|port| {
-            let listener = Listener {
-                namespace: service.metadata.namespace.clone(),
-                service: service.metadata.name.clone(),
-                port: port.port,
-                protocol: port.protocol,
-                http: port.protocol == Protocol::Tcp && endpoints::speaks_http(port),
-                sticky,
-            };
-            ((SocketAddr::new(ip, port.port), port.protocol), listener)
-        })
-        .collect()
 }
 
 impl fmt::Debug for ServiceTable {

@@ -284,3 +284,29 @@ async fn the_application_chooses_how_each_service_is_asked_whenever_it_changes()
     };
     assert_eq!(["1", "3", "", "2"].map(places), [1, 3, 9, 2]);
 }
+
+#[tokio::test]
+async fn endpoints_stay_with_the_name_of_their_port_when_its_number_changes() {
+    let table = table();
+    let early = table.upstream("shop", "cart", &PortKey::First);
+    table.apply_service(&service());
+    table.apply_slice(&slice("s", &[listed(1, true)]));
+    let [first, admin] = [PortKey::First, 81.into()].map(|port| table.upstream("shop", "cart", &port));
+    let ports = |numbers: [u16; 2]| {
+        let mut changed = Service::clone(&service());
+        let ports = changed.spec.ports.iter_mut();
+        ports.zip(numbers).for_each(|(port, number)| port.port = number);
+        table.apply_service(&Arc::new(changed));
+        [&early, &first, &admin]
+            .map(|upstream| upstream.endpoints().first().map(|found| found.id.address.port()))
+    };
+    assert_eq!(ports([82, 81]), [Some(8080), Some(8080), Some(9090)]);
+    assert!(Arc::ptr_eq(&table.upstream("shop", "cart", &82.into()), &first), "it is the same port");
+    // A number that is another port's now is that one's.
+    assert_eq!(ports([81, 82]), [Some(8080), Some(9090), Some(8080)]);
+    // Nobody has asked for what is at 83.
+    drop(table.upstream("shop", "cart", &83.into()));
+    assert_eq!(table.upstreams().len(), 4);
+    ports([81, 82]);
+    assert_eq!(table.upstreams().len(), 3, "a port that is not there is forgotten");
+}
