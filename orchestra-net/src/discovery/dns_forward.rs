@@ -33,6 +33,9 @@ const SERVERS_AT_ONCE: usize = 2;
 /// How often that is done: those that failed come last in the second round.
 const ROUNDS: u8 = 2;
 
+/// The longest that all servers may take together: the resolver panics where a time limit leads beyond what a clock shows.
+const LONGEST: Duration = Duration::from_secs(3600);
+
 /// Other name servers.
 #[derive(Debug)]
 pub(super) struct Forwarder {
@@ -56,11 +59,12 @@ impl Forwarder {
         if servers.is_empty() {
             return Ok(None);
         }
+        let timeout = options.forward_timeout.min(LONGEST);
         let config = ResolverConfig::from_name_servers(servers.into_iter().map(name_server).collect());
         let connector = Connector(Runtime::new(tasks.clone(), own.clone()));
         let mut builder = Resolver::builder_with_config(config, connector);
         let settings = builder.options_mut();
-        settings.timeout = options.forward_timeout / u32::from(ROUNDS);
+        settings.timeout = timeout / u32::from(ROUNDS);
         settings.attempts = usize::from(ROUNDS) - 1;
         settings.num_concurrent_reqs = SERVERS_AT_ONCE;
         settings.server_ordering_strategy = ServerOrderingStrategy::QueryStatistics;
@@ -69,7 +73,7 @@ impl Forwarder {
         let resolver =
             builder.build().map_err(|error| options.forward.failed(std::io::Error::other(error)))?;
         let places = Arc::new(Semaphore::new(MAX_QUESTIONS));
-        Ok(Some(Self { resolver, timeout: options.forward_timeout, places }))
+        Ok(Some(Self { resolver, timeout, places }))
     }
 
     /// A place for a question, or how it is answered where there are too many.

@@ -18,8 +18,8 @@ pub struct DnsOptions {
     /// feature `dns-forward`.
     #[cfg(feature = "dns-forward")]
     pub forward: DnsForward,
-    /// How long all servers that are asked may take together: two rounds share it. A client over TCP waits for ten seconds at most.
-    /// Needs the feature `dns-forward`.
+    /// How long all servers that are asked may take together: two rounds share it. More than an hour counts as one. A client over
+    /// TCP waits for ten seconds at most. Needs the feature `dns-forward`.
     #[cfg(feature = "dns-forward")]
     pub forward_timeout: Duration,
 }

@@ -26,7 +26,7 @@ impl Routes {
     /// The rules of these objects, and what of them can't be followed: it is left out, and the rest is followed.
     ///
     /// Precedence is the Gateway API's: the most exact host, path, method, and then the number of headers and of parameters;
-    /// among equals, the object that was created first, the first by namespace and name, and its first rule. Rules of
+    /// among equals, the object that was created first, the first by `namespace/name`, and its first rule. Rules of
     /// Ingresses, which have neither methods nor headers, count as rules of routes.
     ///
     /// Of an Ingress: hosts (a star is for one label), paths, the default backend. Its `tls` is for listeners: `DataPlane::follow_tls`, with
@@ -71,8 +71,7 @@ impl Routes {
                 Err(error) => refused.push(error),
             }
         }
-        let age = |meta: &ObjectMeta| (meta.creation_timestamp, meta.namespace.clone(), meta.name.clone());
-        found.sort_by_cached_key(|(meta, _)| age(meta));
+        found.sort_by_cached_key(|(meta, _)| (meta.creation_timestamp, name_of(meta)));
         (Self::in_order(found.into_iter().flat_map(|(_, rules)| rules)), refused)
     }
 }

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use orchestra_core::client::Client;
 use orchestra_core::engine::Cache;
-use orchestra_core::model::{HTTPRoute, Ingress, ParentReference, Service};
+use orchestra_core::model::{HTTPRoute, Ingress, ParentReference, Resource as _, Service};
 use tokio::sync::Notify;
 
 use super::data_plane::DataPlane;
@@ -72,7 +72,9 @@ impl GatewayOptions {
     }
 
     pub(super) fn is_parent(&self, parent: &ParentReference) -> bool {
-        matches!(parent.kind.as_str(), "" | "Gateway") && parent.name == self.gateway
+        (parent.group.is_empty() || parent.group == HTTPRoute::INFO.group)
+            && matches!(parent.kind.as_str(), "" | "Gateway")
+            && parent.name == self.gateway
     }
 
     /// Whether the proxy stands for this parent, and not only for another part of the same gateway.

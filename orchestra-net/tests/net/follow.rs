@@ -235,8 +235,13 @@ async fn a_route_that_leaves_a_gateway_says_nothing_of_it() {
         (*soon("the route says so", told).await.unwrap().unwrap()).clone()
     };
     let mut leaves = says(1).await;
-    leaves.spec.parent_refs[0].name = "other".to_owned();
-    cluster.objects.update(leaves).await.unwrap();
-    says(0).await;
+    let others =
+        [("example.org", "orchestra", 0), ("gateway.networking.k8s.io", "orchestra", 1), ("", "other", 0)];
+    for (group, name, count) in others {
+        let parent = &mut leaves.spec.parent_refs[0];
+        (parent.group, parent.name) = (group.to_owned(), name.to_owned());
+        cluster.objects.update(leaves).await.unwrap();
+        leaves = says(count).await;
+    }
     cluster.tasks.shutdown().await;
 }

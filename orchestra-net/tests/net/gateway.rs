@@ -124,6 +124,16 @@ async fn precedence_among_routes_is_the_gateway_apis() {
             "rules": [{"matches": [{"path": {"type": "Exact", "value": "/a/b"}}, {"method": "PUT"}], "backendRefs": to("any")}],
         }),
     );
+    let twins = ["shop", "shop-b"].map(|namespace| {
+        let rules = json!({"rules": [rule(json!({"path": prefix("/twin")}), "twin")]});
+        let mut twin = http_route("twin", "2026-01-02T00:00:00Z", &rules);
+        twin["metadata"]["namespace"] = json!(namespace);
+        twin
+    });
+    let (routes, refused) = Services::default().routes(&twins);
+    assert!(refused.is_empty(), "{refused:?}");
+    // By `namespace/name`, in which a dash comes before the slash.
+    assert_eq!(found(&routes, get("other", "/twin")), "shop-b/twin:80");
     let (routes, refused) = Services::default().routes(&[younger, everywhere, one]);
     assert!(refused.is_empty(), "{refused:?}");
     let is = |request: http::request::Builder, service: &str| {
