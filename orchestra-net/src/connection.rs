@@ -248,6 +248,9 @@ pub(crate) async fn connect(address: std::net::SocketAddr, limit: Duration) -> i
     Ok(stream)
 }
 
+/// How soon it is looked again at the earliest, while a client is waited for: as exact as timers are.
+const AGAIN: Duration = Duration::from_millis(1);
+
 /// The wait for an answer, in which nothing may be silent for too long: neither the endpoint, nor, where it is the client's turn, the
 /// client.
 struct Waiting {
@@ -283,10 +286,12 @@ impl Waiting {
                     error = SendError::Client(Fault::Slow(limit));
                 }
             }
-            self.deadline = later(self.since, limit);
-            if self.deadline <= now {
+            let until = later(self.since, limit);
+            if until <= now {
                 return Poll::Ready(error);
             }
+            // However patient one is with the client: by then it may be the endpoint that is waited for.
+            self.deadline = until.min(later(now, self.silence.max(AGAIN)));
         }
         Poll::Pending
     }

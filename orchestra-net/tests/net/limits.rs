@@ -123,3 +123,23 @@ async fn a_client_that_asks_too_often_is_told_when_to_come_back() {
     }
     assert_eq!(a.entered(), 2);
 }
+
+#[tokio::test]
+async fn an_endpoint_that_is_silent_after_a_body_took_its_time_is_given_up() {
+    let a = Backend::start("a").await;
+    let limit = Duration::from_millis(200);
+    let (upstream, _listening) = proxy(&[&a], UpstreamOptions::default().with_response_timeout(limit)).await;
+    let client = orchestra_net::ServiceClient::new(upstream);
+    let body = futures_util::stream::unfold(0, move |sent| async move {
+        if sent == 1 {
+            // Longer than an endpoint may be silent, and an application's own body may take any time.
+            tokio::time::sleep(3 * limit).await;
+        }
+        let piece = http_body::Frame::data(bytes::Bytes::from_static(b"x"));
+        (sent < 2).then_some((Ok::<_, std::convert::Infallible>(piece), sent + 1))
+    });
+    let body = orchestra_net::ProxyBody::new(http_body_util::StreamBody::new(body));
+    let request = http::Request::post("/never").body(body).unwrap();
+    let error = soon("the end of its time", client.send(request)).await.unwrap_err();
+    assert!(matches!(error, orchestra_net::NetError::Timeout { .. }), "{error}");
+}

@@ -325,3 +325,24 @@ async fn a_copy_whose_client_takes_its_time_is_waited_for() {
     let copy = mirror.ended().await;
     assert_eq!((copy.whole, copy.data.len()), (Some(true), 2 * PIECE));
 }
+
+#[tokio::test]
+async fn a_mirror_that_is_silent_after_a_client_took_its_time_is_given_up() {
+    let (a, mirror) = (Backend::start("a").await, Mirror::start_closed(false).await);
+    let limit = Duration::from_millis(200);
+    let mirrored_to = mirror.upstream();
+    mirrored_to.set_options(UpstreamOptions::default().with_response_timeout(limit));
+    let route = Route::to(service(&a, false)).mirror(Arc::clone(&mirrored_to));
+    let proxy = HttpProxy::new(Routes::new().with(route), HttpOptions::default(), &Tasks::new());
+    let listening = proxy.bind(([127, 0, 0, 1], 0).into()).await.unwrap();
+    let mut upload = upload(listening.address(), Said { http2: false, length: None }, "/").await;
+    upload.body.send_data(piece(0)).await.unwrap();
+    until("the copy is on its way", || mirrored_to.status()[0].in_flight == 1).await;
+    // Longer than a mirror may be silent: it is the client that is waited for.
+    tokio::time::sleep(3 * limit).await;
+    upload.body.send_data(piece(1)).await.unwrap();
+    drop(upload.body);
+    assert_eq!(soon("the answer", upload.answer).await.unwrap().0, StatusCode::OK);
+    // Now it is the mirror, which is silent.
+    until("the mirror is given up", || mirrored_to.status()[0].in_flight == 0).await;
+}
