@@ -32,6 +32,8 @@ struct Body {
     kept: Vec<u8>,
     trailers: Option<HeaderMap>,
     keeping: bool,
+    /// Whether all of it has come: not every body may be asked again.
+    ended: bool,
     /// The number of the reader that counts.
     reader: usize,
 }
@@ -42,7 +44,7 @@ fn lock(body: &Mutex<Body>) -> MutexGuard<'_, Body> {
 
 /// Begins to keep a body, which is read by the reader.
 pub(crate) fn keep(sent: Sent) -> (Reader, Kept) {
-    let body = Body { sent, kept: Vec::new(), trailers: None, keeping: true, reader: 0 };
+    let body = Body { sent, kept: Vec::new(), trailers: None, keeping: true, ended: false, reader: 0 };
     let body = Arc::new(Mutex::new(body));
     (Reader::new(&body, 0), Kept(body))
 }
@@ -108,7 +110,15 @@ impl Reader {
 impl Body {
     /// What the client sends next.
     fn poll(&mut self, cx: &mut Context<'_>) -> Polled {
+        if self.ended {
+            return Poll::Ready(None);
+        }
         let polled = self.sent.poll_frame(cx);
+        self.ended = match &polled {
+            Poll::Ready(Some(Ok(frame))) => frame.is_trailers(),
+            Poll::Ready(None) => true,
+            _ => false,
+        };
         if let (true, Poll::Ready(Some(Ok(frame)))) = (self.keeping, &polled) {
             self.keep(frame);
         }

@@ -321,3 +321,20 @@ async fn nginx_ends_connections_after_some_requests_and_none_is_lost() {
     }
     assert_eq!(upstream.status()[0].in_flight, 0);
 }
+
+#[tokio::test]
+async fn a_body_that_may_not_be_asked_again_is_sent_again() {
+    let server = Server::start("server", [Does::ReadAndRefuse]).await;
+    let (upstream, _listening) = proxy(&[], options()).await;
+    upstream.apply([server.endpoint.clone()]);
+    // Asked after its end it panics.
+    let body = futures_util::stream::unfold(0, |sent| async move {
+        let piece = http_body::Frame::data(Bytes::from_static(b"piece"));
+        (sent < 2).then_some((Ok::<_, std::convert::Infallible>(piece), sent + 1))
+    });
+    let body = orchestra_net::ProxyBody::new(http_body_util::StreamBody::new(body));
+    let client = orchestra_net::ServiceClient::new(upstream);
+    let answer = soon("the answer", client.send(Request::post("/").body(body).unwrap())).await.unwrap();
+    assert_eq!(answer.into_body().text().await.unwrap(), "piecepiece");
+    assert_eq!((server.done(Does::ReadAndRefuse), server.done(Does::Echo)), (1, 1));
+}
