@@ -92,11 +92,11 @@ impl ProxyBody {
         Ok(String::from_utf8_lossy(&self.bytes().await?).into_owned())
     }
 
-    /// What a client sends, within these options' bounds; `tap` is told of its end.
-    pub(crate) fn request(incoming: Incoming, options: &HttpOptions, tap: &Tap) -> Self {
+    /// What a client sends, over `http2` or not, within these options' bounds; `tap` is told of its end.
+    pub(crate) fn request(incoming: Incoming, http2: bool, options: &HttpOptions, tap: &Tap) -> Self {
         match incoming.is_end_stream() {
             true => Self::default(),
-            false => Self::sent(Upload::Listener(incoming), options, tap),
+            false => Self::sent(Upload::Listener { incoming, http2 }, options, tap),
         }
     }
 

@@ -24,7 +24,10 @@ pub(crate) struct Sent {
 
 /// Where what a client sends comes from.
 pub(crate) enum Upload {
-    Listener(Incoming),
+    Listener {
+        incoming: Incoming,
+        http2: bool,
+    },
     Caller(UnsyncBoxBody<Bytes, Cause>),
 }
 
@@ -34,21 +37,28 @@ impl Body for Upload {
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Polled {
         match &mut *self {
-            Self::Listener(body) => Pin::new(body).poll_frame(cx).map_err(Into::into),
+            Self::Listener { incoming, http2 } => match Pin::new(&mut *incoming).poll_frame(cx) {
+                // To hyper a reset with NO_ERROR ends a body well: of an answer it does, of a request it tells only that
+                // the rest does not come.
+                Poll::Ready(None) if *http2 && !incoming.is_end_stream() => {
+                    Poll::Ready(Some(Err("its stream was reset".into())))
+                }
+                polled => polled.map_err(Into::into),
+            },
             Self::Caller(body) => Pin::new(body).poll_frame(cx),
         }
     }
 
     fn is_end_stream(&self) -> bool {
         match self {
-            Self::Listener(body) => body.is_end_stream(),
+            Self::Listener { incoming, .. } => incoming.is_end_stream(),
             Self::Caller(body) => body.is_end_stream(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match self {
-            Self::Listener(body) => body.size_hint(),
+            Self::Listener { incoming, .. } => incoming.size_hint(),
             Self::Caller(body) => body.size_hint(),
         }
     }

@@ -10,7 +10,7 @@ use std::task::{Context, Poll};
 use arc_swap::ArcSwap;
 use bytes::Bytes;
 use http::header::{HOST, HeaderMap};
-use http::{Request, Response, StatusCode};
+use http::{Request, Response, StatusCode, Version};
 use http_body::Body;
 use hyper::body::Incoming;
 use orchestra_core::engine::Tasks;
@@ -94,7 +94,8 @@ impl HttpProxy {
         served: Arc<Served>,
     ) -> Pin<Box<dyn Future<Output = Result<Response<ProxyBody>, Infallible>> + Send>> {
         let options = &served.proxy.inner.options;
-        let mut request = request.map(|body| ProxyBody::request(body, options, &served.tap));
+        let http2 = request.version() == Version::HTTP_2;
+        let mut request = request.map(|body| ProxyBody::request(body, http2, options, &served.tap));
         let span = span(&mut request, options);
         // Boxed: hyper keeps the place for it as long as the connection lives.
         Box::pin(async move {

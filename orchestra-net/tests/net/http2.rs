@@ -12,7 +12,7 @@ use hyper::client::conn::http2::{SendRequest, handshake};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use orchestra_core::engine::Tasks;
 use orchestra_net::{HealthCheck, HttpOptions, Probe, ServiceClient, UpstreamOptions};
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use crate::backend::Backend;
@@ -229,4 +229,28 @@ async fn an_answer_that_its_client_takes_nothing_of_is_ended_and_its_connection_
     until("all places are free", || in_flight() == 0).await;
     assert_eq!(soon("an answer", send("HEAD", "/")).await.status(), StatusCode::OK);
     assert_eq!(upstream.status()[0].state, orchestra_net::EndpointState::Ready, "it was the client's fault");
+}
+
+#[tokio::test]
+async fn a_reset_ends_no_body_well_whatever_its_reason() {
+    use crate::frames::{DATA, block};
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let (upstream, listening) = proxy(&[], UpstreamOptions::default()).await;
+    upstream.apply([orchestra_core::balance::Endpoint::new("a", listener.local_addr().unwrap())]);
+    let post: [(&[u8], &[u8]); 4] =
+        [(b":method", b"POST"), (b":scheme", b"http"), (b":path", b"/"), (b":authority", b"x")];
+    for reason in [h2::Reason::CANCEL, h2::Reason::NO_ERROR] {
+        let mut client = TcpStream::connect(listening.address()).await.unwrap();
+        let head = frame(HEADERS, END_HEADERS, 1, &block(&post));
+        client.write_all(&[preface(), head, frame(DATA, 0, 1, b"half")].concat()).await.unwrap();
+        let (mut endpoint, _) = soon("the request", listener.accept()).await.unwrap();
+        let mut came = Vec::new();
+        while !came.ends_with(b"half\r\n") {
+            soon("half of it", endpoint.read_buf(&mut came)).await.unwrap();
+        }
+        client.write_all(&frame(RST_STREAM, 0, 1, &u32::from(reason).to_be_bytes())).await.unwrap();
+        came.clear();
+        drop(soon("the end", endpoint.read_to_end(&mut came)).await);
+        assert!(came.is_empty(), "{reason}: {:?}", String::from_utf8_lossy(&came));
+    }
 }
