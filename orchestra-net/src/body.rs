@@ -1,6 +1,7 @@
 //! Bodies, on their way through.
 
 mod answer;
+mod awaited;
 mod backlog;
 mod copied;
 mod sent;
@@ -18,6 +19,8 @@ use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
 
 use self::answer::Answer;
+use self::awaited::Awaited;
+pub(crate) use self::awaited::{Waiter, begun};
 pub(crate) use self::backlog::Backlog;
 pub(crate) use self::copied::Break;
 use self::copied::{Copied, Copies};
@@ -49,6 +52,8 @@ enum Kind {
     Kept(Reader),
     /// A copy of the same.
     Copied(Box<Copied>),
+    /// Any of these while it is sent over HTTP/2.
+    Awaited(Box<Awaited>),
     /// What an endpoint answers.
     Answer(Box<Answer>),
     /// Anything else.
@@ -171,6 +176,23 @@ impl ProxyBody {
         }
     }
 
+    /// The same, for as long as the returned value waits for the answer; `None` where there is nothing to send.
+    pub(crate) fn awaited(self) -> (Self, Option<Waiter>) {
+        if self.is_end_stream() {
+            return (self, None);
+        }
+        let (awaited, waiter) = Awaited::new(self);
+        (Self(Kind::Awaited(Box::new(awaited))), Some(waiter))
+    }
+
+    /// What it was before, where nothing of it was sent.
+    pub(crate) fn not_sent(self) -> Self {
+        match self.0 {
+            Kind::Awaited(awaited) => awaited.body,
+            _ => self,
+        }
+    }
+
     /// Whether it is what a client sends, and has not been taken whole.
     pub(crate) fn is_incoming(&self) -> bool {
         matches!(self.0, Kind::Request(_))
@@ -209,7 +231,7 @@ impl fmt::Debug for ProxyBody {
         let kind = match &self.0 {
             Kind::Empty => "empty",
             Kind::Full(bytes) => return write!(f, "ProxyBody({} bytes)", bytes.len()),
-            Kind::Request(_) | Kind::Kept(_) | Kind::Copied(_) => "a request's",
+            Kind::Request(_) | Kind::Kept(_) | Kind::Copied(_) | Kind::Awaited(_) => "a request's",
             Kind::Answer(_) => "an answer's",
             Kind::Boxed(_) => "boxed",
         };
@@ -234,6 +256,7 @@ impl Body for ProxyBody {
             Kind::Request(sent) => sent.poll_frame(cx),
             Kind::Kept(reader) => reader.poll_frame(cx),
             Kind::Copied(copied) => copied.poll_frame(cx),
+            Kind::Awaited(awaited) => awaited.poll_frame(cx),
             Kind::Answer(answer) => answer.poll_frame(cx),
             Kind::Boxed(body) => Pin::new(body).poll_frame(cx),
         }
@@ -246,6 +269,7 @@ impl Body for ProxyBody {
             Kind::Request(sent) => sent.incoming.is_end_stream(),
             Kind::Kept(reader) => reader.is_end_stream(),
             Kind::Copied(copied) => copied.is_end_stream(),
+            Kind::Awaited(awaited) => awaited.body.is_end_stream(),
             Kind::Answer(answer) => answer.incoming.is_end_stream(),
             Kind::Boxed(body) => body.is_end_stream(),
         }
@@ -258,6 +282,7 @@ impl Body for ProxyBody {
             Kind::Request(sent) => sent.incoming.size_hint(),
             Kind::Kept(reader) => reader.size_hint(),
             Kind::Copied(copied) => copied.size_hint(),
+            Kind::Awaited(awaited) => awaited.body.size_hint(),
             Kind::Answer(answer) => answer.incoming.size_hint(),
             Kind::Boxed(body) => body.size_hint(),
         }

@@ -22,7 +22,7 @@ use tokio::net::TcpStream;
 use tokio::task::unconstrained;
 use tokio::time::{Instant, Sleep};
 
-use crate::body::ProxyBody;
+use crate::body::{ProxyBody, Waiter};
 use crate::error::Cause;
 use crate::gather;
 use crate::http2::{Refusal, Shared, http2_form};
@@ -64,6 +64,8 @@ pub(crate) struct Connection {
     ask_kernel: Arc<AtomicBool>,
     /// Bounds the endpoint's silence, from request to request.
     silence: Pin<Box<Sleep>>,
+    /// Waits for the answer to a request whose body a task of its own sends.
+    waiter: Option<Waiter>,
     /// Whether it has carried a request before.
     pub(crate) reused: bool,
     pub(crate) idle_since: Instant,
@@ -136,7 +138,8 @@ impl Connection {
 
     fn new(sender: Sender, driver: Option<Driver>, ask_kernel: Arc<AtomicBool>) -> Box<Self> {
         let silence = Box::pin(tokio::time::sleep(Duration::ZERO));
-        Box::new(Self { sender, driver, ask_kernel, silence, reused: false, idle_since: Instant::now() })
+        let idle_since = Instant::now();
+        Box::new(Self { sender, driver, ask_kernel, silence, waiter: None, reused: false, idle_since })
     }
 
     /// Lets it read and write what it can. Returns whether it still stands.
@@ -183,7 +186,10 @@ impl Connection {
         let answer = match &mut self.sender {
             Sender::Http1(sender) => Either::Left(sender.try_send_request(sent)),
             Sender::Http2(shared) => {
-                let sent = http2_form(sent, &shared.scheme);
+                let (head, body) = http2_form(sent, &shared.scheme).into_parts();
+                let (body, waiter) = body.awaited();
+                self.waiter = waiter;
+                let sent = Request::from_parts(head, body);
                 Either::Right(shared.sender.try_send_request(sent))
             }
         };
@@ -204,7 +210,7 @@ impl Connection {
                 Poll::Ready(Ok(response)) => Poll::Ready(Ok(response)),
                 Poll::Ready(Err(mut error)) => Poll::Ready(Err(match error.take_message() {
                     Some(again) => {
-                        *request = again;
+                        *request = again.map(ProxyBody::not_sent);
                         SendError::NotSent(Box::new(error.into_error()))
                     }
                     None => match waiting.fault() {
@@ -220,6 +226,9 @@ impl Connection {
 
     /// The answer has ended well: the endpoint keeps the connection for another request, if it can carry one.
     pub(crate) fn give_back(mut self: Box<Self>, ticket: &Ticket) {
+        if let Some(waiter) = self.waiter.take() {
+            waiter.content();
+        }
         // Most have come from the end of the answer to waiting for the next request. Others are driven once more, for nobody:
         // what happens to one that waits wakes no task.
         let waits = self.driver.is_some() && self.sender.is_ready();

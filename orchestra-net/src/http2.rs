@@ -14,7 +14,7 @@ use hyper_util::rt::TokioIo;
 use orchestra_core::engine::Tasks;
 use tokio::runtime::{Handle, RuntimeFlavor};
 
-use crate::body::ProxyBody;
+use crate::body::{self, ProxyBody};
 use crate::connection::LARGEST_HEAD;
 use crate::error::Cause;
 use crate::greeting::Greeting;
@@ -50,6 +50,29 @@ where
 {
     fn execute(&self, part: F) {
         self.0.spawn_graceful("http2", part);
+    }
+}
+
+/// The same for connections to endpoints: a part that sends a request's body ends where nobody waits for the answer any more, and so its
+/// stream does.
+#[derive(Clone, Debug)]
+struct WhileAwaited(InTasks);
+
+impl<F> hyper::rt::Executor<F> for WhileAwaited
+where
+    F: Future<Output = ()> + Send + 'static,
+{
+    fn execute(&self, part: F) {
+        match body::begun() {
+            None => self.0.execute(part),
+            Some(abandoned) => self.0.execute(async move {
+                tokio::select! {
+                    biased;
+                    () = abandoned.told() => {}
+                    () = part => {}
+                }
+            }),
+        }
     }
 }
 
@@ -97,7 +120,7 @@ pub(crate) async fn begin_http2(
     let limit = options.connect_timeout;
     let scheme = if stream.is_secure() { Scheme::HTTPS } else { Scheme::HTTP };
     let (stream, heard) = Greeting::of(stream);
-    let (sender, mut connection) = http2::Builder::new(InTasks(tasks.clone()))
+    let (sender, mut connection) = http2::Builder::new(WhileAwaited(InTasks(tasks.clone())))
         .initial_max_send_streams(UNKNOWN)
         .initial_stream_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)

@@ -254,3 +254,45 @@ async fn a_reset_ends_no_body_well_whatever_its_reason() {
         assert!(came.is_empty(), "{reason}: {:?}", String::from_utf8_lossy(&came));
     }
 }
+
+#[tokio::test]
+async fn an_endpoint_that_opens_no_window_hears_that_its_client_has_left() {
+    const WINDOW: usize = 65_535;
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let (upstream, listening) = proxy(&[], to(true)).await;
+    upstream.apply([orchestra_core::balance::Endpoint::new("a", listener.local_addr().unwrap())]);
+    let (tell, mut told) = tokio::sync::mpsc::channel(2);
+    let tasks = Tasks::new();
+    tasks.clone().spawn("endpoint", async move {
+        let (stream, _) = listener.accept().await.unwrap();
+        let mut connection = h2::server::handshake(stream).await.unwrap();
+        while let Some(Ok((request, mut answer))) = connection.accept().await {
+            let tell = tell.clone();
+            tasks.spawn("answer", async move {
+                let mut send = answer.send_response(http::Response::new(()), false).unwrap();
+                let mut left: usize = request.uri().path()[1..].parse().unwrap();
+                let mut body = request.into_body();
+                while left > 0 {
+                    left -= body.data().await.unwrap().unwrap().len();
+                }
+                tell.send(None).await.unwrap();
+                let reason = std::future::poll_fn(|cx| send.poll_reset(cx)).await.unwrap();
+                tell.send(Some(reason)).await.unwrap();
+            });
+        }
+    });
+    // Within the endpoint's window, and more than fits in it.
+    for length in [10, 3 * WINDOW] {
+        let stream = TcpStream::connect(listening.address()).await.unwrap();
+        let (client, connection) = h2::client::handshake(stream).await.unwrap();
+        Tasks::new().spawn("client", async move { drop(connection.await) });
+        let request = http::Request::post(format!("http://shop/{}", length.min(WINDOW))).body(()).unwrap();
+        let (answer, mut body) = client.ready().await.unwrap().send_request(request, false).unwrap();
+        body.send_data(Bytes::from(vec![b'x'; length]), false).unwrap();
+        let _answer = soon("the head", answer).await.unwrap();
+        assert_eq!(soon("what fits", told.recv()).await, Some(None));
+        body.send_reset(h2::Reason::CANCEL);
+        let heard = soon(&format!("that it has left, after {length} bytes"), told.recv()).await;
+        assert_eq!(heard, Some(Some(h2::Reason::CANCEL)));
+    }
+}
