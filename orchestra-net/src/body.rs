@@ -6,6 +6,7 @@ mod backlog;
 mod copied;
 mod sent;
 
+use std::convert::Infallible;
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
@@ -17,6 +18,7 @@ use http_body::{Body, Frame, SizeHint};
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
+use tokio::sync::oneshot;
 
 use self::answer::Answer;
 use self::awaited::Awaited;
@@ -128,6 +130,13 @@ impl ProxyBody {
     /// of its own moves.
     pub(crate) fn answer(incoming: Incoming, connection: Option<Box<Connection>>, ticket: Ticket) -> Self {
         Self(Kind::Answer(Box::new(Answer::new(incoming, connection, ticket))))
+    }
+
+    /// Drops these when an answer has ended, or when nobody reads it any more.
+    pub(crate) fn hold(&mut self, held: Vec<oneshot::Sender<Infallible>>) {
+        if let Kind::Answer(answer) = &mut self.0 {
+            answer.held = held;
+        }
     }
 
     /// A copy, where that is possible: of a body that is not a stream.

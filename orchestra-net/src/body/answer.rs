@@ -1,5 +1,6 @@
 //! What an endpoint answers.
 
+use std::convert::Infallible;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -7,6 +8,7 @@ use std::time::Duration;
 use http::HeaderMap;
 use http_body::Body;
 use hyper::body::Incoming;
+use tokio::sync::oneshot;
 use tokio::time::{Instant, Sleep};
 
 use super::Polled;
@@ -22,6 +24,8 @@ pub(super) struct Answer {
     from: Option<(Option<Box<Connection>>, Ticket)>,
     /// Runs while the reader waits for the endpoint, and only then: a reader that is slow does not ask.
     silence: Silence,
+    /// Dropped with it.
+    pub(super) held: Vec<oneshot::Sender<Infallible>>,
 }
 
 /// How long an endpoint has been silent while somebody waited for it. The timer is made once, at the first wait.
@@ -45,7 +49,7 @@ impl Silence {
 
 impl Answer {
     pub(super) fn new(incoming: Incoming, connection: Option<Box<Connection>>, ticket: Ticket) -> Self {
-        Self { incoming, from: Some((connection, ticket)), silence: Silence::default() }
+        Self { incoming, from: Some((connection, ticket)), silence: Silence::default(), held: Vec::new() }
     }
 
     pub(super) fn poll_frame(&mut self, cx: &mut Context<'_>) -> Polled {

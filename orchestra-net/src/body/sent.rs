@@ -24,10 +24,7 @@ pub(crate) struct Sent {
 
 /// Where what a client sends comes from.
 pub(crate) enum Upload {
-    Listener {
-        incoming: Incoming,
-        http2: bool,
-    },
+    Listener { incoming: Incoming, http2: bool },
     Caller(UnsyncBoxBody<Bytes, Cause>),
 }
 

@@ -1,19 +1,21 @@
 //! Copies of requests for another service.
 
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use http::Request;
 use http_body_util::BodyExt as _;
 use orchestra_core::engine::Tasks;
+use tokio::sync::oneshot;
 
 use super::forward;
 use super::route::part;
-use crate::body::{Backlog, Break, ProxyBody};
+use crate::body::{Break, ProxyBody};
 use crate::error::NetError;
 use crate::upstream::{Affinity, Upstream};
 
-/// How many copies of a route's requests may be on their way to one service at once. More are not made.
+/// How many copies may be on their way to one service at once. More are not made.
 const MOST: usize = 256;
 
 /// Where copies of a route's requests go, and of how many.
@@ -23,23 +25,22 @@ pub(super) struct Mirror {
     /// So many of so many.
     share: (u32, u32),
     turn: Arc<AtomicU64>,
-    under_way: Arc<AtomicUsize>,
-    backlog: Backlog,
 }
 
 impl Mirror {
     pub(super) fn new(upstream: Arc<Upstream>, share: (u32, u32)) -> Self {
-        Self { upstream, share, turn: Arc::default(), under_way: Arc::default(), backlog: Backlog::default() }
+        Self { upstream, share, turn: Arc::default() }
     }
 
     /// Sends a copy of a request, where one is to be made and may be: its body as it passes to the endpoint, so the copy is taken before
-    /// anybody reads that. What becomes of it is nobody's concern.
-    pub(super) fn copy(&self, request: &mut Request<ProxyBody>, tasks: &Tasks) {
-        let Some(place) = self.place() else { return };
-        let Some(body) = request.body_mut().copied(&self.backlog) else { return };
+    /// anybody reads that. What becomes of it is nobody's concern. What is returned is to be dropped when the request itself has ended.
+    pub(super) fn copy(&self, request: &mut Request<ProxyBody>, tasks: &Tasks) -> Option<Original> {
+        let place = self.place()?;
+        let body = request.body_mut().copied(&self.upstream.backlog)?;
         let broken_off = body.broken_off();
         let mut copy = forward::like(request, body);
         let upstream = Arc::clone(&self.upstream);
+        let (original, ended) = oneshot::channel();
         tasks.spawn("mirror", async move {
             let _place = place;
             let service = upstream.name();
@@ -57,8 +58,12 @@ impl Mirror {
                         tracing::debug!(%error, "a mirror did not answer");
                     }
                 }
+                () = outlived(ended, &upstream) => {
+                    tracing::debug!(%service, "a mirror answers for longer than anybody waited for the service");
+                }
             }
         });
+        Some(original)
     }
 
     /// Goes on where another one stands, if it is for the same.
@@ -75,8 +80,9 @@ impl Mirror {
         if part(turn, all.into()) >= u128::from(many) {
             return None;
         }
-        let before = self.under_way.fetch_add(1, Ordering::Relaxed);
-        let place = Place(Arc::clone(&self.under_way));
+        let under_way = &self.upstream.copies;
+        let before = under_way.fetch_add(1, Ordering::Relaxed);
+        let place = Place(Arc::clone(under_way));
         (before < MOST).then_some(place)
     }
 }
@@ -87,6 +93,16 @@ async fn send(upstream: &Arc<Upstream>, copy: &mut Request<ProxyBody>) -> Result
     while let Some(Ok(_)) = answer.frame().await {}
     Ok(())
 }
+
+/// Returns when a copy has gone on for too long after the request itself has ended: one that its client has left may be answered without
+/// an end.
+async fn outlived(ended: oneshot::Receiver<Infallible>, upstream: &Upstream) {
+    let _dropped = ended.await;
+    tokio::time::sleep(upstream.options().response_timeout).await;
+}
+
+/// Held by a request for as long as it lasts.
+pub(super) type Original = oneshot::Sender<Infallible>;
 
 /// A copy of a request on its way.
 pub(super) struct Place(Arc<AtomicUsize>);
@@ -113,5 +129,11 @@ mod tests {
         assert_eq!(places.len(), MOST);
         drop(places);
         assert!(all.place().is_some());
+        // A route that stands in the place of another one has no places of its own.
+        let places: Vec<Place> = (0..1000).filter_map(|_| all.place()).collect();
+        let next = Mirror::new(Arc::clone(&all.upstream), (1, 1));
+        assert!(next.place().is_none());
+        drop(places);
+        assert!(next.place().is_some());
     }
 }

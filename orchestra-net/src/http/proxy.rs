@@ -241,13 +241,14 @@ impl HttpProxy {
         if request.body().is_incoming() && request.method().is_idempotent() {
             Box::pin(forward::take(request)).await?;
         }
-        for mirror in &route.mirrors {
-            mirror.copy(request, &self.inner.tasks);
-        }
-        match &route.hedge {
-            None => forward::forward(upstream, request, affinity, None).await,
-            Some(hedge) => Box::pin(hedge.forward(upstream, request, affinity)).await,
-        }
+        let mirrors = route.mirrors.iter();
+        let originals = mirrors.filter_map(|mirror| mirror.copy(request, &self.inner.tasks)).collect();
+        let mut response = match &route.hedge {
+            None => forward::forward(upstream, request, affinity, None).await?,
+            Some(hedge) => Box::pin(hedge.forward(upstream, request, affinity)).await?,
+        };
+        response.body_mut().hold(originals);
+        Ok(response)
     }
 }
 

@@ -26,6 +26,8 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 use tower::retry::budget::TpsBudget;
 
+use crate::body::Backlog;
+
 pub(crate) use self::backend::Backend;
 pub(crate) use self::drained::Drained;
 pub use self::health::{HealthCheck, Probe};
@@ -68,6 +70,10 @@ pub struct Upstream {
     /// A connection began to wait where none did.
     kept: Arc<Notify>,
     tended: AtomicBool,
+    /// How many copies are on their way to it where it is a mirror, and how much of them waits. Here, and not with a route: that may be
+    /// replaced while they are.
+    pub(crate) copies: Arc<AtomicUsize>,
+    pub(crate) backlog: Backlog,
     origin: Instant,
     pub(crate) meters: Meters,
     /// What moves connections that many requests share.
@@ -111,6 +117,8 @@ impl Upstream {
             by_client: AtomicBool::new(false),
             kept: Arc::default(),
             tended: AtomicBool::new(false),
+            copies: Arc::default(),
+            backlog: Backlog::default(),
             origin: Instant::now(),
             tasks: Tasks::new(),
             #[cfg(feature = "tls")]

@@ -346,3 +346,22 @@ async fn a_mirror_that_is_silent_after_a_client_took_its_time_is_given_up() {
     // Now it is the mirror, which is silent.
     until("the mirror is given up", || mirrored_to.status()[0].in_flight == 0).await;
 }
+
+#[tokio::test]
+async fn a_copy_ends_soon_after_its_request_whatever_the_mirror_answers() {
+    let (a, b) = (Backend::start("a").await, Backend::start("b").await);
+    let (service, mirrored_to) = (service(&a, false), service(&b, false));
+    mirrored_to.set_options(UpstreamOptions::default().with_response_timeout(Duration::from_millis(200)));
+    let route = Route::to(Arc::clone(&service)).mirror(Arc::clone(&mirrored_to));
+    let proxy = HttpProxy::new(Routes::new().with(route), HttpOptions::default(), &Tasks::new());
+    let listening = proxy.bind(([127, 0, 0, 1], 0).into()).await.unwrap();
+    let in_flight = |upstream: &Upstream| upstream.status()[0].in_flight;
+    // Both begin an answer that does not end.
+    let mut upload = upload(listening.address(), Said { http2: false, length: None }, "/half").await;
+    upload.body.send_data(Bytes::from("x")).await.unwrap();
+    drop(upload.body);
+    until("both answer", || in_flight(&service) == 1 && in_flight(&mirrored_to) == 1).await;
+    upload.tasks.shutdown().await;
+    until("the service is left", || in_flight(&service) == 0).await;
+    until("the mirror is left, too", || in_flight(&mirrored_to) == 0).await;
+}
