@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use http::StatusCode;
 use http::header::{CONNECTION, HeaderValue};
@@ -15,6 +16,7 @@ use hyper_util::rt::TokioIo;
 use orchestra_core::engine::Tasks;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
+use tokio::time::Instant;
 use tokio::time::error::Elapsed;
 
 use super::forwarded::Client;
@@ -208,7 +210,7 @@ impl HttpProxy {
         let told_to_end = served.tasks.cancelled();
         // What few connections come to is boxed: the others keep no place for it.
         async move {
-            let ended = {
+            let (ended, left) = {
                 let told_to_end = pin!(told_to_end);
                 let mut told_to_end = Seldom::new(told_to_end);
                 tokio::select! {
@@ -217,39 +219,40 @@ impl HttpProxy {
                         served.ending.store(true, Ordering::Relaxed);
                         Box::pin(last_requests(&mut connection, &served.proxy.inner.options)).await
                     }
-                    ended = &mut connection => Ok(ended),
+                    ended = &mut connection => (Ok(ended), None),
                 }
             };
-            if let Some(rest) = what_follows(ended, connection, served) {
+            if let Some(rest) = what_follows(ended, left, connection, served) {
                 rest.await;
             }
         }
     }
 }
 
-/// Lets the requests that are under way, and one that may just be coming, be answered.
+/// Lets the requests that are under way, and one that may just be coming, be answered. Returns how much of the time for that is left.
 async fn last_requests<S, V>(
     connection: &mut UpgradeableConnection<TokioIo<Tapped<S>>, V>,
     options: &HttpOptions,
-) -> Result<hyper::Result<()>, Elapsed>
+) -> (Result<hyper::Result<()>, Elapsed>, Option<Duration>)
 where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     V: HttpService<Incoming, ResBody = ProxyBody>,
     V::Error: Into<Cause>,
 {
-    match tokio::time::timeout(options.idle_grace, &mut *connection).await {
-        Ok(ended) => Ok(ended),
-        Err(_elapsed) => {
-            Pin::new(&mut *connection).graceful_shutdown();
-            tokio::time::timeout(options.shutdown_grace, connection).await
-        }
+    if let Ok(ended) = tokio::time::timeout(options.idle_grace, &mut *connection).await {
+        return (Ok(ended), None);
     }
+    Pin::new(&mut *connection).graceful_shutdown();
+    let began = Instant::now();
+    let ended = tokio::time::timeout(options.shutdown_grace, connection).await;
+    (ended, Some(options.shutdown_grace.saturating_sub(began.elapsed())))
 }
 
 /// What the stream is still there for: its client speaks HTTP/2, or has been answered while it sends. How a connection ended is told, if
 /// not well.
 fn what_follows<S, V>(
     ended: Result<hyper::Result<()>, Elapsed>,
+    left: Option<Duration>,
     connection: UpgradeableConnection<TokioIo<Tapped<S>>, V>,
     served: Arc<Served>,
 ) -> Option<Pin<Box<dyn Future<Output = ()> + Send>>>
@@ -277,14 +280,18 @@ where
         tracing::debug!(%client, %error, "a client's connection ended");
     }
     // Who is to blame for another error is gone, or has taken nothing for long.
-    error.is_none_or(|error| error.is_parse()).then(|| Box::pin(linger_within(stream, served)) as _)
+    error.is_none_or(|error| error.is_parse()).then(|| Box::pin(linger_within(stream, left, served)) as _)
 }
 
-/// Lets the client read its answer, for as long as its place may be held.
-async fn linger_within<S: AsyncRead + AsyncWrite + Unpin>(stream: S, served: Arc<Served>) {
+/// Lets the client read its answer, for as long as its place may be held: where that ends already, for what is `left` of the time.
+async fn linger_within<S>(stream: S, left: Option<Duration>, served: Arc<Served>)
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let left = left.unwrap_or(served.proxy.inner.options.shutdown_grace);
     tokio::select! {
         biased;
-        () = ended_for(&served.tasks, served.proxy.inner.options.shutdown_grace) => {}
+        () = ended_for(&served.tasks, left) => {}
         () = linger(stream) => {}
     }
 }

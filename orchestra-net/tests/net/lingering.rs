@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use crate::backend::Backend;
 use crate::client::Client;
 use crate::proxy::{bind, proxy};
-use crate::{PATIENCE, soon};
+use crate::{PATIENCE, soon, until};
 
 /// How much is sent: more than the sockets between a client and one who reads nothing hold.
 pub(crate) const LARGE: usize = 12 << 20;
@@ -109,4 +109,20 @@ async fn a_connection_that_ends_well_is_closed_at_once() {
             tokio::time::timeout(Duration::from_secs(1), refused).await.expect("it is closed");
         }
     }
+}
+
+#[tokio::test]
+async fn one_that_still_sends_after_a_shutdown_has_begun_has_what_is_left_of_its_time() {
+    let grace = Duration::from_secs(2);
+    let wait = Duration::from_millis(1500);
+    let (upstream, _listening) = proxy(&[], UpstreamOptions::default().with_endpoint_wait(wait)).await;
+    let options = HttpOptions::default().with_shutdown_grace(grace).with_idle_grace(Duration::ZERO);
+    let listening = bind(&upstream, options).await;
+    let mut client = TcpStream::connect(listening.address()).await.unwrap();
+    client.write_all(post(&format!("content-length: {LARGE}\r\n\r\n")).as_bytes()).await.unwrap();
+    until("it waits for an endpoint", || upstream.describe().waiting == 1).await;
+    let began = Instant::now();
+    // It is answered when most of the time is over.
+    soon("the shutdown", listening.shutdown()).await;
+    assert!((wait..grace + wait / 2).contains(&began.elapsed()), "{:?}", began.elapsed());
 }
