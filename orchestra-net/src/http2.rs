@@ -1,7 +1,8 @@
 //! HTTP/2 connections to endpoints, and where the parts of any run.
 
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -63,16 +64,24 @@ where
     F: Future<Output = ()> + Send + 'static,
 {
     fn execute(&self, part: F) {
-        match body::begun() {
-            None => self.0.execute(part),
-            Some(abandoned) => self.0.execute(async move {
-                tokio::select! {
+        let abandoned = body::begun();
+        self.0.execute(async move {
+            let mut part = pin!(part);
+            let part = poll_fn(|cx| {
+                let polled = part.as_mut().poll(cx);
+                // What is begun in here is not of the part that is handed over next.
+                drop(body::begun());
+                polled
+            });
+            match abandoned {
+                None => part.await,
+                Some(abandoned) => tokio::select! {
                     biased;
                     () = abandoned.told() => {}
                     () = part => {}
-                }
-            }),
-        }
+                },
+            }
+        });
     }
 }
 

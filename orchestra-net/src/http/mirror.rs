@@ -83,7 +83,11 @@ impl Mirror {
         let under_way = &self.upstream.copies;
         let before = under_way.fetch_add(1, Ordering::Relaxed);
         let place = Place(Arc::clone(under_way));
-        (before < MOST).then_some(place)
+        if before >= MOST {
+            self.upstream.meters.mirrors_lost.increment(1);
+            return None;
+        }
+        Some(place)
     }
 }
 
