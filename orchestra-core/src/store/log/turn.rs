@@ -133,7 +133,7 @@ impl Writer {
     pub(super) async fn close(self: &Arc<Self>) -> Result<(), StoreError> {
         let runtime = runtime()?;
         self.stop();
-        self.start(&mut lock(&self.queue), &runtime);
+        self.start(lock(&self.queue), &runtime);
         loop {
             // Made before looking, so that an end in between is not missed.
             let rest = self.rest.notified();

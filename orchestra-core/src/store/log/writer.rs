@@ -117,14 +117,16 @@ impl Writer {
         };
         let (reply, answer) = oneshot::channel();
         queue.items.push_back(Item { work, reply, room });
-        self.start(&mut queue, &runtime);
+        self.start(queue, &runtime);
         Ok(Submitted::Later(answer))
     }
 
     /// Sees to it that somebody writes what waits.
-    pub(super) fn start(self: &Arc<Self>, queue: &mut Queue, runtime: &Handle) {
+    pub(super) fn start(self: &Arc<Self>, mut queue: MutexGuard<'_, Queue>, runtime: &Handle) {
         if !queue.writing && !queue.items.is_empty() {
             queue.writing = true;
+            // A runtime that is ending drops the turn here and now, and that takes the lock.
+            drop(queue);
             let turn = Turn::new(self);
             runtime.spawn_blocking(move || turn.run());
         }

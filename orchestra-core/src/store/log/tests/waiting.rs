@@ -1,5 +1,8 @@
 //! Commits that are accepted and not yet on disk.
 
+use std::sync::mpsc;
+use std::time::Duration;
+
 use super::fault::FaultyDisk;
 use super::{Dir, content, key, map, put, step, value};
 use crate::model::Revision;
@@ -150,6 +153,34 @@ fn a_runtime_that_ends_fails_what_it_can_no_longer_write() {
         };
         put(&store, "b", "2").await.unwrap();
         assert_eq!(content(&store).await.len(), 1 + usize::from(done));
+        store.close().await.unwrap();
+    });
+}
+
+#[test]
+fn a_runtime_that_is_ending_answers_commits_at_once() {
+    let dir = Dir::new();
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).build().unwrap();
+    let (store, within) = (dir.open(), Duration::from_secs(30));
+    let (begun, has_begun) = mpsc::channel();
+    let (end, has_ended) = mpsc::channel();
+    let (answer, answered) = mpsc::channel();
+    let late = store.clone();
+    runtime.spawn(async move {
+        begun.send(()).unwrap();
+        // The runtime waits for no task that is at work, and lends it no further thread.
+        has_ended.recv_timeout(within).unwrap();
+        answer.send(step(&mut Box::pin(put(&late, "a", "1"))).await).unwrap();
+    });
+    has_begun.recv_timeout(within).unwrap();
+    runtime.shutdown_background();
+    end.send(()).unwrap();
+    let answer = answered.recv_timeout(within).expect("the commit is answered");
+    assert!(matches!(answer, Some(Err(StoreError::Failed { .. }))), "{answer:?}");
+    // Whoever comes with another runtime goes on.
+    tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
+        put(&store, "b", "2").await.unwrap();
+        assert_eq!(content(&store).await.len(), 1, "nothing is left of the other");
         store.close().await.unwrap();
     });
 }
