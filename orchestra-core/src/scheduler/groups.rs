@@ -88,10 +88,15 @@ impl Groups {
         self.tidy(key);
     }
 
-    /// A pod of the group is on a node.
-    pub(super) fn placed(&mut self, key: GroupKey, pod: &Uid, node: &Arc<str>) {
+    /// A pod of the group is on a node. Answers whether that is new.
+    pub(super) fn placed(&mut self, key: &GroupKey, pod: &Uid, node: &Arc<str>) -> bool {
+        let there = self.groups.get(key).and_then(|group| group.placed.get(pod));
+        if there == Some(node) {
+            return false;
+        }
         self.groups.entry(key.clone()).or_default().placed.insert(pod.clone(), Arc::clone(node));
-        self.placed_in.insert(pod.clone(), key);
+        self.placed_in.insert(pod.clone(), key.clone());
+        true
     }
 
     /// A pod is on no node any more, or ends. Answers its group.

@@ -76,12 +76,11 @@ impl PodQueue {
     pub fn pod_changed(&mut self, pod: &Arc<Pod>) {
         let uid = &pod.metadata.uid;
         if pod.node_name.is_some() || pod.is_terminal() || pod.is_terminating() {
-            self.pod_removed(uid);
             // One that has done its work counts: the others were placed together with it.
             let is_over = pod.status.phase == PodPhase::Failed || pod.is_terminating();
-            if let (Some(node), Some(group), false) = (&pod.node_name, group_of(pod), is_over) {
-                self.groups.placed(group.clone(), uid, node);
-                self.ask_again(&self.groups.members(&group));
+            match (&pod.node_name, group_of(pod)) {
+                (Some(node), Some(group)) if !is_over => self.placed(group, uid, node),
+                _ => self.pod_removed(uid),
             }
             return;
         }

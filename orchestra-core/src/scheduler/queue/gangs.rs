@@ -26,6 +26,16 @@ impl PodQueue {
         self.review(Some(key.clone()));
     }
 
+    /// A pod of a group is on a node. Whatever else is told of it changes nothing for the others.
+    pub(super) fn placed(&mut self, key: GroupKey, pod: &Uid, node: &Arc<str>) {
+        self.take_out(pod);
+        if self.groups.placed(&key, pod, node) {
+            let members = self.groups.members(&key);
+            self.ask_again(&members);
+            self.review(Some(key));
+        }
+    }
+
     /// Has parked pods be tried again, for whom it is another question now.
     pub(super) fn ask_again(&mut self, members: &[Uid]) {
         for uid in members {

@@ -200,6 +200,31 @@ fn pods_that_are_placed_count_and_say_where_the_others_go() {
 }
 
 #[test]
+fn news_of_those_that_are_placed_hold_nobody_back() {
+    let mut queue = PodQueue::new();
+    let members = team(&mut queue, 3, &["a", "b", "c"]);
+    queue.take(9);
+    let placed = |member: &Arc<Pod>, edit: fn(&mut Pod)| {
+        edited(member, |pod| {
+            pod.node_name = Some("n".into());
+            edit(pod);
+        })
+    };
+    members.iter().for_each(|member| queue.pod_changed(&placed(member, |_| ())));
+    queue.pod_changed(&placed(&members[2], |pod| pod.status.phase = PodPhase::Failed));
+    // It takes the place of the one that failed, and finds no room.
+    let late = member("late");
+    queue.pod_changed(&late);
+    assert_eq!(names(&queue.take(9)), ["late"]);
+    queue.park(&late.metadata.uid, &waits_for(Change::FREED));
+    queue.pod_changed(&placed(&members[0], |pod| pod.status.phase = PodPhase::Running));
+    assert_eq!((queue.waiting(), queue.parked()), (0, 1), "nothing is new for who waits");
+    assert_eq!(queue.wake(Change::FREED), 1);
+    queue.pod_changed(&placed(&members[0], |pod| pod.status.phase = PodPhase::Succeeded));
+    assert_eq!(names(&queue.take(9)), ["late"]);
+}
+
+#[test]
 fn who_comes_while_its_gang_is_being_placed_waits_for_that() {
     let mut queue = PodQueue::new();
     let members = team(&mut queue, 2, &["a", "b"]);
