@@ -210,6 +210,16 @@ impl Storage {
         let host = PersistentVolume::host_of(node.labels());
         let fits =
             |volume: &PersistentVolume| volume.suits(claim) && volume.reaches(node.name(), node.labels());
+        // One that is kept for it comes first, as where no pod is waited for: what is in it may be why it was kept.
+        let kept = self.free.kept_for(claim).filter_map(|volume| self.volumes.get(volume));
+        if let Some(kept) = kept.map(|found| &found.object).find(|volume| volume.suits(claim)) {
+            if !kept.reaches(node.name(), node.labels()) {
+                return Err(
+                    format!("can't reach the volume that is kept for persistentvolumeclaim {name}").into()
+                );
+            }
+            return Ok(Choice::Take(Arc::clone(claim), Arc::clone(kept)));
+        }
         let free = self.free.of(claim.class_name(), host).filter(|volume| !taken.contains(*volume));
         let free = free.filter_map(|volume| self.volumes.get_key_value(volume));
         if let Some((volume, found)) = free.into_iter().find(|(_, found)| fits(&found.object)) {

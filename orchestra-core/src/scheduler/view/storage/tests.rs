@@ -96,6 +96,32 @@ fn claims_of_one_pod_have_different_volumes() {
 }
 
 #[test]
+fn a_volume_that_is_kept_for_a_claim_comes_first() {
+    let mut view = three();
+    let claims = [claim("data", 1, "local"), claim("made", 1, "made")];
+    for (of, host) in claims.iter().zip(["n2", "n3"]) {
+        let mut kept = local(&format!("kept-{host}"), 2, host).class(of.class_name());
+        kept.spec.claim_ref = Some(ObjectReference { uid: "".into(), ..ObjectReference::to(of) });
+        view.volume_changed(&Arc::new(kept));
+        view.claim_changed(&Arc::new(of.clone()));
+    }
+    // Smaller ones, and directories that could be made, are there everywhere.
+    for host in ["n1", "n2", "n3"] {
+        view.volume_changed(&Arc::new(local(&format!("free-{host}"), 1, host)));
+    }
+    for (name, host) in [("data", "n2"), ("made", "n3")] {
+        let pod = with_claims(name, &[name]);
+        let taken = view.choose_volumes(&pod, host).unwrap();
+        let kept = format!("kept-{host}");
+        assert!(matches!(&taken[..], [Choice::Take(_, volume)] if volume.metadata.name == kept), "{taken:?}");
+        assert!(view.choose_volumes(&pod, "n1").is_err_and(|why| why.contains("kept for")));
+        assert_eq!(place(&mut view, pod), host);
+    }
+    view.volume_removed("kept-n2");
+    assert!(view.choose_volumes(&with_claims("data", &["data"]), "n1").is_ok());
+}
+
+#[test]
 fn directories_are_made_where_the_class_allows() {
     let mut view = three();
     view.claim_changed(&Arc::new(claim("data", 1, "made")));
