@@ -96,20 +96,25 @@ impl<'v> Batch<'v> {
         Ok(())
     }
 
-    /// Where pods of lower priority could leave for `pod`, at the least cost, by all of Kubernetes' hard constraints;
-    /// `None` where that would not help either, would overdraw a disruption budget, or where the pod must not preempt.
+    /// Where pods of lower priority could leave for `pod`, at the least cost, by all of Kubernetes' hard constraints: none,
+    /// where there is room as it is. `None` where that would not help either, would overdraw a disruption budget, or where
+    /// the pod must not preempt.
     pub fn room_for(&mut self, pod: &PodInfo) -> Option<Room> {
         let constraints = self.constraints.get_or_insert_with(Pipeline::constraints);
         constraints.room_for(self.view, pod)
     }
 
     /// Has pods leave, so that `pod` can go to the node when they are gone. Until then the view has all of them there,
-    /// so that nobody else gets what they leave.
+    /// so that nobody else gets what they leave. Where nobody has to leave, the pod is [assigned](Self::assign).
     ///
     /// # Errors
     /// Where a victim is not on the node or its priority is not lower, where the pod would not fit even without
     /// them, or where the batch has a decision about it already. Nothing has changed then.
     pub fn preempt(&mut self, pod: &PodInfo, room: &Room) -> Result<(), AssignError> {
+        if room.victims.is_empty() {
+            // Of nobody the end would ever be seen that it waits for.
+            return self.assign(pod, room.node);
+        }
         let named = |pod: &crate::model::Pod| format!("{}/{}", pod.metadata.namespace, pod.metadata.name);
         let name = || format!("{}/{}", pod.namespace(), pod.name());
         if !self.is_waiting(pod) {

@@ -6,7 +6,7 @@ use crate::model::{
 };
 use crate::rng::Rng;
 use crate::scheduler::testing::{bound, node, pod, run, view};
-use crate::scheduler::{Change, Outcome, Pending, Pipeline, View, schedule};
+use crate::scheduler::{Batch, Change, Outcome, Pending, Pipeline, Scheduler, View, schedule};
 
 /// A pod with a priority, made at `second`.
 fn of(name: &str, priority: i32, cpu: &str, second: i64) -> Pod {
@@ -100,6 +100,28 @@ fn only_lower_priorities_leave_and_only_where_it_helps() {
     let decided = run(&mut pipeline, &mut small, [Arc::new(of("meek", 9, "1", 0))]);
     assert_eq!(decided[0].1, "0/1 nodes: 1 insufficient cpu");
     assert!(!small.is_preempted(&Uid::from("low")));
+}
+
+#[test]
+fn who_needs_nobody_to_leave_does_not_wait() {
+    /// Asks for room at once, as one does that has found no node by rules of its own.
+    #[derive(Debug)]
+    struct Picky;
+
+    impl Scheduler for Picky {
+        fn schedule(&mut self, batch: &mut Batch<'_>) {
+            while let Some(unit) = batch.next() {
+                for pod in unit.pods() {
+                    let room = batch.room_for(pod).unwrap();
+                    batch.preempt(pod, &room).unwrap();
+                }
+            }
+        }
+    }
+
+    let mut view = cluster(&["a"], [(of("low", 1, "1", 0), "a")]);
+    let decided = run(&mut Picky, &mut view, [of("fits", 9, "3", 0), of("not", 8, "1", 0)].map(Arc::new));
+    assert_eq!(decided.iter().map(|(_, at)| at.as_str()).collect::<Vec<_>>(), ["a", "a without low"]);
 }
 
 #[test]
