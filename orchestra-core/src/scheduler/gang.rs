@@ -172,8 +172,10 @@ fn domains(view: &View, pods: &[PodInfo], gang: &Gang, key: &str, by_force: bool
         pods.iter().all(|pod| pod.spec().node_selector.value(key).is_none_or(|wanted| wanted == value))
     };
     let label = |node: NodeView<'_>| Some(node.label(key)?.to_owned());
-    if !gang.beside.is_empty() {
-        let known = gang.beside.iter().find_map(|name| view.node_named(name).and_then(label));
+    // Nodes that are gone say nothing: of the others only those that have ended can be on such.
+    let mut beside = gang.beside.iter().filter_map(|name| view.node_named(name)).peekable();
+    if beside.peek().is_some() {
+        let known = beside.find_map(label);
         return known.into_iter().filter(|value| selected(value)).collect();
     }
     let Some(first) = pods.first() else { return Vec::new() };

@@ -72,6 +72,14 @@ fn the_rest_of_a_gang_joins_those_that_are_placed() {
     let nowhere = gang(2, 1).within(ZONE).beside(["n6".into()]);
     let placed = run(&mut Pipeline::kubernetes(), &mut view, [nowhere]);
     assert_eq!(placed_in(&view, &placed).1, 0);
+    // What has ended on nodes that are gone holds nobody back.
+    let mut view = zones();
+    let rest = gang(2, 1).within(ZONE).beside(["gone".into()]);
+    let placed = run(&mut Pipeline::kubernetes(), &mut view, [rest]);
+    assert_eq!(placed_in(&view, &placed), (zone("b"), 2), "{placed:?}");
+    let rest = gang(2, 1).within(ZONE).beside(["gone".into(), "n5".into()]);
+    let placed = run(&mut Pipeline::kubernetes(), &mut zones(), [rest]);
+    assert_eq!(placed_in(&zones(), &placed), (zone("c"), 1), "{placed:?}");
 }
 
 #[test]
