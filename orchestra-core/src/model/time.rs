@@ -57,9 +57,11 @@ impl Sub<Duration> for Timestamp {
 
 impl fmt::Display for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match jiff::Timestamp::from_microsecond(self.0) {
+        // What lies beyond the times with a text form is written as the nearest that has one, so that it can be read again.
+        let micros = self.0.clamp(Self::FIRST.0, Self::LAST.0);
+        match jiff::Timestamp::from_microsecond(micros) {
             Ok(t) => write!(f, "{t}"),
-            Err(_) => write!(f, "{}us", self.0),
+            Err(_) => write!(f, "{micros}us"),
         }
     }
 }
@@ -106,6 +108,8 @@ mod tests {
         assert_eq!(t.since(later), Duration::ZERO);
         for end in [t + Duration::MAX, t - Duration::MAX] {
             assert_eq!(end.to_string().parse(), Ok(end));
+            let beyond = Timestamp::from_micros(if end < t { i64::MIN } else { i64::MAX });
+            assert_eq!(beyond.to_string().parse(), Ok(end), "what is stored can be read again");
         }
         assert!("yesterday".parse::<Timestamp>().is_err());
     }
