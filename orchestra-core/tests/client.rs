@@ -197,6 +197,30 @@ async fn a_bound_pod_ends_in_its_grace_and_an_unbound_one_at_once() {
     );
 }
 
+/// A default that comes later is for pods that come later: one that is there could not be written to any more.
+#[tokio::test]
+async fn a_pod_keeps_the_priority_that_it_was_made_with() {
+    let client = client().await;
+    let class = |name: &str, value: i32, default: bool| -> PriorityClass {
+        serde_json::from_value(json!({
+            "apiVersion": "scheduling.k8s.io/v1", "kind": "PriorityClass", "metadata": {"name": name},
+            "value": value, "globalDefault": default
+        }))
+        .unwrap()
+    };
+    client.create(pod("old")).await.unwrap();
+    client.create(class("usual", 7, true)).await.unwrap();
+    let label = |pod: &mut Pod| drop(pod.metadata.labels.insert("tier".into(), "front".into()));
+    let old = client.modify::<Pod>("old", label).await.unwrap();
+    assert_eq!((old.spec.priority, old.metadata.generation), (None, 1));
+    let new = client.create(pod("new")).await.unwrap();
+    assert_eq!(new.spec.priority, Some(7));
+    // One that is replaced by a manifest, which does not know the number, keeps it, too.
+    client.delete::<PriorityClass>("usual", &DeleteOptions::default()).await.unwrap();
+    let replaced = client.update(pod("new").label("tier", "back")).await.unwrap();
+    assert_eq!(replaced.spec.priority, Some(7));
+}
+
 #[tokio::test]
 async fn apply_merges_and_says_what_it_did() {
     let client = client().await;

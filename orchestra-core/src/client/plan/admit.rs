@@ -42,7 +42,7 @@ impl Plan<'_> {
             return Ok(());
         }
         let from = object.as_resource::<Pod>().map(|pod| Arc::clone(&pod.spec));
-        self.resolve_priority(key, object).await?;
+        self.resolve_priority(key, object, old).await?;
         let o = unique(object);
         o.set_defaults();
         let operation = if old.is_some() { Operation::Update } else { Operation::Create };
@@ -85,10 +85,20 @@ impl Plan<'_> {
         errors.is_empty()
     }
 
-    /// Gives a pod the number behind its priority class, and whether it preempts.
-    async fn resolve_priority(&mut self, key: &ObjectKey, object: &mut AnyObject) -> Result<(), ClientError> {
+    /// Gives a pod the number behind its priority class, and whether it preempts. One that is there keeps what it was
+    /// made with: which class is the default may have changed since.
+    async fn resolve_priority(
+        &mut self,
+        key: &ObjectKey,
+        object: &mut AnyObject,
+        old: Option<&dyn Object>,
+    ) -> Result<(), ClientError> {
         let Some(pod) = object.as_resource::<Pod>() else { return Ok(()) };
         if pod.spec.priority.is_some() {
+            return Ok(());
+        }
+        if let Some(old) = old.and_then(|old| (old as &dyn std::any::Any).downcast_ref::<Pod>()) {
+            set_priority(object, old.spec.priority, old.spec.preemption_policy);
             return Ok(());
         }
         let name = pod.spec.priority_class_name.clone();
@@ -109,12 +119,18 @@ impl Plan<'_> {
                 Some((class.value, class.preemption_policy))
             }
         };
-        let any: &mut dyn std::any::Any = unique(object);
-        if let (Some((value, policy)), Some(pod)) = (value, any.downcast_mut::<Pod>()) {
-            let spec = Arc::make_mut(&mut pod.spec);
-            spec.priority = Some(value);
-            spec.preemption_policy.get_or_insert(policy);
+        if let Some((value, policy)) = value {
+            set_priority(object, Some(value), Some(policy));
         }
         Ok(())
+    }
+}
+
+fn set_priority(object: &mut AnyObject, priority: Option<i32>, policy: Option<PreemptionPolicy>) {
+    let any: &mut dyn std::any::Any = unique(object);
+    if let (Some(_), Some(pod)) = (priority, any.downcast_mut::<Pod>()) {
+        let spec = Arc::make_mut(&mut pod.spec);
+        spec.priority = priority;
+        spec.preemption_policy = spec.preemption_policy.or(policy);
     }
 }
