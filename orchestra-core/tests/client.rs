@@ -197,6 +197,23 @@ async fn a_bound_pod_ends_in_its_grace_and_an_unbound_one_at_once() {
     );
 }
 
+/// Who deletes once more without a word about time means no other time than before.
+#[tokio::test]
+async fn a_second_deletion_shortens_a_grace_only_where_it_says_so_and_from_the_first_one_on() {
+    let client = client().await;
+    let running = client.create(pod("running")).await.unwrap();
+    client.transaction().bind(&running, "node-1").commit().await.unwrap();
+    client.delete::<Pod>("running", &DeleteOptions::default().grace_period(600)).await.unwrap();
+    let first = client.get::<Pod>("running").await.unwrap();
+    client.delete::<Pod>("running", &DeleteOptions::default()).await.unwrap();
+    assert_eq!(client.get::<Pod>("running").await.unwrap().metadata, first.metadata, "as it was asked for");
+    client.delete::<Pod>("running", &DeleteOptions::default().grace_period(60)).await.unwrap();
+    let shorter = client.get::<Pod>("running").await.unwrap();
+    let end = |pod: &Pod| pod.metadata.deletion_timestamp.unwrap();
+    assert_eq!(shorter.metadata.deletion_grace_period_seconds, Some(60));
+    assert_eq!(end(&first).since(end(&shorter)).as_secs(), 540, "the time has run since the first deletion");
+}
+
 /// A default that comes later is for pods that come later: one that is there could not be written to any more.
 #[tokio::test]
 async fn a_pod_keeps_the_priority_that_it_was_made_with() {

@@ -42,12 +42,15 @@ impl Plan<'_> {
 
     /// Sets what a deletion sets: the time, the grace, and who must agree before the object disappears.
     fn mark_deleted(&self, object: &mut AnyObject, options: &DeleteOptions) {
+        // Nobody runs a pod that is not bound, or that has ended.
+        let runs = |pod: &Pod| pod.node_name.is_some() && !pod.is_terminal();
         let grace = object.as_resource::<Pod>().map(|pod| {
             let own = pod.spec.termination_grace_period_seconds;
             let asked = options.grace_period_seconds.unwrap_or(own).min(MAX_SECONDS);
-            // Nobody runs a pod that is not bound, or that has ended.
-            if pod.node_name.is_none() || pod.is_terminal() { 0 } else { asked }
+            if runs(pod) { asked } else { 0 }
         });
+        let asked =
+            options.grace_period_seconds.is_some() || object.as_resource::<Pod>().is_some_and(|p| !runs(p));
         let now = self.client.inner.clock.now();
         let o = unique(object);
         if let Some(namespace) = (o as &mut dyn std::any::Any).downcast_mut::<Namespace>() {
@@ -58,11 +61,12 @@ impl Plan<'_> {
         if first {
             meta.deletion_timestamp = Some(now + Duration::from_secs(grace.unwrap_or(0)));
             meta.deletion_grace_period_seconds = grace;
-        } else if let (Some(new), Some(old)) = (grace, meta.deletion_grace_period_seconds)
+        } else if let (true, Some(new), Some(old)) = (asked, grace, meta.deletion_grace_period_seconds)
             && new < old
         {
-            // A second deletion can only shorten the first one's grace.
-            meta.deletion_timestamp = Some(now + Duration::from_secs(new));
+            // A second deletion can only shorten the first one's grace, which has run since then.
+            let less = Duration::from_secs(old - new);
+            meta.deletion_timestamp = meta.deletion_timestamp.map(|end| end - less);
             meta.deletion_grace_period_seconds = Some(new);
         }
         let finalizer = match options.propagation {
