@@ -239,6 +239,22 @@ async fn a_pod_keeps_the_priority_that_it_was_made_with() {
 }
 
 #[tokio::test]
+async fn annotations_of_others_stay_where_a_manifest_has_none_any_more() {
+    let client = client().await;
+    let manifest = |annotations: serde_json::Value| json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "settings", "annotations": annotations}});
+    client.apply_value(manifest(json!({"team": "shop"}))).await.unwrap();
+    let note = |map: &mut ConfigMap| drop(map.metadata.annotations.insert("note".into(), "others'".into()));
+    client.modify::<ConfigMap>("settings", note).await.unwrap();
+    client.apply(ConfigMap::new("settings")).await.unwrap();
+    let annotations = client.get::<ConfigMap>("settings").await.unwrap().metadata.annotations.clone();
+    assert_eq!((annotations.value("team"), annotations.value("note")), (None, Some("others'")));
+    client.apply_value(manifest(json!({"team": "shop"}))).await.unwrap();
+    client.apply_value(manifest(json!(null))).await.unwrap();
+    let annotations = client.get::<ConfigMap>("settings").await.unwrap().metadata.annotations.clone();
+    assert_eq!((annotations.value("team"), annotations.value("note")), (None, Some("others'")));
+}
+
+#[tokio::test]
 async fn apply_merges_and_says_what_it_did() {
     let client = client().await;
     let created = client.apply(Deployment::new("web").image("shop/web:1").replicas(2)).await.unwrap();

@@ -117,6 +117,19 @@ pub(super) fn with_last_applied(object: &AnyObject, manifest: &Value) -> AnyObje
     object
 }
 
+/// The manifest with some annotations, if none: an applied object always has some, so that those of others stay also
+/// where the manifest before had annotations, and this one has none.
+fn with_annotations(manifest: &Value) -> Value {
+    let mut manifest = manifest.clone();
+    if let Some(meta) = manifest.get_mut("metadata").and_then(Value::as_object_mut) {
+        let annotations = meta.entry("annotations").or_insert(Value::Null);
+        if annotations.is_null() {
+            *annotations = Value::Object(serde_json::Map::new());
+        }
+    }
+    manifest
+}
+
 /// What `manifest` makes of `live`.
 pub(super) fn merge(scheme: &Scheme, manifest: &Value, live: &dyn Object) -> Result<AnyObject, ClientError> {
     let last = live.meta().annotations.value(LAST_APPLIED).and_then(|text| serde_json::from_str(text).ok());
@@ -124,7 +137,7 @@ pub(super) fn merge(scheme: &Scheme, manifest: &Value, live: &dyn Object) -> Res
     if let Some(current) = current.as_object_mut() {
         current.remove("status");
     }
-    let merged = three_way(last.as_ref().unwrap_or(&Value::Null), manifest, &current);
+    let merged = three_way(last.as_ref().unwrap_or(&Value::Null), &with_annotations(manifest), &current);
     let mut object = scheme.decode_changed(merged, live)?.object;
     unique(&mut object).meta_mut().annotations.insert(LAST_APPLIED.to_owned(), manifest.to_string());
     Ok(object)
