@@ -255,6 +255,20 @@ async fn annotations_of_others_stay_where_a_manifest_has_none_any_more() {
 }
 
 #[tokio::test]
+async fn a_patch_that_names_a_revision_is_for_that_one_only() {
+    let client = client().await;
+    let first = client.create(ConfigMap::new("settings")).await.unwrap().metadata.resource_version;
+    let patch = |revision: Revision, value: &str| {
+        let meta = json!({"resourceVersion": revision.0.to_string()});
+        Patch::Merge(json!({"metadata": meta, "data": {"a": value}}))
+    };
+    let second = client.patch::<ConfigMap>("settings", &patch(first, "1")).await.unwrap();
+    let late = client.patch::<ConfigMap>("settings", &patch(first, "2")).await.unwrap_err();
+    assert!(late.is_conflict(), "{late}");
+    assert_eq!(client.get::<ConfigMap>("settings").await.unwrap(), second);
+}
+
+#[tokio::test]
 async fn apply_merges_and_says_what_it_did() {
     let client = client().await;
     let created = client.apply(Deployment::new("web").image("shop/web:1").replicas(2)).await.unwrap();

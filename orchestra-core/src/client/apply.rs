@@ -78,7 +78,12 @@ impl Client {
                 return Err(ClientError::Invalid { key: key.clone(), errors });
             }
             let mut object = self.inner.scheme.decode_changed(value, &*live)?.object;
-            unique(&mut object).meta_mut().resource_version = live.meta().resource_version;
+            let (wanted, found) = (object.meta().resource_version, live.meta().resource_version);
+            if wanted != Revision::ZERO && wanted != found {
+                let why = format!("the patch is for revision {wanted}, and it is at {found}; read it again");
+                return Err(ClientError::Conflict { key: key.clone(), why });
+            }
+            unique(&mut object).meta_mut().resource_version = found;
             tries += 1;
             match self.transaction().update_any(object).commit().await {
                 Err(ClientError::Conflict { .. }) if tries < super::CONFLICT_TRIES => {}
