@@ -21,8 +21,8 @@ use orchestra_core::controller::{
 use orchestra_core::engine::{Caches, Recorder, Tasks};
 use orchestra_core::model::{
     AnyObject, AnyObjectExt, Condition, ConfigMap, Container, Deployment, Endpoint, EndpointSlice, Event,
-    Lease, Namespace, Node, ObjectKey, OwnerReference, Pod, PodDisruptionBudget, PriorityClass, ReplicaSet,
-    Resource, Revision, Scheme, Service, Taint, TaintEffect, Timestamp, Toleration,
+    Lease, Namespace, Node, ObjectKey, OwnerReference, Pod, PodDisruptionBudget, PriorityClass, Protocol,
+    ReplicaSet, Resource, Revision, Scheme, Service, Taint, TaintEffect, Timestamp, Toleration,
 };
 use orchestra_core::rng::Rng;
 use orchestra_core::scheduler::{Batch, Explanation, Scheduler};
@@ -99,6 +99,26 @@ async fn a_service_lists_the_ready_pods_it_selects_and_forgets_those_that_go() {
     assert!(slice.endpoints.iter().any(|e| e.conditions.is_terminating()), "it is listed until it is gone");
     world.client.delete::<Pod>("a", &DeleteOptions::default().grace_period(0)).await.unwrap();
     world.until::<EndpointSlice>("web-0", |slice| slice.is_some_and(|s| s.endpoints.len() == 1)).await;
+    world.tasks.shutdown().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_port_speaks_changes_for_endpoints_that_are_listed_already() {
+    let world = World::new().await;
+    EndpointsController::start(&world.client, &world.caches, &world.rng, &world.tasks);
+    world.client.create(Service::new("web").port(80)).await.unwrap();
+    world.running("a", "node", [127, 1, 0, 1]).await;
+    world.until::<EndpointSlice>("web-0", |slice| slice.is_some_and(|s| s.endpoints.len() == 1)).await;
+    let change = |service: &mut Service| {
+        service.spec.ports[0].protocol = Protocol::Udp;
+        service.spec.ports[0].app_protocol = "example.org/echo".to_owned();
+    };
+    world.client.modify::<Service>("web", change).await.unwrap();
+    world.until::<EndpointSlice>("web-0", |s| s.is_some_and(|s| s.ports[0].protocol == Protocol::Udp)).await;
+    world.running("b", "node", [127, 1, 0, 2]).await;
+    world.until::<EndpointSlice>("web-0", |slice| slice.is_some_and(|s| s.endpoints.len() == 2)).await;
+    let slice = world.client.get::<EndpointSlice>("web-0").await.unwrap();
+    assert_eq!(slice.ports[0].app_protocol, "example.org/echo");
     world.tasks.shutdown().await;
 }
 

@@ -128,7 +128,7 @@ impl Reconciler for EndpointsController {
         let live: BTreeMap<_, _> = own.map(|s| (s.metadata.name.clone(), s)).collect();
         for slice in live.values() {
             let mut kept = (**slice).clone();
-            kept.endpoints = take_kept(slice, &mut wanted);
+            take_kept(&mut kept, &mut wanted);
             room.push(kept);
         }
         fill(&service, &mut room, wanted, &mut taken);
@@ -218,12 +218,15 @@ fn ports(service: &Service, pod: &Pod) -> Vec<EndpointPort> {
     service.spec.ports.iter().filter_map(resolve).collect()
 }
 
-/// The endpoints of a slice that it keeps, as they shall be; they are taken out of what is still wanted.
-fn take_kept(slice: &EndpointSlice, wanted: &mut Wanted) -> Vec<Endpoint> {
+/// Leaves a slice the endpoints that it keeps, as they shall be; they are taken out of what is still wanted. What its
+/// ports speak may have changed.
+fn take_kept(slice: &mut EndpointSlice, wanted: &mut Wanted) {
     let by: Vec<_> = slice.ports.iter().map(|p| (p.name.clone(), p.port)).collect();
-    let Some((_, group)) = wanted.get_mut(&by) else { return Vec::new() };
+    let Some((ports, group)) = wanted.get_mut(&by) else { return slice.endpoints.clear() };
+    slice.ports.clone_from(ports);
     let uid = |e: &Endpoint| e.target_ref.as_ref().map(|t| t.uid.to_string()).unwrap_or_default();
-    slice.endpoints.iter().filter_map(|e| group.remove(&uid(e))).collect()
+    let kept = slice.endpoints.iter().filter_map(|e| group.remove(&uid(e)));
+    slice.endpoints = kept.collect();
 }
 
 /// Puts what is still wanted where there is room, and into new slices.
