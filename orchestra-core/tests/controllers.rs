@@ -526,6 +526,25 @@ async fn two_evictions_at_once_do_not_both_spend_the_last_of_a_budget() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn who_never_ran_is_evicted_at_no_cost_and_nobody_in_place_of_another() {
+    let world = World::new().await;
+    DisruptionController::start(&world.client, &world.caches, &world.rng, &world.tasks);
+    world.running("web-0", "node", [127, 1, 0, 1]).await;
+    let starting = world.client.create(Pod::new("web-1").image("i").label("app", "web")).await.unwrap();
+    world.client.transaction().bind(&starting, "node").commit().await.unwrap();
+    world.client.create(PodDisruptionBudget::new("web").min_available(2)).await.unwrap();
+    world.until::<PodDisruptionBudget>("web", |b| b.is_some_and(|b| b.status.desired_healthy == 2)).await;
+    let other = DeleteOptions::default().uid("another".into());
+    assert!(world.client.evict("web-1", &other).await.unwrap_err().is_conflict());
+    assert!(!world.client.get::<Pod>("web-1").await.unwrap().metadata.is_deleting());
+    // Its image never comes, say: it serves nobody, and a drained node waits for it.
+    world.client.evict("web-1", &DeleteOptions::default()).await.unwrap();
+    let refused = world.client.evict("web-0", &DeleteOptions::default()).await.unwrap_err();
+    assert!(refused.to_string().contains("disruption budget web"), "{refused}");
+    world.tasks.shutdown().await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_budget_does_not_give_way_with_the_pods_that_are_gone() {
     let world = World::new().await;
     DisruptionController::start(&world.client, &world.caches, &world.rng, &world.tasks);

@@ -12,12 +12,15 @@ use crate::client::{Client, ClientError, DeleteOptions};
 use crate::engine::{Cache, CacheChange, Caches, Controller, Next, ReconcileError, Reconciler, Tasks};
 use crate::model::{
     Condition, Deployment, IntOrPercent, Labels, ObjectKey, Pod, PodDisruptionBudget,
-    PodDisruptionBudgetStatus, ReplicaSet, Resource, Timestamp, UnhealthyPodEvictionPolicy,
+    PodDisruptionBudgetStatus, PodPhase, ReplicaSet, Resource, Timestamp, UnhealthyPodEvictionPolicy,
 };
 use crate::rng::Rng;
 
 /// How long an eviction that was granted counts as on its way, until the pod is seen to go: Kubernetes' 2 min.
 const EVICTION_PENDING: Duration = Duration::from_secs(120);
+
+/// How often an eviction is tried again where the pod or its budget changed meanwhile.
+const TRIES: usize = 16;
 
 /// Keeps each budget's count of how many more pods may go. [`Client::evict`] spends it.
 #[derive(Debug)]
@@ -178,32 +181,52 @@ fn count(n: usize) -> u32 {
 
 impl Client {
     /// Deletes a pod, unless a disruption budget forbids it just now. The budget is spent in the commit
-    /// that deletes the pod, so two evictions at once can't both use the last of it.
+    /// that deletes the pod, so two evictions at once can't both use the last of it. A pod that never ran takes
+    /// nothing from it.
     ///
     /// # Errors
     /// [`ClientError::Denied`] names the budget that forbids it; try again later. Else as
     /// [`delete`](Self::delete).
     pub async fn evict(&self, name: &str, options: &DeleteOptions) -> Result<(), ClientError> {
-        let pod = self.get::<Pod>(name).await?;
-        let key = ObjectKey::of(&*pod);
-        let mut transaction = self.transaction();
-        if !pod.is_terminal() && !pod.metadata.is_deleting() {
-            let budgets = self.list::<PodDisruptionBudget>(&crate::client::ListOptions::default()).await?;
-            let covering: Vec<_> = budgets.items.iter().filter(|b| b.covers(&pod)).collect();
-            if covering.len() > 1 {
-                let why =
-                    "more than one disruption budget selects it; make their selectors disjoint".to_owned();
-                return Err(ClientError::Denied { key, why });
+        let mut tries = 0;
+        loop {
+            let pod = self.get::<Pod>(name).await?;
+            let meant = options.uid.as_ref().is_none_or(|uid| *uid == pod.metadata.uid)
+                && options.revision.is_none_or(|revision| revision == pod.metadata.resource_version);
+            let mut options = options.clone();
+            options.uid.get_or_insert_with(|| pod.metadata.uid.clone());
+            let mut transaction = self.transaction();
+            if meant && !pod.is_terminal() && !pod.metadata.is_deleting() {
+                if let Some(spent) = self.budget_without(&pod).await? {
+                    transaction = transaction.update_status(spent);
+                } else {
+                    // It goes free as it is now: it may be about to get well.
+                    options.revision = Some(pod.metadata.resource_version);
+                }
             }
-            if let Some(budget) = covering.first()
-                && let Some(spent) = spend(budget, &pod, self.clock().now())
-                    .map_err(|why| ClientError::Denied { key: key.clone(), why })?
-            {
-                transaction = transaction.update_status(spent);
+            tries += 1;
+            match transaction.delete_any(ObjectKey::of(&*pod), options).commit().await {
+                Err(error) if error.is_conflict() && meant && tries < TRIES => {}
+                result => return result.map(drop),
             }
         }
-        let options = DeleteOptions { uid: Some(pod.metadata.uid.clone()), ..options.clone() };
-        transaction.delete_any(key, options).commit().await.map(|_| ())
+    }
+
+    /// The budget that covers `pod`, less its eviction; `None` where that takes nothing from one.
+    async fn budget_without(&self, pod: &Pod) -> Result<Option<PodDisruptionBudget>, ClientError> {
+        if !is_healthy(pod) && pod.status.phase == PodPhase::Pending {
+            return Ok(None);
+        }
+        let denied = |why: String| ClientError::Denied { key: ObjectKey::of(pod), why };
+        let budgets = self.list::<PodDisruptionBudget>(&crate::client::ListOptions::default()).await?;
+        let mut covering = budgets.items.iter().filter(|budget| budget.covers(pod));
+        match (covering.next(), covering.next()) {
+            (Some(budget), None) => spend(budget, pod, self.clock().now()).map_err(denied),
+            (None, _) => Ok(None),
+            _ => Err(denied(
+                "more than one disruption budget selects it; make their selectors disjoint".to_owned(),
+            )),
+        }
     }
 }
 
