@@ -129,7 +129,12 @@ impl<T: Resource> Claims<T> {
             return Ok(false);
         }
         let uid = owner.meta().uid.clone();
-        let mut transaction = client.transaction().require_uid(ObjectKey::of(owner), uid.clone());
+        let (key, revision) = (ObjectKey::of(owner), owner.meta().resource_version);
+        let mut transaction = client.transaction().require_uid(key.clone(), uid.clone());
+        if !self.adopt.is_empty() {
+            // An owner that is deleted meanwhile may just have set them free: taken up again, they would go with it.
+            transaction = transaction.require_revision(key, revision);
+        }
         for orphan in &self.adopt {
             let mut object = (**orphan).clone();
             object.meta_mut().owner_references.push(OwnerReference::controller_of(owner));

@@ -200,6 +200,23 @@ async fn availability_follows_services_slices_and_owners() {
     world.tasks.shutdown().await;
 }
 
+/// Its parts have just been set free, and its controller may not have heard of it: taken up again, they would go with it.
+#[tokio::test(start_paused = true)]
+async fn what_an_orphaning_deletion_set_free_is_not_taken_up_again() {
+    let world = World::bare(33).await;
+    let client = &world.client;
+    let seen = client.create(ReplicaSet::new("web").image("v1").port(80)).await.unwrap();
+    let mut pod = Pod::new("web-1").image("v1");
+    pod.metadata.labels = Labels::from([("app", "web")]);
+    let free = client.create(pod).await.unwrap();
+    let orphan = DeleteOptions::default().propagation(crate::client::Propagation::Orphan);
+    client.delete::<ReplicaSet>("web", &orphan).await.unwrap();
+    let claims = Claims::of(&seen.spec.selector, Vec::new(), vec![free]);
+    assert!(claims.settle(client, &*seen).await.unwrap_err().is_conflict());
+    assert!(client.get::<Pod>("web-1").await.unwrap().metadata.owner_references.is_empty());
+    world.tasks.shutdown().await;
+}
+
 /// Handlers of a cache hold caches: nothing of it may outlive the cluster.
 #[tokio::test(start_paused = true)]
 async fn caches_go_with_their_cluster() {
