@@ -16,7 +16,7 @@ use async_trait::async_trait;
 use super::workload::{Claims, WorkloadIndexes};
 use crate::client::Client;
 use crate::engine::{Caches, Controller, Next, ReconcileError, Reconciler, Recorder, Tasks};
-use crate::model::{EndpointSlice, ObjectKey, Pod, ReplicaSet};
+use crate::model::{Deployment, EndpointSlice, ObjectKey, Pod, ReplicaSet};
 use crate::rng::Rng;
 use causes::Causes;
 pub(super) use guard::budget_of;
@@ -48,10 +48,11 @@ impl ReplicaSetController {
         };
         let controller = Controller::new("replica-set", client, caches, rng).on_desired::<ReplicaSet>();
         let causes = Causes { indexes: indexes.clone(), queue: controller.queue() };
-        let (by_set, by_slice) = (causes.clone(), causes.clone());
+        let (by_set, by_slice, by_deployment) = (causes.clone(), causes.clone(), causes.clone());
         caches.of::<Pod>().on_change(move |change| causes.pod(change));
         caches.of::<ReplicaSet>().on_change(move |change| by_set.set(change));
         caches.of::<EndpointSlice>().on_change(move |change| by_slice.slice(change));
+        caches.of::<Deployment>().on_change(move |change| by_deployment.deployment(change));
         controller.start(reconciler, tasks);
     }
 }

@@ -215,13 +215,13 @@ impl State {
 /// Binds pods and makes them ready, by their image: `crash..` never gets ready and is restarted again and again,
 /// `flap..` is so too, and ready for a moment each time, `reject..` fails at once, `never..` stays as it is, all else gets ready.
 #[derive(Debug)]
-struct Kubelet {
+pub(super) struct Kubelet {
     pods: Arc<Cache<Pod>>,
     addresses: AtomicU32,
 }
 
 impl Kubelet {
-    fn start(world: &World) {
+    pub(super) fn start(world: &World) {
         let kubelet = Self { pods: world.caches.of(), addresses: AtomicU32::new(1) };
         Controller::new("kubelet", &world.client, &world.caches, &world.rng)
             .resync(None)

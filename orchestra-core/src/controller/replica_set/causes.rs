@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::budget_of;
 use crate::controller::workload::{WorkloadIndexes, changed_pods};
 use crate::engine::{CacheChange, Queue};
-use crate::model::{EndpointSlice, ObjectKey, Pod, ReplicaSet};
+use crate::model::{Deployment, EndpointSlice, ObjectKey, Pod, ReplicaSet, Uid};
 
 /// How long a large replica set waits for more changes of its pods, so that many of them are told in one status, and
 /// from how many pods on it is large.
@@ -48,9 +49,23 @@ impl Causes {
     /// A replica set whose numbers change may let others of its deployment give up pods.
     pub(super) fn set(&self, change: &CacheChange<'_, ReplicaSet>) {
         let Some(owner) = change.latest().and_then(|set| set.metadata.controller()) else { return };
-        for sibling in self.indexes.sets_of.get(&owner.uid) {
-            if sibling.status.replicas > sibling.spec.replicas {
-                self.soon(&sibling);
+        self.surplus_of(&owner.uid);
+    }
+
+    /// A deployment that may now have fewer pods available lets its replica sets give up what they had to keep.
+    pub(super) fn deployment(&self, change: &CacheChange<'_, Deployment>) {
+        let floor = |deployment: &Arc<Deployment>| budget_of(deployment).floor(deployment.spec.replicas);
+        let (Some(old), Some(new)) = (change.old, change.new) else { return };
+        if floor(new) < floor(old) {
+            self.surplus_of(&new.metadata.uid);
+        }
+    }
+
+    /// The replica sets of `owner` that have more pods than they should.
+    fn surplus_of(&self, owner: &Uid) {
+        for set in self.indexes.sets_of.get(owner) {
+            if set.status.replicas > set.spec.replicas {
+                self.soon(&set);
             }
         }
     }

@@ -1,8 +1,10 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use super::ReplicaSetController;
 use crate::client::DeleteOptions;
-use crate::controller::testing::{World, service, web};
+use crate::controller::testing::{Kubelet, World, service, web};
+use crate::engine::Recorder;
 use crate::model::{Condition, Deployment, ObjectMeta, OwnerReference, Pod, PodPhase, ReplicaSet, Revision};
 
 fn set(image: &str, replicas: u32) -> ReplicaSet {
@@ -211,6 +213,27 @@ async fn what_was_to_go_stays_when_others_fail_meanwhile() {
     let mut served = usize::MAX;
     world.replay(begin, |state| served = served.min(state.available())).await;
     assert_eq!(served, 2, "no more than those that failed");
+    world.tasks.shutdown().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_had_to_stay_goes_once_the_deployment_allows_it() {
+    let world = World::bare(30).await;
+    let (client, caches, recorder) = (&world.client, &world.caches, Recorder::disabled());
+    ReplicaSetController::start(&world.indexes, client, caches, &recorder, &world.rng, &world.tasks);
+    Kubelet::start(&world);
+    let owner = client.create(web("v1", 2).max_unavailable(0).max_surge(1)).await.unwrap();
+    let mut owned = set("v1", 2);
+    owned.metadata.owner_references = vec![OwnerReference::controller_of(&*owner)];
+    client.create(owned).await.unwrap();
+    available(&world, 2).await;
+    client.scale::<ReplicaSet>("web", 0).await.unwrap();
+    world.quiet().await;
+    assert_eq!(world.pods().await.len(), 2, "nothing else is there to serve");
+    let begin = tokio::time::Instant::now();
+    client.modify::<Deployment>("web", |d| *d = d.clone().max_unavailable(2)).await.unwrap();
+    available(&world, 0).await;
+    assert!(begin.elapsed() < Duration::from_secs(10), "{:?}", begin.elapsed());
     world.tasks.shutdown().await;
 }
 
