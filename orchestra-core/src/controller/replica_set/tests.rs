@@ -250,6 +250,10 @@ async fn pods_that_are_refused_are_told_of() {
         "{}",
         told.status.conditions[0].message
     );
+    // It is tried again and again with other names, and there is nothing new to tell.
+    tokio::time::sleep(Duration::from_secs(300)).await;
+    let later = world.client.get::<ReplicaSet>("web").await.unwrap();
+    assert_eq!(later.metadata.resource_version, told.metadata.resource_version);
     let class: crate::model::PriorityClass = serde_json::from_value(serde_json::json!({
         "apiVersion": "scheduling.k8s.io/v1", "kind": "PriorityClass", "metadata": {"name": "nobody-made-it"}, "value": 5
     }))

@@ -269,11 +269,16 @@ impl<'w> Work<'w> {
 
     /// Tells that pods can't be made, in the status and as an event.
     async fn failed(&self, client: &Client, creating: usize, error: ClientError) -> ClientError {
-        let refused = matches!(error, ClientError::Denied { .. } | ClientError::Invalid { .. });
-        if creating == 0 || !refused {
+        // Without the pod's name, which is another one each time: equal failures are one event, and change no status.
+        let why = match &error {
+            ClientError::Denied { why, .. } => why.clone(),
+            ClientError::Invalid { errors, .. } => errors.to_string(),
+            _ => return error,
+        };
+        if creating == 0 {
             return error;
         }
-        let message = format!("{} can't be made: {error}", pods(creating));
+        let message = format!("{} can't be made: {why}", pods(creating));
         let recorder = &self.controller.recorder;
         recorder.event(&**client.clock(), &**self.set, EventType::Warning, "FailedCreate", message.as_str());
         let mut set = (**self.set).clone();
