@@ -61,6 +61,9 @@ impl ScaleHistory {
 
     /// Forgets wishes older than `wishes` and changes older than `events`.
     pub fn forget(&mut self, now: Timestamp, wishes: Duration, events: Duration) {
+        // A clock that was set back makes what was just now lie ahead. It ages from now on.
+        self.wishes.iter_mut().for_each(|(at, _)| *at = (*at).min(now));
+        self.events.iter_mut().for_each(|event| event.at = event.at.min(now));
         self.wishes.retain(|(at, _)| now.since(*at) < wishes);
         self.events.retain(|event| now.since(event.at) < events);
     }

@@ -220,6 +220,23 @@ fn policies_bound_the_change_in_a_period() {
     assert_eq!(decide(&never, 2000), 20);
 }
 
+/// What was done just before a clock was set back would count as done just now until the clock is there again.
+#[test]
+fn a_clock_that_is_set_back_holds_nothing_up() {
+    let spec = spec(1, 100, vec![cpu(50)]);
+    let look = |current: u32, now: u64, history: ScaleHistory| {
+        let used = vec![1000; usize::try_from(current).unwrap()];
+        let mut view = with_pods(ScaleView::new("hpa", &spec, current), &used, now);
+        view.history = history;
+        HorizontalAutoscaler.replicas(&view, at(now))
+    };
+    let before = look(4, 5000, ScaleHistory::default());
+    assert_eq!(before.replicas, 8);
+    let back = look(8, 1400, before.history);
+    assert_eq!(back.replicas, 8, "it may have been just now");
+    assert_eq!(look(8, 1416, back.history).replicas, 16);
+}
+
 prop_compose! {
     fn situation()(
         current in 1u32..20,
