@@ -51,7 +51,7 @@ impl Heir {
     /// [`UdpOptions::shutdown_grace`](crate::UdpOptions::shutdown_grace) those that are here are still answered.
     ///
     /// A process that takes the sockets and does not serve within a minute, or dies, is told as a warning, and the next one is
-    /// waited for. Dropping the future ends the offer.
+    /// waited for; it may be the same one, when it serves after all. Dropping the future ends the offer.
     ///
     /// # Errors
     /// [`NetError::HandOver`] where nothing can be offered at `path`.
@@ -178,26 +178,57 @@ async fn take(stream: &UnixStream) -> io::Result<Vec<Socket>> {
 
 impl Inherited {
     /// Tells the other process that this one serves, so that it accepts nothing more, and returns when it has let go of everything
-    /// that it does not need to finish its requests. Sockets at addresses that nothing was bound to are closed, with a warning.
+    /// that it does not need to finish its requests. Sockets at addresses that nothing was bound to are closed, with a warning. To be
+    /// called before this process offers anything at the same path.
+    ///
+    /// It may be told at any time: a process that has waited for too long offers its sockets again, and hears it then.
     ///
     /// # Errors
     /// [`NetError::HandOver`] where the other process has ended meanwhile. Nothing is lost by that: its sockets are here.
-    pub async fn serving(mut self) -> Result<(), NetError> {
-        for left in self.workers.leave() {
+    pub async fn serving(self) -> Result<(), NetError> {
+        let Self { path, workers, mut stream, hold } = self;
+        for left in workers.leave() {
             let address = left.local_addr().ok().and_then(|address| address.as_socket());
             tracing::warn!(
                 ?address,
                 "another process listened here, and this one does not: closes the socket"
             );
         }
-        let failed = |source| NetError::HandOver { path: self.path.clone(), source };
-        drop(self.hold);
-        self.stream.write_u8(SERVES).await.map_err(failed)?;
-        // It says nothing more, and ends.
-        match self.stream.read_u8().await {
-            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(()),
-            Err(error) => Err(failed(error)),
-            Ok(_) => Ok(()),
+        let mut hold = Some(hold);
+        while let Err(source) = tell(&mut stream, &mut hold).await {
+            // One that has waited for too long goes on, and offers its sockets. Where nobody does, it has ended.
+            match offered_again(&path).await {
+                Ok(again) => stream = again,
+                Err(_nobody) => return Err(NetError::HandOver { path, source }),
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Says that this process serves, and waits until the other one has let go.
+async fn tell(stream: &mut UnixStream, hold: &mut Option<watch::Sender<()>>) -> io::Result<()> {
+    stream.write_u8(SERVES).await?;
+    // Not before: one that has waited for too long still reads.
+    drop(hold.take());
+    // It says nothing more, and ends. Where it has not heard, that is an error.
+    match stream.read_u8().await {
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(()),
+        Err(error) => Err(error),
+        Ok(_) => Ok(()),
+    }
+}
+
+/// Connects once more to whoever offers sockets at `path`. These are here already.
+async fn offered_again(path: &Path) -> io::Result<UnixStream> {
+    loop {
+        let stream = UnixStream::connect(path).await?;
+        match take(&stream).await {
+            Ok(_sockets) => return Ok(stream),
+            Err(error) => {
+                tracing::debug!(path = %path.display(), %error, "no sockets came; tries again");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
         }
     }
 }

@@ -176,6 +176,78 @@ async fn datagrams_are_read_by_one_process_at_a_time_and_what_was_asked_is_answe
 }
 
 #[tokio::test]
+async fn whoever_serves_later_than_it_may_take_takes_over_then() {
+    let (tasks, place) = (Tasks::new(), Place::new("late"));
+    let (a, b) = (Echo::start("a").await, Echo::start("b").await);
+    let to = |echo: &Echo| {
+        let upstream = Upstream::named("udp");
+        upstream.apply([echo.endpoint.clone()]);
+        UdpProxy::new(upstream, UdpOptions::default(), &tasks)
+    };
+    let (old, new) = (workers(1), workers(1));
+    let before = to(&a).bind_to(&old, ([127, 0, 0, 1], 0).into()).await.unwrap();
+    let (address, offered) = (before.address(), [&before]);
+    let mut giving = Box::pin(Heir::wait(&place.0, &offered));
+    let taking = async {
+        until("it is offered", || place.0.exists()).await;
+        let inherited = new.inherit(&place.0).await.unwrap().unwrap();
+        (inherited, to(&b).bind_to(&new, address).await.unwrap())
+    };
+    let (inherited, after) = tokio::select! {
+        biased;
+        _ = giving.as_mut() => panic!("nobody has said that it serves"),
+        taken = soon("the sockets", Box::pin(taking)) => taken,
+    };
+    // The one before has waited for long enough, and goes on.
+    tokio::time::pause();
+    tokio::time::advance(Duration::from_secs(61)).await;
+    tokio::time::resume();
+    assert!(futures_util::poll!(giving.as_mut()).is_pending());
+    let client = Udp::new(address).await;
+    for text in ["one", "two", "three"] {
+        assert_eq!(client.ask(text).await, format!("a {text}"), "nobody else has said that it serves");
+    }
+    let giving = async { drop(giving.await.unwrap()) };
+    let ((), told) = soon("the hand-over", async { tokio::join!(giving, inherited.serving()) }).await;
+    told.unwrap();
+    let came = a.came();
+    for text in ["one", "two", "three"].into_iter().cycle().take(30) {
+        assert_eq!(client.ask(text).await, format!("b {text}"));
+    }
+    assert_eq!(a.came(), came, "it was asked by the one before");
+    drop((before, after));
+}
+
+#[tokio::test]
+async fn where_nobody_offers_any_more_all_is_left_to_whoever_has_the_sockets() {
+    let (tasks, place) = (Tasks::new(), Place::new("left"));
+    let (a, b) = (Echo::start("a").await, Echo::start("b").await);
+    let to = |echo: &Echo| {
+        let upstream = Upstream::named("udp");
+        upstream.apply([echo.endpoint.clone()]);
+        UdpProxy::new(upstream, UdpOptions::default(), &tasks)
+    };
+    let (old, new) = (workers(1), workers(1));
+    let before = to(&a).bind_to(&old, ([127, 0, 0, 1], 0).into()).await.unwrap();
+    let (address, offered) = (before.address(), [&before]);
+    let taking = async {
+        until("it is offered", || place.0.exists()).await;
+        let inherited = new.inherit(&place.0).await.unwrap().unwrap();
+        (inherited, to(&b).bind_to(&new, address).await.unwrap())
+    };
+    let (inherited, after) = tokio::select! {
+        biased;
+        _ = Heir::wait(&place.0, &offered) => panic!("nobody has said that it serves"),
+        taken = soon("the sockets", Box::pin(taking)) => taken,
+    };
+    before.shutdown().await;
+    let told = soon("that it is gone", inherited.serving()).await;
+    assert!(matches!(told, Err(NetError::HandOver { .. })), "{told:?}");
+    assert_eq!(Udp::new(address).await.ask("one").await, "b one");
+    drop(after);
+}
+
+#[tokio::test]
 async fn an_offer_that_can_not_be_made_says_where() {
     let a = Backend::start("a").await;
     let (_upstream, listening) = proxy(&[&a], UpstreamOptions::default()).await;
