@@ -165,7 +165,7 @@ where
         false => address,
     };
     while all.len() < workers.count() {
-        all.push(shared(address).map_err(failed)?);
+        all.push(another(all.first(), address).map_err(failed)?);
     }
     let own = tasks.child();
     let places = Arc::new(Semaphore::new(max_connections));
@@ -212,6 +212,20 @@ pub(crate) async fn ended_for(tasks: &Tasks, grace: Duration) {
 fn prepare(socket: &SockRef<'_>) -> io::Result<()> {
     socket.set_tcp_nodelay(true)?;
     keep_alive(socket)
+}
+
+/// One more socket at the address of `first`, where there is one. A process before may have made that for itself alone: then it is the same
+/// one once more, with one queue for all.
+fn another(first: Option<&Socket>, address: SocketAddr) -> io::Result<Socket> {
+    #[cfg(target_os = "linux")]
+    if let Some(first) = first
+        && !first.reuse_port()?
+    {
+        return first.try_clone();
+    }
+    #[cfg(not(target_os = "linux"))]
+    let _ = first;
+    shared(address)
 }
 
 /// A socket at an address that others of this program listen on, too.

@@ -248,6 +248,28 @@ async fn where_nobody_offers_any_more_all_is_left_to_whoever_has_the_sockets() {
 }
 
 #[tokio::test]
+async fn whoever_inherits_a_socket_that_only_one_may_listen_on_serves_it_with_all_threads() {
+    let (a, b, tasks, place) =
+        (Backend::start("a").await, Backend::start("b").await, Tasks::new(), Place::new("alone"));
+    let alone = to(&a, &tasks).bind(([127, 0, 0, 1], 0).into()).await.unwrap();
+    let (address, offered, new) = (alone.address(), [&alone], workers(3));
+    let giving = async { drop(Heir::wait(&place.0, &offered).await.unwrap()) };
+    let taking = async {
+        until("it is offered", || place.0.exists()).await;
+        let inherited = new.inherit(&place.0).await.unwrap().unwrap();
+        let listening = to(&b, &tasks).bind_to(&new, address).await.unwrap();
+        inherited.serving().await.unwrap();
+        listening
+    };
+    let ((), successor) = soon("the hand-over", Box::pin(async { tokio::join!(giving, taking) })).await;
+    soon("the end", alone.shutdown()).await;
+    for _ in 0..20 {
+        assert_eq!(soon("an answer", Client::new(address).get("/")).await.1, "b");
+    }
+    drop(successor);
+}
+
+#[tokio::test]
 async fn an_offer_that_can_not_be_made_says_where() {
     let a = Backend::start("a").await;
     let (_upstream, listening) = proxy(&[&a], UpstreamOptions::default()).await;
