@@ -21,6 +21,7 @@ use crate::error::Cause;
 use crate::greeting::Greeting;
 use crate::http::FreshTimer;
 use crate::stream::Stream;
+use crate::timer::bounded;
 use crate::upstream::UpstreamOptions;
 
 /// How much of a request's body waits for the endpoint.
@@ -136,7 +137,7 @@ pub(crate) async fn begin_http2(
         .max_send_buf_size(SEND_BUFFER)
         .max_header_list_size(LARGEST_HEAD)
         .timer(FreshTimer)
-        .keep_alive_interval(options.http2_ping)
+        .keep_alive_interval(options.http2_ping.map(bounded))
         .keep_alive_timeout(PONG_TIMEOUT)
         .handshake(TokioIo::new(stream))
         .await?;

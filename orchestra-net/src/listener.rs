@@ -118,8 +118,13 @@ pub(crate) async fn listen<F>(
 where
     F: Future<Output = ()> + Send + 'static,
 {
-    let places = Arc::new(Semaphore::new(max_connections));
+    let places = places(max_connections);
     listen_in(move || Arc::clone(&places), address, what, tasks, serve).await
+}
+
+/// Room for as many connections, or for as many as can be counted.
+pub(crate) fn places(max_connections: usize) -> Arc<Semaphore> {
+    Arc::new(Semaphore::new(max_connections.min(Semaphore::MAX_PERMITS)))
 }
 
 /// The same, where the next connection takes one of those `places` that there are then. `serve` is given each connection, the group of tasks whose end it must heed, and
@@ -168,7 +173,7 @@ where
         all.push(another(all.first(), address).map_err(failed)?);
     }
     let own = tasks.child();
-    let places = Arc::new(Semaphore::new(max_connections));
+    let places = places(max_connections);
     let (mut sockets, mut accepting) = (Vec::new(), Vec::new());
     // Of sockets that were inherited there may be more than threads.
     for (handle, socket) in workers.handles().iter().cycle().zip(all) {

@@ -12,7 +12,12 @@ const NEVER: Duration = Duration::from_secs(86_400 * 365 * 30);
 
 /// The moment so long after this one, also where somebody means "without a bound" by the time.
 pub(crate) fn later(now: Instant, after: Duration) -> Instant {
-    now + after.min(NEVER)
+    now + bounded(after)
+}
+
+/// The same time, for others to add to a moment.
+pub(crate) fn bounded(time: Duration) -> Duration {
+    time.min(NEVER)
 }
 
 /// Ready at `deadline`, whatever `timer` is set for: where that is later it is set anew at once, where it is earlier when

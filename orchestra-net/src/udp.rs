@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use orchestra_core::engine::Tasks;
 use socket2::Type;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Semaphore, mpsc, watch};
 
 use self::session::Session;
 use self::socket::{Client, ClientSocket, LARGEST};
@@ -158,7 +158,7 @@ impl Sessions {
     async fn run(mut self) {
         let mut buffer = vec![0; LARGEST];
         // Each session tells once of its end.
-        let (tell, mut ended) = mpsc::channel(self.options.max_sessions.max(1));
+        let (tell, mut ended) = mpsc::channel(self.options.max_sessions.clamp(1, Semaphore::MAX_PERMITS));
         loop {
             tokio::select! {
                 biased;

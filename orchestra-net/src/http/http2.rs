@@ -23,6 +23,7 @@ use super::timer::FreshTimer;
 use super::{HttpOptions, HttpProxy, taking};
 use crate::body::ProxyBody;
 use crate::error::Cause;
+use crate::timer::bounded;
 
 /// How many requests of one client may be under way at once. nginx has 128, Envoy 100.
 const MAX_STREAMS: u32 = 100;
@@ -126,7 +127,7 @@ where
         .max_send_buf_size(SEND_BUFFER)
         .max_header_list_size(u32::try_from(max_header_bytes).unwrap_or(u32::MAX))
         // A client that is gone without a word is found out.
-        .keep_alive_interval(header_timeout)
+        .keep_alive_interval(bounded(header_timeout))
         .serve_connection(TokioIo::new(stream), service);
     tokio::pin!(connection);
     let told_to_end = tasks.cancelled();

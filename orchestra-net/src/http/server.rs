@@ -31,6 +31,7 @@ use crate::listener::{Listening, Place, ended_for, listen, listen_on};
 use crate::patient::Patient;
 use crate::proxy_protocol::who;
 use crate::seldom::Seldom;
+use crate::timer::bounded;
 #[cfg(feature = "tls")]
 use crate::tls::{ServerTls, chose_http2};
 use crate::workers::Workers;
@@ -200,7 +201,7 @@ impl HttpProxy {
         });
         let mut connection = http1::Builder::new()
             .timer(ConnectionTimer::default())
-            .header_read_timeout(options.header_timeout)
+            .header_read_timeout(bounded(options.header_timeout))
             .max_header_size(options.max_header_bytes)
             // It must hold the largest head, and one that is larger.
             .max_buf_size(2 * options.max_header_bytes)

@@ -6,12 +6,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use futures_util::future::Either;
 use orchestra_core::engine::Tasks;
-use tokio::sync::Semaphore;
 
 use super::options::DataPlaneOptions;
 use crate::error::NetError;
 use crate::http::{HttpProxy, Routes};
-use crate::listener::{Listening, listen_in};
+use crate::listener::{Listening, listen_in, places};
 use crate::tcp::TcpProxy;
 use crate::upstream::Upstream;
 
@@ -27,16 +26,16 @@ pub(super) async fn listen_for_either(
     tasks: &Tasks,
 ) -> Result<Listening, NetError> {
     let what = upstream.name().to_string();
-    let of_http = Arc::new(Semaphore::new(options.http.max_connections));
-    let of_others = Arc::new(Semaphore::new(options.tcp.max_connections));
+    let of_http = places(options.http.max_connections);
+    let of_others = places(options.tcp.max_connections);
     let http = HttpProxy::new(Routes::to(Arc::clone(&upstream)), options.http, tasks);
     let tcp = TcpProxy::new(upstream, options.tcp, tasks);
     // One whose place was taken before a change counts among those of before.
     let speaks = Arc::clone(&speaks_http);
-    let places = move || Arc::clone(if speaks.load(Ordering::Relaxed) { &of_http } else { &of_others });
+    let place = move || Arc::clone(if speaks.load(Ordering::Relaxed) { &of_http } else { &of_others });
     let serve = move |stream, client, tasks, place| match speaks_http.load(Ordering::Relaxed) {
         true => Either::Left(http.clone().serve(stream, client, tasks, place)),
         false => Either::Right(tcp.clone().serve(stream, client, tasks, place)),
     };
-    listen_in(places, address, what, tasks, serve).await
+    listen_in(place, address, what, tasks, serve).await
 }

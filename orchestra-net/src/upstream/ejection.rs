@@ -65,7 +65,8 @@ impl Ejections {
         }
         let times = state.times.entry(id.clone()).or_default();
         *times = (*times + 1).min(LONGEST);
-        let until = now + first * *times;
+        // Of one that is out for ever that is never.
+        let until = now.saturating_add(first.saturating_mul(*times));
         state.ejected.insert(id.clone(), Ejected { since: now, until, failures });
         true
     }

@@ -6,7 +6,11 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use http::StatusCode;
 use orchestra_core::balance::{ConsistentHash, Endpoint, LoadBalancer, Maglev, PeakEwma};
-use orchestra_net::{HttpOptions, RateLimit, Upstream, UpstreamOptions};
+use orchestra_core::engine::Tasks;
+use orchestra_net::{
+    EndpointState, HttpOptions, RateLimit, TcpOptions, TcpProxy, UdpOptions, UdpProxy, Upstream,
+    UpstreamOptions,
+};
 
 use crate::backend::Backend;
 use crate::client::{Client, raw};
@@ -63,7 +67,7 @@ async fn what_is_too_much_for_the_others_does_not_go_to_one_that_is_ejected() {
     let (upstream, listening) = proxy(&[&a, &b], options).await;
     let mut client = Client::new(listening.address());
     client.get("/fail").await;
-    let ejected = upstream.status().into_iter().find(|e| e.state == orchestra_net::EndpointState::Ejected);
+    let ejected = upstream.status().into_iter().find(|e| e.state == EndpointState::Ejected);
     let (well, ill) = if ejected.unwrap().id == a.endpoint().id { (&b, &a) } else { (&a, &b) };
     let before = ill.entered();
     let mut busy = Client::new(listening.address());
@@ -142,4 +146,38 @@ async fn an_endpoint_that_is_silent_after_a_body_took_its_time_is_given_up() {
     let request = http::Request::post("/never").body(body).unwrap();
     let error = soon("the end of its time", client.send(request)).await.unwrap_err();
     assert!(matches!(error, orchestra_net::NetError::Timeout { .. }), "{error}");
+}
+
+#[tokio::test]
+async fn whoever_wants_no_bound_may_name_the_largest_number() {
+    let a = Backend::start("a").await;
+    let (upstream, _listening) = proxy(&[&a], UpstreamOptions::default()).await;
+    let any = ([127, 0, 0, 1], 0).into();
+    let options = HttpOptions::default().with_max_connections(usize::MAX).with_header_timeout(Duration::MAX);
+    let http = bind(&upstream, options).await;
+    assert_eq!(Client::new(http.address()).get("/").await.1, "a");
+    let over_http2 = UpstreamOptions::default().with_http2(true).with_http2_ping(Some(Duration::MAX));
+    let next = Upstream::new("next", Box::<PeakEwma>::default(), over_http2);
+    next.apply([Endpoint::new("http", http.address())]);
+    assert_eq!(Client::new(bind(&next, options).await.address()).get("/").await.1, "a");
+    let options = TcpOptions::default().with_max_connections(usize::MAX);
+    let tcp = TcpProxy::new(upstream, options, &Tasks::new()).bind(any).await.unwrap();
+    assert_eq!(Client::new(tcp.address()).get("/").await.1, "a");
+    let echo = crate::udp::Echo::start("echo").await;
+    let upstream = Upstream::named("udp");
+    upstream.apply([echo.endpoint.clone()]);
+    let options = UdpOptions::default().with_max_sessions(usize::MAX);
+    let udp = UdpProxy::new(upstream, options, &Tasks::new()).bind(any).await.unwrap();
+    assert_eq!(crate::udp::Client::new(udp.address()).await.ask("one").await, "echo one");
+}
+
+#[tokio::test]
+async fn an_endpoint_may_be_out_for_ever() {
+    let (a, b) = (Backend::start("a").await, Backend::start("b").await);
+    let options = UpstreamOptions::default().with_ejection(1, Duration::MAX, 50);
+    let (upstream, listening) = proxy(&[&a, &b], options).await;
+    let mut client = Client::new(listening.address());
+    client.get("/fail").await;
+    assert_eq!(client.get("/").await.0, StatusCode::OK);
+    assert_eq!(upstream.status().iter().filter(|e| e.state == EndpointState::Ejected).count(), 1);
 }
