@@ -249,13 +249,15 @@ async fn accept<F>(
     listener: Arc<TcpListener>,
     places: impl Fn() -> Arc<Semaphore>,
     tasks: Tasks,
-    serve: impl Fn(TcpStream, SocketAddr, Tasks, Place) -> F,
+    serve: impl Fn(TcpStream, SocketAddr, Tasks, Place) -> F + Send + Sync + 'static,
 ) where
     F: Future<Output = ()> + Send + 'static,
 {
+    // Also of the connections that wait for their place.
+    let serve = Arc::new(serve);
     loop {
-        // The semaphore is never closed.
-        let Ok(place) = places().acquire_owned().await else { return };
+        // What is too much waits in the kernel. Nobody holds a place meanwhile: another thread may need it sooner.
+        drop(places().acquire_owned().await);
         match listener.accept().await {
             Ok((stream, client)) => {
                 if !cfg!(target_os = "linux")
@@ -264,7 +266,21 @@ async fn accept<F>(
                     tracing::debug!(%client, %error, "a client went away at once");
                     continue;
                 }
-                tasks.spawn_graceful("connection", serve(stream, client, tasks.clone(), place));
+                match places().try_acquire_owned() {
+                    Ok(place) => {
+                        tasks.spawn_graceful("connection", serve(stream, client, tasks.clone(), place));
+                    }
+                    // Another thread has just taken the last one.
+                    Err(_none) => {
+                        let (serve, place, own) =
+                            (Arc::clone(&serve), places().acquire_owned(), tasks.clone());
+                        tasks.spawn_graceful("connection", async move {
+                            // The semaphore is never closed.
+                            let Ok(place) = place.await else { return };
+                            serve(stream, client, own, place).await;
+                        });
+                    }
+                }
             }
             Err(error) => {
                 tracing::warn!(%error, "could not accept a connection; pauses");

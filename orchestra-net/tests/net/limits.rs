@@ -1,6 +1,6 @@
 //! What keeps a service from being asked for more than it can do.
 
-use std::num::NonZeroU32;
+use std::num::{NonZeroU32, NonZeroUsize};
 use std::time::Duration;
 
 use futures_util::future::join_all;
@@ -8,8 +8,8 @@ use http::StatusCode;
 use orchestra_core::balance::{ConsistentHash, Endpoint, LoadBalancer, Maglev, PeakEwma};
 use orchestra_core::engine::Tasks;
 use orchestra_net::{
-    EndpointState, HttpOptions, RateLimit, TcpOptions, TcpProxy, UdpOptions, UdpProxy, Upstream,
-    UpstreamOptions,
+    EndpointState, HttpOptions, HttpProxy, RateLimit, Routes, TcpOptions, TcpProxy, UdpOptions, UdpProxy,
+    Upstream, UpstreamOptions, Workers,
 };
 
 use crate::backend::Backend;
@@ -169,6 +169,39 @@ async fn whoever_wants_no_bound_may_name_the_largest_number() {
     let options = UdpOptions::default().with_max_sessions(usize::MAX);
     let udp = UdpProxy::new(upstream, options, &Tasks::new()).bind(any).await.unwrap();
     assert_eq!(crate::udp::Client::new(udp.address()).await.ask("one").await, "echo one");
+}
+
+#[tokio::test]
+async fn fewer_connections_than_threads_are_taken_by_any_of_them() {
+    let a = Backend::start("a").await;
+    let (upstream, _listening) = proxy(&[&a], UpstreamOptions::default()).await;
+    let workers = Workers::start(NonZeroUsize::new(4).unwrap()).unwrap();
+    let options = HttpOptions::default().with_max_connections(1);
+    let proxy = HttpProxy::new(Routes::to(upstream), options, &Tasks::new());
+    let listening = proxy.bind_to(&workers, ([127, 0, 0, 1], 0).into()).await.unwrap();
+    // The kernel chooses the thread, whether it has a place or not.
+    for _ in 0..32 {
+        assert_eq!(soon("an answer", Client::new(listening.address()).get("/")).await.1, "a");
+    }
+    // One that is kept is the only one, and the others come after it.
+    let mut kept = Client::new(listening.address());
+    kept.get("/").await;
+    let before = a.entered();
+    let ending = async {
+        for _ in 0..20 {
+            kept.get("/").await;
+        }
+        assert_eq!(a.entered(), before + 20, "there is one place");
+        drop(kept);
+    };
+    let closing = async {
+        let closing = b"GET / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
+        join_all((0..16).map(|_| raw(listening.address(), closing))).await
+    };
+    let (answers, ()) = soon("all answers", futures_util::future::join(closing, ending)).await;
+    assert!(answers.iter().all(|answer| answer.ends_with("\r\n\r\na")), "{answers:?}");
+    soon("the end", listening.shutdown()).await;
+    workers.shutdown().await;
 }
 
 #[tokio::test]
