@@ -80,6 +80,11 @@ impl Ejections {
         back
     }
 
+    /// When the next one is let in again.
+    pub(super) fn next(&self) -> Option<Duration> {
+        self.lock().ejected.values().map(|out| out.until).min()
+    }
+
     /// An endpoint does well: next time it is out as if for the first time.
     pub(super) fn pardon(&self, id: &EndpointId) {
         self.lock().times.remove(id);

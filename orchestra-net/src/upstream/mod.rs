@@ -262,6 +262,8 @@ impl Upstream {
             self.avoided.store(Arc::new(avoided));
             self.avoids.store(avoids, Ordering::Release);
         });
+        // There may be a place at one that is well again, and who waits for that time to come may know another one now.
+        self.arrived.notify_waiters();
     }
 
     /// Closes connections that nobody used for long, in a task of `tasks`. May be called again.

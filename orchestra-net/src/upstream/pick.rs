@@ -83,15 +83,19 @@ impl Upstream {
 
     fn lease(&self, tried: &[EndpointId], affinity: Affinity) -> Option<Lease> {
         let request = self.key(affinity);
+        let avoids = self.avoids.load(Ordering::Acquire);
+        // Also those whose sessions come back.
+        if avoids {
+            self.readmit();
+        }
         if let Some(Session::Of(tag)) = affinity.session
             && let Some(lease) = self.lease_of(tag, tried, request)
         {
             return Some(lease);
         }
-        if !self.avoids.load(Ordering::Acquire) {
+        if !avoids {
             return self.balancer.load().pick(&request.exclude(tried));
         }
-        self.readmit();
         let others = self.lease_of_others(tried, request);
         others.or_else(|| self.balancer.load().pick(&request.exclude(tried)))
     }
@@ -135,6 +139,15 @@ impl Upstream {
             backend.failures.store(0, Ordering::Relaxed);
         }
         self.publish_avoided();
+    }
+
+    /// When the next one of those that are ejected gets requests again.
+    fn next_back(&self) -> Option<Instant> {
+        if !self.avoids.load(Ordering::Acquire) {
+            return None;
+        }
+        self.readmit();
+        self.ejections.next().map(|at| later(self.origin, at))
     }
 
     /// An endpoint has failed so many times in a row.
@@ -267,7 +280,11 @@ impl<'u> Tries<'u> {
             if !refused && let Some(ticket) = upstream.pick_for(&[], self.affinity) {
                 return Ok(ticket);
             }
-            let until = if refused { deadline.min(Instant::now() + self.pause) } else { deadline };
+            let mut until = if refused { deadline.min(Instant::now() + self.pause) } else { deadline };
+            // Nobody tells when that is.
+            if let Some(back) = upstream.next_back() {
+                until = until.min(back);
+            }
             self.pause = (self.pause * 2).min(LONGEST_PAUSE);
             let late = tokio::time::timeout_at(until, arrived).await.is_err();
             if late && until == deadline {

@@ -10,11 +10,13 @@ use http_body_util::Full;
 use orchestra_core::balance::{LoadBalancer, Maglev, RoundRobin};
 use orchestra_core::engine::Tasks;
 use orchestra_net::{
-    HashPolicy, HttpOptions, HttpProxy, Listening, Route, Routes, StickyCookie, Upstream, UpstreamOptions,
+    EndpointState, HashPolicy, HttpOptions, HttpProxy, Listening, Route, Routes, StickyCookie, Upstream,
+    UpstreamOptions,
 };
 
 use crate::backend::Backend;
 use crate::client::{Client, read};
+use crate::until;
 
 async fn proxy(
     backends: &[Backend],
@@ -104,6 +106,25 @@ async fn a_session_stays_with_its_endpoint_and_moves_when_that_leaves_or_fails()
     drop(read(client.send(fail.body(Full::default()).unwrap()).await.unwrap()).await);
     let (third, cookie) = ask(&mut client, ("cookie", &moved)).await;
     assert!(third != second && cookie.is_some());
+}
+
+#[tokio::test]
+async fn a_session_finds_its_endpoint_when_that_is_let_in_again() {
+    let backends = four().await;
+    let options = UpstreamOptions::default().with_ejection(1, Duration::from_millis(200), 50);
+    let (upstream, listening) = proxy(&backends, Box::<RoundRobin>::default(), options, |route| {
+        route.sticky(StickyCookie::new("lb").unwrap())
+    })
+    .await;
+    let mut client = Client::new(listening.address());
+    let (first, cookie) = ask(&mut client, ("x-none", "")).await;
+    let session = cookie.unwrap().split(';').next().unwrap().to_owned();
+    let fail = Request::get("/fail").header("host", "test").header(COOKIE, &session);
+    drop(read(client.send(fail.body(Full::default()).unwrap()).await.unwrap()).await);
+    let out = || upstream.status().iter().any(|endpoint| endpoint.state == EndpointState::Ejected);
+    assert!(out(), "it has failed");
+    until("its time is over", || !out()).await;
+    assert_eq!(ask(&mut client, ("cookie", &session)).await, (first, None), "nobody else came before");
 }
 
 #[tokio::test]

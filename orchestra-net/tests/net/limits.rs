@@ -8,8 +8,8 @@ use http::StatusCode;
 use orchestra_core::balance::{ConsistentHash, Endpoint, LoadBalancer, Maglev, PeakEwma};
 use orchestra_core::engine::Tasks;
 use orchestra_net::{
-    EndpointState, HttpOptions, HttpProxy, RateLimit, Routes, TcpOptions, TcpProxy, UdpOptions, UdpProxy,
-    Upstream, UpstreamOptions, Workers,
+    EndpointState, HealthCheck, HttpOptions, HttpProxy, Probe, RateLimit, Routes, TcpOptions, TcpProxy,
+    UdpOptions, UdpProxy, Upstream, UpstreamOptions, Workers,
 };
 
 use crate::backend::Backend;
@@ -146,6 +146,46 @@ async fn an_endpoint_that_is_silent_after_a_body_took_its_time_is_given_up() {
     let request = http::Request::post("/never").body(body).unwrap();
     let error = soon("the end of its time", client.send(request)).await.unwrap_err();
     assert!(matches!(error, orchestra_net::NetError::Timeout { .. }), "{error}");
+}
+
+#[tokio::test]
+async fn a_request_that_waits_is_taken_by_an_endpoint_that_is_well_again() {
+    let (a, b) = (Backend::start("a").await, Backend::start("b").await);
+    let options = UpstreamOptions::default()
+        .with_max_in_flight(Some(1))
+        .with_ejection(1, Duration::from_secs(1), 50)
+        .with_endpoint_wait(Duration::from_secs(600));
+    let (upstream, listening) = proxy(&[&a, &b], options).await;
+    let mut client = Client::new(listening.address());
+    client.get("/fail").await;
+    let ejected = upstream.status().into_iter().find(|e| e.state == EndpointState::Ejected).unwrap();
+    let (well, ill) = if ejected.id == a.endpoint().id { (&b, &a) } else { (&a, &b) };
+    let entered = well.entered();
+    let mut busy = Client::new(listening.address());
+    let first = busy.get("/gated");
+    let other = async {
+        until("the place is taken", || well.entered() > entered).await;
+        // Its time is over while nobody else comes or goes.
+        let answer = client.get("/").await;
+        assert_eq!(answer, (StatusCode::OK, ill.state.name.clone()));
+        // The same where it is a health check that finds it well.
+        let (address, tasks) = (ill.address, Tasks::new());
+        let check = HealthCheck::new(Probe::Tcp).every(Duration::from_millis(5), Duration::from_secs(5));
+        upstream.check(check.thresholds(1, 1), &tasks);
+        ill.kill().await;
+        let state = |id| upstream.status().into_iter().find(|e| e.id == id).unwrap().state;
+        let id = ejected.id.clone();
+        until("it is found dead", || state(id.clone()) == EndpointState::Unhealthy).await;
+        let waiting = async { client.get("/").await };
+        let rising = async {
+            until("it waits", || upstream.describe().waiting == 1).await;
+            Backend::start_at("again", address).await
+        };
+        let (answer, _again) = futures_util::future::join(waiting, rising).await;
+        assert_eq!(answer, (StatusCode::OK, "again".to_owned()));
+        well.state.gate.add_permits(1);
+    };
+    soon("the answers", futures_util::future::join(first, other)).await;
 }
 
 #[tokio::test]
