@@ -27,8 +27,8 @@ impl Left {
         }
     }
 
-    /// Those of a pod, which are not looked after here any more.
-    pub(super) fn take(&mut self, pod: &Uid) -> Vec<Arc<Backend>> {
-        self.0.remove(pod).unwrap_or_default()
+    /// Those of a pod. They stay here until they are done: a drain may be asked for again.
+    pub(super) fn of(&self, pod: &Uid) -> Vec<Arc<Backend>> {
+        self.0.get(pod).cloned().unwrap_or_default()
     }
 }

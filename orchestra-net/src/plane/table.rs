@@ -187,7 +187,7 @@ impl ServiceTable {
         inner.drained.insert(pod, !slices.is_empty());
         let owners =
             slices.iter().filter_map(|slice| Some((slice.0.clone(), inner.owners.get(slice)?.clone())));
-        let mut leaving = inner.left.take(pod);
+        let mut leaving = inner.left.of(pod);
         for key in owners.collect::<BTreeSet<_>>() {
             let Some(entry) = inner.services.get(&key) else { continue };
             leaving.extend(entry.upstreams.values().flat_map(|upstream| upstream.begin_drain(pod)));

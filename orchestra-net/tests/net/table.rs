@@ -185,6 +185,9 @@ async fn a_drain_waits_for_what_a_pod_got_before_its_service_selected_others() {
         let one = pod(1);
         let mut drain = std::pin::pin!(table.drain(&one));
         assert!(futures_util::poll!(drain.as_mut()).is_pending(), "gone: {also_gone}");
+        // Also where it is asked for once more.
+        drain.set(table.drain(&one));
+        assert!(futures_util::poll!(drain.as_mut()).is_pending(), "again, gone: {also_gone}");
         drop(ticket);
         crate::soon("the drain", drain).await;
     }
