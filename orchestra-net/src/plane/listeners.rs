@@ -56,10 +56,15 @@ impl Running {
         true
     }
 
-    /// Returns when its address is free. Requests end in tasks of their own; sessions of UDP, which hold the socket, at once.
-    async fn close(self) {
+    /// Returns when its address is free. Requests end in `tasks` of their own; sessions of UDP, which hold the socket, at once, or, where they
+    /// have a `grace`, in such a task: nobody else waits for that.
+    async fn close(self, grace: Duration, tasks: &Tasks) {
         match self.listener.protocol {
-            Protocol::Udp => self.listening.shutdown().await,
+            Protocol::Udp if grace.is_zero() => self.listening.shutdown().await,
+            Protocol::Udp => {
+                let ended = async move { self.listening.shutdown().await };
+                tasks.spawn_graceful("udp-sessions", ended);
+            }
             _ => self.listening.close().await,
         }
     }
@@ -97,9 +102,10 @@ impl Listeners {
         let going = running.extract_if(.., |at, running| !running.becomes(wanted.get(at)));
         // Before others take their places.
         for (_at, going) in going.collect::<Vec<_>>() {
-            going.close().await;
+            going.close(self.options.udp.shutdown_grace, &self.tasks).await;
         }
         let mut statuses = BTreeMap::new();
+        let before = self.statuses.borrow().clone();
         for (at, listener) in wanted {
             let (address, protocol) = at;
             let error = match running.get(&at) {
@@ -112,12 +118,13 @@ impl Listeners {
                     Err(error) => Some(error),
                 },
             };
-            if let Some(error) = &error {
-                let service = format!("{}/{}", listener.namespace, listener.service);
+            let status = ListenerStatus { error: error.as_ref().map(ToString::to_string), listener };
+            // Once: it is tried at each change of any service.
+            if let Some(error) = error.filter(|_| before.get(&at) != Some(&status)) {
+                let service = format!("{}/{}", status.listener.namespace, status.listener.service);
                 tracing::warn!(%address, %protocol, service, %error, "a service's address is not served; tries again");
             }
-            let error = error.map(|error| error.to_string());
-            statuses.insert(at, ListenerStatus { listener, error });
+            statuses.insert(at, status);
         }
         let all_well = statuses.values().all(|status| status.error.is_none());
         self.statuses.send_replace(statuses);

@@ -2,17 +2,23 @@
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use http::Request;
 use http_body_util::BodyExt;
 use orchestra_core::client::DeleteOptions;
-use orchestra_core::model::{Protocol, Service, SessionAffinity};
-use orchestra_net::{ClientAddress, HttpOptions, ProxyBody, Routes};
+use orchestra_core::model::{EndpointSlice, Protocol, Service, SessionAffinity};
+use orchestra_net::{ClientAddress, DataPlaneOptions, HttpOptions, ProxyBody, Routes, UdpOptions};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpSocket, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tracing::{Event, Level, Subscriber};
+use tracing_subscriber::layer::{Context, Layer, SubscriberExt as _};
 
 use crate::backend::Backend;
-use crate::data_plane::Cluster;
+use crate::data_plane::{Cluster, slice};
+use crate::udp::{Client as Udp, Echo};
 use crate::{soon, until};
 
 /// A port that no other test listens on at its services' addresses.
@@ -133,5 +139,72 @@ async fn an_address_passes_to_another_service_with_connections_open_at_the_first
     let mut answer = String::new();
     soon("the first one's answer", open.read_to_string(&mut answer)).await.unwrap();
     assert!(answer.contains("\r\n\r\na"), "{answer}");
+    cluster.tasks.shutdown().await;
+}
+
+#[tokio::test]
+async fn sessions_that_are_still_answered_hold_up_no_other_service() {
+    let udp = UdpOptions::default().with_shutdown_grace(Duration::from_secs(600));
+    let cluster = Cluster::start_with(DataPlaneOptions::default().with_udp(udp)).await;
+    let (a, echo) = (Backend::start("a").await, Echo::start("echo").await);
+    let mut service = Service::new("names").named_port("names", PORT + 3);
+    service.spec.ports[0].protocol = Protocol::Udp;
+    let service = cluster.objects.create(service).await.unwrap();
+    let mut listed = slice(&service, 0, &a);
+    listed.ports[0].port = Some(echo.endpoint.id.address.port());
+    cluster.objects.create(listed).await.unwrap();
+    let mut address = SocketAddr::new(service.spec.cluster_ip.parse().unwrap(), PORT + 3);
+    soon("its address", cluster.plane.listening(address)).await;
+    let upstream = cluster.plane.upstream("shop", "names", "names");
+    soon("its endpoint", upstream.ready()).await;
+    assert_eq!(Udp::new(address).await.ask("one").await, "echo one");
+    let in_flight = || upstream.status().iter().map(|endpoint| endpoint.in_flight).sum::<usize>();
+    // Its listener goes, and not its endpoint.
+    let mut service = (*cluster.objects.get::<Service>("names").await.unwrap()).clone();
+    service.spec.ports[0].port = PORT + 4;
+    cluster.objects.update(service).await.unwrap();
+    address.set_port(PORT + 4);
+    soon("its new address", cluster.plane.listening(address)).await;
+    assert_eq!(Udp::new(address).await.ask("two").await, "echo two");
+    assert_eq!(in_flight(), 2, "the first one is still answered");
+    let other = cluster.serve(Service::new("other").named_port("http", PORT + 5), &[&a]).await;
+    assert_eq!(answered(other, [127, 0, 0, 1]).await, "a");
+    cluster.objects.delete::<EndpointSlice>("names-0", &DeleteOptions::default()).await.unwrap();
+    until("they have ended with their endpoint", || in_flight() == 0).await;
+    soon("the end", cluster.tasks.shutdown()).await;
+}
+
+/// Counts what listeners warn of.
+struct Warnings(Arc<AtomicUsize>);
+
+impl<S: Subscriber> Layer<S> for Warnings {
+    fn on_event(&self, event: &Event<'_>, _context: Context<'_, S>) {
+        let metadata = event.metadata();
+        if *metadata.level() == Level::WARN && metadata.target().ends_with("listeners") {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_address_that_can_not_be_had_is_warned_of_once() {
+    let count = Arc::<AtomicUsize>::default();
+    let layer = Warnings(Arc::clone(&count));
+    let _listening_in = tracing::subscriber::set_default(tracing_subscriber::registry().with(layer));
+    let cluster = Cluster::start().await;
+    let taken = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let mut service = Service::new("taken").named_port("http", taken.local_addr().unwrap().port());
+    service.spec.cluster_ip = "127.0.0.1".to_owned();
+    cluster.objects.create(service).await.unwrap();
+    let error = || {
+        let status = cluster.plane.listeners().remove(&(taken.local_addr().unwrap(), Protocol::Tcp));
+        status.and_then(|status| status.error)
+    };
+    until("somebody else is there", || error().is_some()).await;
+    for i in 0..5 {
+        cluster.serve(Service::new(format!("other-{i}")).named_port("http", PORT + 6), &[]).await;
+    }
+    assert!(error().is_some());
+    assert_eq!(count.load(Ordering::Relaxed), 1);
     cluster.tasks.shutdown().await;
 }
