@@ -129,8 +129,14 @@ impl Members {
         leaving
     }
 
-    /// Takes a pod's endpoints out for good. Returns all that may still have requests, and those that are
-    /// taken out now.
+    /// Has a pod stay out that is drained now, whoever lists it.
+    pub(super) fn remember(&self, pod: &Uid) {
+        let mut writer = self.lock();
+        let listed = writer.listed.keys().any(|id| id.pod == *pod);
+        writer.drained.insert(pod, listed);
+    }
+
+    /// Takes a pod's endpoints out. Returns all that may still have requests, and those that are taken out now.
     pub(super) fn drain(
         &self,
         pod: &Uid,
@@ -138,7 +144,6 @@ impl Members {
     ) -> (Vec<Arc<Backend>>, Vec<EndpointId>) {
         let mut writer = self.lock();
         let ids: Vec<EndpointId> = writer.listed.keys().filter(|id| id.pod == *pod).cloned().collect();
-        writer.drained.insert(pod, !ids.is_empty());
         let leaving: Vec<_> =
             self.load().values().filter(|backend| backend.id.pod == *pod).cloned().collect();
         for id in &ids {
@@ -152,5 +157,23 @@ impl Members {
     /// Calls `f` with those that can be picked, while nobody changes them.
     pub(super) fn with_listed<R>(&self, f: impl FnOnce(&BTreeMap<EndpointId, Endpoint>) -> R) -> R {
         f(&self.lock().listed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_drained_pod_is_remembered_only_where_nobody_else_does() {
+        let (table, hand) = (Uid::from("by-a-table"), Uid::from("by-hand"));
+        let members = Members::default();
+        members.remember(&hand);
+        for pod in [&table, &hand] {
+            let (leaving, removed) = members.drain(pod, |_id| {});
+            assert!(leaving.is_empty() && removed.is_empty(), "its service has left it out before");
+        }
+        let writer = members.lock();
+        assert!(writer.drained.contains(&hand) && !writer.drained.contains(&table));
     }
 }

@@ -222,12 +222,13 @@ impl Upstream {
     /// out even where an update that is under way still lists it. Idempotent; what was begun goes on when the
     /// future is dropped.
     pub async fn drain(&self, pod: &Uid) {
+        self.members.remember(pod);
         for backend in self.begin_drain(pod) {
             backend.quiet().await;
         }
     }
 
-    /// Takes the pod's endpoints out, and returns them.
+    /// Takes the pod's endpoints out, and returns them. Whoever calls this lists it no more.
     pub(crate) fn begin_drain(&self, pod: &Uid) -> Vec<Arc<Backend>> {
         let (leaving, removed) = self.members.drain(pod, |id| self.balancer.load().remove(id));
         if !removed.is_empty() {
