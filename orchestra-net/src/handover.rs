@@ -51,7 +51,8 @@ impl Heir {
     /// [`UdpOptions::shutdown_grace`](crate::UdpOptions::shutdown_grace) those that are here are still answered.
     ///
     /// A process that takes the sockets and does not serve within a minute, or dies, is told as a warning, and the next one is
-    /// waited for; it may be the same one, when it serves after all. Dropping the future ends the offer.
+    /// waited for; it may be the same one, when it serves after all. Dropping the future ends the offer: a process that has the sockets by
+    /// then takes this one for ended.
     ///
     /// # Errors
     /// [`NetError::HandOver`] where nothing can be offered at `path`.
