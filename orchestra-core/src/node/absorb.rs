@@ -6,10 +6,11 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::action::Seen;
-use super::backoff::{CALL_BACKOFF, CrashBackoff, restart_delay};
+use super::backoff::{CALL_BACKOFF, CRASH_BACKOFF_RESET, CrashBackoff, restart_delay};
 use super::memory::{Ended, Memory, Observed, Role, Trouble, roles};
 use super::moment::Moment;
 use super::probe::{ProbeKind, ProbeState, period};
+use super::status::was_stopped;
 use crate::engine::Backoff;
 use crate::model::{Condition, Container, ContainerState as StoredState, ContainerTerminated, Pod};
 use crate::rng::Rng;
@@ -171,7 +172,11 @@ impl Memory {
         let finished = memory.not_before(attempt).map_or(finished, |earliest| finished.max(earliest));
         let ran = match (ended.started_at, ended.finished_at) {
             (Some(started), Some(finished)) => finished.since(started),
-            _ => Duration::ZERO,
+            // The runtime can't say. It ran for as long as it was seen to.
+            _ => memory
+                .running
+                .filter(|(of, _)| *of == attempt)
+                .map_or(Duration::ZERO, |(_, since)| finished.saturating_duration_since(since)),
         };
         let delay = memory.backoff.ended(ran);
         memory.restart = Some((finished + delay, delay));
@@ -260,28 +265,34 @@ impl Memory {
         let last = stored.last_state.terminated.clone();
         let attempt = stored.restart_count;
         let memory = self.container_mut(&container.name);
-        let ended = match &stored.state {
-            StoredState::Running(_) => {
+        let (ended, since) = match &stored.state {
+            StoredState::Running(running) => {
                 memory.carried = Some((attempt, stored.ready, stored.started == Some(true)));
                 memory.previous = last;
-                None
+                (None, running.started_at)
             }
             StoredState::Terminated(terminated) => {
                 memory.previous = last;
-                Some(terminated.clone())
+                (Some(terminated.clone()), terminated.started_at)
             }
             StoredState::Waiting(_) => {
                 // Never started, where there is no last state.
                 let Some(last) = last else { return };
-                Some(last)
+                let since = last.started_at;
+                (Some(last), since)
             }
         };
+        let until = ended.as_ref().and_then(|end| end.finished_at).unwrap_or(now.wall);
+        let ran = since.map_or(Duration::ZERO, |since| until.since(since));
+        // What an agent stopped with all its pods has not crashed, and a long run ends a series.
+        let stopped = was_stopped(pod);
+        let series = if stopped || ran >= CRASH_BACKOFF_RESET { 0 } else { attempt };
         memory.attempt = Some(attempt);
         memory.started = Some(attempt);
         memory.next = attempt;
-        memory.backoff = CrashBackoff::after_restarts(attempt);
+        memory.backoff = CrashBackoff::after_restarts(series);
         if let Some(terminated) = ended {
-            let ends = attempt.saturating_add(1);
+            let ends = if stopped { 0 } else { series.saturating_add(1) };
             let delay = restart_delay(ends);
             let finished = terminated.finished_at.map_or(now.instant, |at| now.instant_of(at));
             memory.restart = Some((finished + delay, delay));

@@ -123,3 +123,41 @@ async fn a_process_that_somebody_removed_is_replaced() {
     rig.wait("web", "back", |p| p.status.container_statuses[0].restart_count == 1 && p.is_ready()).await;
     assert_eq!(rig.runtime.live().len(), 1);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_reboot_after_long_runs_is_no_crash() {
+    let mut rig = Rig::new().await;
+    let uid = rig.create("web", web()).await;
+    rig.ready("web").await;
+    for attempt in 1..8 {
+        tokio::time::sleep(Duration::from_secs(601)).await;
+        rig.kill_agent().await;
+        if attempt % 2 == 0 {
+            rig.runtime.reboot();
+        } else {
+            rig.runtime.kill(&uid, "web");
+        }
+        let down = rig.client.clock().now();
+        rig.start_agent().await;
+        let again = |p: &Pod| p.status.container_statuses[0].restart_count == attempt && p.is_ready();
+        rig.wait("web", "up again", again).await;
+        let started = *rig.times(&uid, |r| r.what == SimWhat::Started).last().unwrap();
+        assert!(started.since(down) < Duration::from_secs(1), "{attempt}: {:?}", started.since(down));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_agent_that_stops_its_pods_makes_no_crashes_of_them() {
+    let mut rig = Rig::new().await;
+    let uid = rig.create("web", web()).await;
+    rig.ready("web").await;
+    for attempt in 1..8 {
+        rig.agent.take().unwrap().shutdown(true).await;
+        let down = rig.client.clock().now();
+        rig.start_agent().await;
+        let again = |p: &Pod| p.status.container_statuses[0].restart_count == attempt && p.is_ready();
+        rig.wait("web", "up again", again).await;
+        let started = *rig.times(&uid, |r| r.what == SimWhat::Started).last().unwrap();
+        assert!(started.since(down) < Duration::from_secs(1), "{attempt}: {:?}", started.since(down));
+    }
+}

@@ -563,3 +563,14 @@ fn what_nobody_knows_is_asked_before_anything_is_done() {
     assert!(case.does().is_empty());
     assert!(case.wakes_in().is_some_and(|wait| wait > Duration::ZERO));
 }
+
+#[test]
+fn a_long_run_whose_end_nobody_knows_ends_a_series() {
+    let mut case = Case::new(spec());
+    case.see();
+    for attempt in 0..5 {
+        case.running("web", attempt);
+        case.pass(crate::node::CRASH_BACKOFF_RESET).run("web", attempt, ContainerState::Unknown);
+        assert_eq!(case.does().first(), Some(&format!("start web {}", attempt + 1)));
+    }
+}

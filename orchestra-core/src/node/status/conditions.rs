@@ -5,6 +5,14 @@ use crate::model::{Condition, ConditionStatus, Pod, PodPhase, PodStatus};
 use crate::node::memory::{Role, roles};
 use crate::node::plan::{Ending, View};
 
+/// Why a pod is not ready whose agent stops all its pods.
+const NODE_SHUTDOWN: &str = "NodeShutdown";
+
+/// Whether what ran of the pod was stopped because its agent stopped all its pods.
+pub(crate) fn was_stopped(pod: &Pod) -> bool {
+    pod.condition("Ready").is_some_and(|ready| !ready.is_true() && ready.reason == NODE_SHUTDOWN)
+}
+
 /// Writes the agent's conditions; those of others stay.
 pub(super) fn write(status: &mut PodStatus, view: &View<'_>, pod: &Pod, ending: Option<&Ending>) {
     let at = view.now.wall;
@@ -81,7 +89,7 @@ fn ready(
         (PodPhase::Failed, _) => return (false, "PodFailed", String::new()),
         (_, Some(Ending::Deleted { .. } | Ending::Gone)) => return (false, "PodTerminating", String::new()),
         (_, Some(Ending::Shutdown { .. })) => {
-            return (false, "NodeShutdown", "the node's agent stops its pods".to_owned());
+            return (false, NODE_SHUTDOWN, "the node's agent stops its pods".to_owned());
         }
         (_, Some(Ending::Failed { reason, message, .. })) => return (false, *reason, message.clone()),
         (_, Some(Ending::Finished { .. })) => return (false, "PodCompleted", String::new()),

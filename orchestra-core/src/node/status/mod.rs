@@ -5,6 +5,8 @@ mod containers;
 
 use std::net::IpAddr;
 
+pub(crate) use conditions::was_stopped;
+
 use super::memory::{Memory, Role, Run, roles};
 use super::plan::{Ending, View};
 use crate::model::{ContainerState, Pod, PodPhase, PodStatus};
