@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use orchestra_core::client::DeleteOptions;
-use orchestra_core::model::{Pod, PodSpec, Probe};
-use orchestra_testkit::sim_runtime::{SimProgram, SimStop, SimWhat};
+use orchestra_core::model::{Container, Pod, PodSpec, Probe, RestartPolicy};
+use orchestra_testkit::sim_runtime::{SimProgram, SimRecord, SimStop, SimWhat};
 
 use crate::rig::{Rig, container, web};
 
@@ -13,7 +13,7 @@ async fn what_runs_goes_on_and_stays_ready() {
     let mut rig = Rig::new().await;
     rig.runtime.image("init:1", SimProgram::job(0));
     let spec = PodSpec::new(container("web").readiness(Probe::tcp(80).period(10)).startup(Probe::tcp(80)))
-        .init_container(orchestra_core::model::Container::new("init", "init:1"));
+        .init_container(Container::new("init", "init:1"));
     for i in 0..20 {
         rig.create(&format!("web-{i}"), spec.clone()).await;
     }
@@ -81,7 +81,7 @@ async fn exits_that_nobody_saw_are_made_good() {
 async fn a_reboot_brings_every_pod_back_once() {
     let mut rig = Rig::new().await;
     let uid = rig.create("web", web()).await;
-    rig.create("never", web().restart_policy(orchestra_core::model::RestartPolicy::Never)).await;
+    rig.create("never", web().restart_policy(RestartPolicy::Never)).await;
     rig.ready("web").await;
     rig.ready("never").await;
     for _ in 0..2 {
@@ -159,5 +159,28 @@ async fn an_agent_that_stops_its_pods_makes_no_crashes_of_them() {
         rig.wait("web", "up again", again).await;
         let started = *rig.times(&uid, |r| r.what == SimWhat::Started).last().unwrap();
         assert!(started.since(down) < Duration::from_secs(1), "{attempt}: {:?}", started.since(down));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn init_containers_run_again_in_the_sandbox_after_a_reboot() {
+    for policy in [RestartPolicy::Always, RestartPolicy::OnFailure] {
+        let mut rig = Rig::new().await;
+        rig.runtime.image("init:1", SimProgram::job(0));
+        let init = Container::new("init", "init:1");
+        let uid = rig.create("web", web().restart_policy(policy).init_container(init)).await;
+        rig.ready("web").await;
+        for run in 2..5 {
+            if run % 2 == 0 {
+                rig.kill_agent().await;
+                rig.runtime.reboot();
+            } else {
+                rig.agent.take().unwrap().shutdown(true).await;
+            }
+            rig.start_agent().await;
+            let inits = |r: &SimRecord| r.what == SimWhat::Started && &*r.container == "init";
+            rig.until("it runs again", || rig.times(&uid, inits).len() == run).await;
+            rig.ready("web").await;
+        }
     }
 }

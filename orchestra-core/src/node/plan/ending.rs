@@ -67,11 +67,16 @@ pub(crate) fn ending(view: &View<'_>) -> Option<Ending> {
         Run::Over(end) => !role.restarts(pod.spec.restart_policy, end.terminated.exit_code),
         _ => false,
     };
+    // One that ended well with an earlier sandbox has not failed: it runs again in the next.
+    let failed = |name: &str| match memory.run(name) {
+        Run::Over(end) => {
+            let code = end.terminated.exit_code;
+            code != 0 && !Role::Init.restarts(pod.spec.restart_policy, code)
+        }
+        _ => false,
+    };
     let failed_init = roles(&pod.spec).find(|(c, role)| {
-        *role == Role::Init
-            && !memory.initialized
-            && !memory.container(&c.name).succeeded
-            && over(&c.name, Role::Init)
+        *role == Role::Init && !memory.initialized && !memory.container(&c.name).succeeded && failed(&c.name)
     });
     if let Some((container, _)) = failed_init {
         let message = format!("init container {} failed and is not restarted", container.name);
