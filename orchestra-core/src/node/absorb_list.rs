@@ -58,6 +58,25 @@ impl Shared {
         }
     }
 
+    /// Ends the pods that are gone and of which nobody told: one may go while it is taken up. Only the store may say so.
+    pub(super) async fn end_gone(&self) {
+        let known: Vec<Arc<Pod>> = self.lock().values().filter_map(|slot| slot.pod.clone()).collect();
+        for pod in known {
+            let (key, uid) = (ObjectKey::of(&*pod), &pod.metadata.uid);
+            if self.routes.pod(&key).is_some_and(|cached| cached.metadata.uid == *uid) {
+                continue;
+            }
+            let client = self.client.namespace(pod.metadata.namespace.as_str());
+            match client.find::<Pod>(&pod.metadata.name).await {
+                Ok(Some(stored)) if stored.metadata.uid == *uid => {}
+                Ok(_) => self.pod_gone(uid),
+                Err(error) => {
+                    tracing::warn!(node = %self.node, %key, %error, "can't tell whether a pod is gone")
+                }
+            }
+        }
+    }
+
     /// Finds the pod of a sandbox that no pod of this node claims. Only the store may say that it is gone.
     pub(super) async fn find_owner(&self, uid: &Uid, sandboxes: &[SandboxStatus]) -> Found {
         let Some(sandbox) = sandboxes.first() else { return Found::Elsewhere };

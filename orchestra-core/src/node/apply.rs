@@ -100,8 +100,7 @@ impl Memory {
                 (self.written, self.status_trouble, self.status_since) = (Some(pod), None, None);
                 Vec::new()
             }
-            // Deleted meanwhile: nobody is left to tell.
-            Done::StatusWritten(Err(error)) if error.is_not_found() => Vec::new(),
+            // Also where the pod is gone: until this is heard of, the status is not written again at once.
             Done::StatusWritten(Err(error)) => {
                 let last = self.status_trouble.as_ref();
                 self.status_trouble = Some(Trouble::again(last, "Status", chain(&error), CALL_BACKOFF, now));

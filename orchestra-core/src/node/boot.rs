@@ -42,6 +42,7 @@ pub(super) async fn run(shared: Arc<Shared>) {
     relist(&shared, true).await;
     remove_stray_files(&shared).await;
     shared.routes.join(&shared);
+    shared.end_gone().await;
     register::register(&shared).await;
     shared.ready.send_replace(true);
     // A task of its own: it wakes for each probe, and what follows for hardly anything.
@@ -107,6 +108,9 @@ async fn relist(shared: &Arc<Shared>, boot: bool) {
             // It belongs to another agent of this runtime; or the store can't say, and the next list asks again.
             Found::Elsewhere => {}
         }
+    }
+    if !boot {
+        shared.end_gone().await;
     }
 }
 

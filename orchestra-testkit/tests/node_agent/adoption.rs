@@ -1,10 +1,15 @@
 //! The agent dies and comes back.
 
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
-use orchestra_core::client::DeleteOptions;
-use orchestra_core::model::{Container, Pod, PodSpec, Probe, RestartPolicy};
-use orchestra_testkit::sim_runtime::{SimProgram, SimRecord, SimStop, SimWhat};
+use async_trait::async_trait;
+use orchestra_core::client::{Client, DeleteOptions};
+use orchestra_core::engine::Caches;
+use orchestra_core::model::{Container, HostPathType, Pod, PodSpec, Probe, RestartPolicy, Uid};
+use orchestra_core::node::{FileSet, VolumeError, VolumeFiles};
+use orchestra_testkit::sim_runtime::{SimProgram, SimRecord, SimStop, SimVolumes, SimWhat};
 
 use crate::rig::{Rig, container, web};
 
@@ -160,6 +165,75 @@ async fn an_agent_that_stops_its_pods_makes_no_crashes_of_them() {
         let started = *rig.times(&uid, |r| r.what == SimWhat::Started).last().unwrap();
         assert!(started.since(down) < Duration::from_secs(1), "{attempt}: {:?}", started.since(down));
     }
+}
+
+/// Volumes of a node where a pod is taken out of the store while its agent looks for the directories of others.
+#[derive(Debug)]
+struct Meanwhile {
+    volumes: SimVolumes,
+    client: Client,
+    caches: Caches,
+}
+
+#[async_trait]
+impl VolumeFiles for Meanwhile {
+    async fn directory(&self, pod: &Uid, volume: &str, group: Option<u32>) -> Result<PathBuf, VolumeError> {
+        self.volumes.directory(pod, volume, group).await
+    }
+
+    async fn publish(
+        &self,
+        pod: &Uid,
+        volume: &str,
+        files: &FileSet,
+        group: Option<u32>,
+    ) -> Result<PathBuf, VolumeError> {
+        self.volumes.publish(pod, volume, files, group).await
+    }
+
+    async fn host_path(&self, path: &Path, type_: HostPathType) -> Result<PathBuf, VolumeError> {
+        self.volumes.host_path(path, type_).await
+    }
+
+    async fn persistent(&self, volume: &str, group: Option<u32>) -> Result<PathBuf, VolumeError> {
+        self.volumes.persistent(volume, group).await
+    }
+
+    async fn remove_persistent(&self, volume: &str) -> Result<(), VolumeError> {
+        self.volumes.remove_persistent(volume).await
+    }
+
+    async fn sub_path(&self, volume: &Path, path: &str) -> Result<PathBuf, VolumeError> {
+        self.volumes.sub_path(volume, path).await
+    }
+
+    async fn remove(&self, pod: &Uid) -> Result<(), VolumeError> {
+        self.volumes.remove(pod).await
+    }
+
+    async fn pods(&self) -> Result<Vec<Uid>, VolumeError> {
+        self.client.delete::<Pod>("gone", &DeleteOptions::default().grace_period(0)).await.unwrap();
+        let pods = self.caches.of::<Pod>();
+        while pods.list().iter().any(|pod| pod.metadata.name == "gone") {
+            tokio::task::yield_now().await;
+        }
+        self.volumes.pods().await
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pod_that_goes_while_it_is_taken_up_is_stopped() {
+    let mut rig = Rig::new().await;
+    rig.create("gone", web()).await;
+    rig.create("stays", web()).await;
+    rig.ready("gone").await;
+    rig.ready("stays").await;
+    rig.kill_agent().await;
+    let (client, caches) = (rig.client.clone(), rig.caches.clone());
+    let meanwhile = Meanwhile { volumes: rig.volumes.clone(), client, caches };
+    rig.start_agent_with(Arc::new(meanwhile)).await;
+    rig.until("only the other one runs", || rig.runtime.sandboxes() == 1).await;
+    assert!(rig.pod("stays").await.is_ready());
 }
 
 #[tokio::test(start_paused = true)]

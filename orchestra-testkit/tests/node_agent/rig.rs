@@ -9,7 +9,7 @@ use orchestra_core::clock::{SharedClock, TokioClock};
 use orchestra_core::drain::{DrainGate, Gates};
 use orchestra_core::engine::{Caches, Recorder, Tasks};
 use orchestra_core::model::{Event, Namespace, Pod, PodSpec, Revision, Scheme, Timestamp, Uid};
-use orchestra_core::node::{NodeAgent, NodeOptions};
+use orchestra_core::node::{NodeAgent, NodeOptions, VolumeFiles};
 use orchestra_core::rng::Rng;
 use orchestra_core::store::{MemoryStore, Store};
 use orchestra_testkit::sim_runtime::{SimProgram, SimRecord, SimRuntime, SimVolumes, SimWhat};
@@ -67,9 +67,13 @@ impl Rig {
     }
 
     pub(crate) async fn start_agent(&mut self) {
+        self.start_agent_with(Arc::new(self.volumes.clone())).await;
+    }
+
+    pub(crate) async fn start_agent_with(&mut self, volumes: Arc<dyn VolumeFiles>) {
         let agent = NodeAgent::builder("n1", &self.client, &self.caches, Arc::new(self.runtime.clone()))
             .prober(Arc::new(self.runtime.prober()))
-            .volumes(Arc::new(self.volumes.clone()))
+            .volumes(volumes)
             .gates(&self.gates)
             .recorder(&self.recorder)
             .tasks(&self.tasks)

@@ -565,6 +565,19 @@ fn what_nobody_knows_is_asked_before_anything_is_done() {
 }
 
 #[test]
+fn the_status_of_a_pod_that_is_gone_is_not_written_again_at_once() {
+    let mut case = Case::new(spec());
+    case.see().running("web", 0);
+    let key = crate::model::ObjectKey::of(case.pod.as_ref().unwrap());
+    let gone = || Done::StatusWritten(Err(crate::client::ClientError::NotFound(key.clone())));
+    let retry = |case: &Case| case.memory.status_trouble.as_ref().and_then(|trouble| trouble.retry).unwrap();
+    case.apply(gone());
+    let first = retry(&case) - case.now.instant;
+    case.apply(gone());
+    assert!(first > Duration::ZERO && retry(&case) - case.now.instant > first);
+}
+
+#[test]
 fn a_long_run_whose_end_nobody_knows_ends_a_series() {
     let mut case = Case::new(spec());
     case.see();
