@@ -136,6 +136,8 @@ pub(crate) struct Memory {
     pub(crate) drained: bool,
     /// When the stopping of containers began.
     pub(crate) stopping_since: Option<Instant>,
+    /// Whether one of the main containers ran when the pod was stopped.
+    pub(crate) cut_short: bool,
     /// Whether the pod has directories on this node.
     pub(crate) files: bool,
     /// Whether a config map, secret or field behind a volume has changed.

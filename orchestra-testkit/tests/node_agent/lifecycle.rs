@@ -5,7 +5,7 @@ use std::time::Duration;
 use orchestra_core::model::{Condition, Lease, Node, Pod, PodPhase, RestartPolicy};
 use orchestra_core::node::{PreviousRun, restart_delay};
 use orchestra_core::runtime::LogOptions;
-use orchestra_testkit::sim_runtime::{SimProgram, SimWhat};
+use orchestra_testkit::sim_runtime::{SimProgram, SimStop, SimWhat};
 
 use crate::rig::{Rig, container, web};
 
@@ -271,4 +271,32 @@ async fn shutdown_with_pods_leaves_nothing() {
     // The pods are still wanted: the next agent runs them again.
     rig.start_agent().await;
     assert_eq!(rig.ready("a").await.status.container_statuses[0].restart_count, 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_ends_well_because_its_agent_stops_it_has_not_succeeded() {
+    for policy in [RestartPolicy::Never, RestartPolicy::OnFailure] {
+        let mut rig = Rig::new().await;
+        let lasting = |seconds| SimProgram::job(0).lasting(Duration::from_secs(seconds));
+        // Told to end, it takes its time, and ends with code 0.
+        rig.runtime.image("work:1", lasting(10).on_stop(SimStop::Ignores));
+        rig.runtime.image("done:1", lasting(1));
+        for name in ["work", "done"] {
+            let mut spec = web().restart_policy(policy);
+            spec.containers[0].image = format!("{name}:1");
+            rig.create(name, spec).await;
+            rig.ready(name).await;
+        }
+        rig.wait("done", "over", Pod::is_terminal).await;
+        rig.agent.take().unwrap().shutdown(true).await;
+        for _ in 0..2 {
+            let (work, done) = (rig.pod("work").await, rig.pod("done").await);
+            assert_eq!((work.status.phase, done.status.phase), (PodPhase::Failed, PodPhase::Succeeded));
+            assert_eq!((work.status.reason.as_str(), done.status.reason.as_str()), ("Terminated", ""));
+            if rig.agent.is_none() {
+                rig.start_agent().await;
+            }
+            tokio::time::sleep(Duration::from_secs(60)).await;
+        }
+    }
 }

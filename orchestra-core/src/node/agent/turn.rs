@@ -132,10 +132,12 @@ impl Shared {
                 container.config_changed = false;
                 container.begun = Some((*attempt, tokio::time::Instant::now()));
             }
-            Action::Stop { deadline: at, .. } => {
+            Action::Stop { container, deadline: at, .. } => {
                 deadline = Some(*at);
                 if is_ending {
                     memory.stopping_since.get_or_insert_with(tokio::time::Instant::now);
+                    let mut mains = pod.iter().flat_map(|pod| &pod.spec.containers);
+                    memory.cut_short |= mains.any(|main| main.name == *container);
                 }
             }
             Action::RefreshVolumes => memory.volumes_stale = false,

@@ -34,8 +34,15 @@ pub(crate) fn status(view: &View<'_>, pod: &Pod, ending: Option<&Ending>, facts:
     }
     if !pod.is_terminal() {
         status.phase = phase(view.memory, pod, ending).max_by_age(pod.status.phase);
-        if let (PodPhase::Failed, Some(Ending::Failed { reason, message, .. })) = (status.phase, ending) {
-            (status.reason, status.message) = ((*reason).to_owned(), message.clone());
+        match (status.phase, ending) {
+            (PodPhase::Failed, Some(Ending::Failed { reason, message, .. })) => {
+                (status.reason, status.message) = ((*reason).to_owned(), message.clone());
+            }
+            (PodPhase::Failed, Some(Ending::Shutdown { .. })) if view.memory.cut_short => {
+                let message = "the node's agent stopped it before it had ended";
+                (status.reason, status.message) = ("Terminated".to_owned(), message.to_owned());
+            }
+            _ => {}
         }
     }
     conditions::write(&mut status, view, pod, ending);
@@ -83,6 +90,8 @@ fn phase(memory: &Memory, pod: &Pod, ending: Option<&Ending>) -> PodPhase {
             }
         }
     }
+    // Kubernetes' rule for the shutdown of a node: who is told to end and does so well has not done all it was to do.
+    failed |= memory.cut_short && matches!(ending, Some(Ending::Shutdown { .. }));
     if waiting {
         PodPhase::Pending
     } else if going_on || runs {
