@@ -40,9 +40,11 @@ impl Shared {
             return Ok(Err(format!("persistentvolumeclaim {name} does not exist")));
         };
         let volume = ObjectKey::new::<PersistentVolume>("", claim.spec.volume_name.as_str());
+        // Both were bound at once, but the cache of volumes may show it after that of claims, of which alone pods are told.
+        let cached = self.persistent.get(&volume).filter(|cached| cached.is_of(&claim));
         let found = match claim.spec.volume_name.as_str() {
             "" => None,
-            _ => self.or_stored(self.persistent.get(&volume), &volume).await?,
+            _ => self.or_stored(cached, &volume).await?,
         };
         let bound = found.filter(|found| found.is_of(&claim));
         Ok(bound.ok_or_else(|| format!("persistentvolumeclaim {name} has no volume yet")))

@@ -8,6 +8,7 @@
 )]
 
 mod adoption;
+mod behind;
 mod configuration;
 mod deletion;
 mod faults;
