@@ -33,6 +33,9 @@ const MIN_CPU_QUOTA: i64 = 1000;
 /// The least shares the kernel takes, and what a container has that asks for no CPU, as under Kubernetes.
 const MIN_SHARES: i64 = 2;
 
+/// The most shares the kernel takes.
+const MAX_SHARES: i64 = 262_144;
+
 /// What a sandbox's container is made from.
 pub(crate) fn sandbox(
     spec: &SandboxSpec,
@@ -203,7 +206,7 @@ fn limit(host: &mut HostConfig, limits: &ContainerLimits) {
     host.cpu_period = limits.cpu_milli.map(|_| CPU_PERIOD);
     let quota = |milli: u64| whole(milli).saturating_mul(CPU_PERIOD / 1000).max(MIN_CPU_QUOTA);
     host.cpu_quota = limits.cpu_milli.map(quota);
-    let shares = |milli: u64| whole(milli.saturating_mul(1024) / 1000).max(MIN_SHARES);
+    let shares = |milli: u64| whole(milli.saturating_mul(1024) / 1000).clamp(MIN_SHARES, MAX_SHARES);
     // Who asks for none comes after all who do: the engine's own default is as much as a whole core's.
     host.cpu_shares = Some(limits.cpu_request_milli.or(limits.cpu_milli).map_or(MIN_SHARES, shares));
     host.memory = limits.memory.map(whole);
@@ -330,6 +333,7 @@ mod tests {
         };
         assert_eq!(shares(None, None), Some(2));
         assert_eq!(shares(Some(500), None), Some(512));
+        assert_eq!(shares(Some(300_000), None), Some(262_144));
         assert_eq!(shares(Some(500), Some(250)), Some(256));
     }
 

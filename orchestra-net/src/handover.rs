@@ -60,8 +60,8 @@ impl Heir {
         let failed = |source| NetError::HandOver { path: path.to_owned(), source };
         let offer = offer(path).map_err(failed)?;
         loop {
-            let mut stream = match offer.accept().await {
-                Ok((stream, _)) => stream,
+            let mut stream = match accept(&offer).await {
+                Ok(stream) => stream,
                 Err(error) => {
                     tracing::warn!(path = %path.display(), %error, "could not accept a connection; pauses");
                     tokio::time::sleep(ACCEPT_PAUSE).await;
@@ -97,6 +97,15 @@ fn offer(path: &Path) -> io::Result<UnixListener> {
     std::fs::set_permissions(&own, std::fs::Permissions::from_mode(0o600))?;
     std::fs::rename(&own, path)?;
     Ok(listener)
+}
+
+/// A connection of this user, or of root. The socket's mode keeps others away only from when it is set.
+async fn accept(offer: &UnixListener) -> io::Result<UnixStream> {
+    let (stream, _) = offer.accept().await?;
+    match stream.peer_cred()?.uid() {
+        uid if uid == 0 || uid == rustix::process::geteuid().as_raw() => Ok(stream),
+        uid => Err(io::Error::new(io::ErrorKind::PermissionDenied, format!("it is of user {uid}"))),
+    }
 }
 
 async fn give(stream: &mut UnixStream, listening: &[&Listening]) -> io::Result<()> {

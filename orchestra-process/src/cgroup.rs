@@ -203,7 +203,7 @@ fn door(group: &Path) -> io::Result<File> {
 fn settings(tree: &Tree, limits: &Limits) -> Vec<(&'static str, String)> {
     let mut settings = Vec::new();
     let has = |controller| tree.controllers.contains(controller);
-    let quota = limits.cpu_milli.map(|milli| (milli * CPU_PERIOD / 1000).max(MIN_QUOTA));
+    let quota = limits.cpu_milli.map(|milli| (milli.saturating_mul(CPU_PERIOD) / 1000).max(MIN_QUOTA));
     // Who asks for none comes after all who do, as under Kubernetes: the kernel's default is as much as a whole core's.
     let shares = limits.cpu_request_milli.or(limits.cpu_milli).map_or(MIN_SHARES, shares);
     if tree.version == Version::V1 {
@@ -231,7 +231,7 @@ fn settings(tree: &Tree, limits: &Limits) -> Vec<(&'static str, String)> {
 
 /// CPU shares as Kubernetes computes them: 1,024 for a whole core, between the kernel's limits.
 fn shares(milli: u64) -> u64 {
-    (milli * 1024 / 1000).clamp(MIN_SHARES, MAX_SHARES)
+    (milli.saturating_mul(1024) / 1000).clamp(MIN_SHARES, MAX_SHARES)
 }
 
 /// The weight of version 2 for the shares of version 1, as Kubernetes converts them.
@@ -391,7 +391,7 @@ mod tests {
             v2.contains(&("cpu.max", "25000 100000".to_owned()))
                 && v2.contains(&("pids.max", "7".to_owned()))
         );
-        assert_eq!((weight(2), weight(262_144), shares(0)), (1, 10_000, 2));
+        assert_eq!((weight(2), weight(262_144), shares(0), shares(u64::MAX)), (1, 10_000, 2, 262_144));
         let no_cpu = Limits { memory: Some(1 << 20), ..Limits::default() };
         assert!(settings(&tree(Version::V1), &no_cpu).contains(&("cpu.shares", "2".to_owned())));
         assert!(settings(&tree(Version::V2), &no_cpu).contains(&("cpu.weight", "1".to_owned())));

@@ -2,7 +2,10 @@
 
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
+use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::process::CommandExt as _;
 use std::path::PathBuf;
+use std::process::Command;
 use std::time::Duration;
 
 use http::{HeaderValue, StatusCode};
@@ -267,6 +270,35 @@ async fn whoever_inherits_a_socket_that_only_one_may_listen_on_serves_it_with_al
         assert_eq!(soon("an answer", Client::new(address).get("/")).await.1, "b");
     }
     drop(successor);
+}
+
+#[tokio::test]
+async fn sockets_are_given_to_nobody_else() {
+    let can_ask = Command::new("python3").arg("--version").output().is_ok();
+    if !can_ask || !rustix::process::geteuid().is_root() {
+        eprintln!("skipped: only root can be somebody else, who asks with python3");
+        return;
+    }
+    let (a, tasks, place) = (Backend::start("a").await, Tasks::new(), Place::new("others"));
+    let listening = to(&a, &tasks).bind(([127, 0, 0, 1], 0).into()).await.unwrap();
+    let offered = [&listening];
+    let asking = async {
+        until("it is offered", || place.0.exists()).await;
+        // As it is for an instant where new files are everybody's.
+        std::fs::set_permissions(&place.0, std::fs::Permissions::from_mode(0o666)).unwrap();
+        let script =
+            "import socket, sys; s = socket.socket(socket.AF_UNIX); s.connect(sys.argv[1]); print(s.recv(1))";
+        let mut other = Command::new("python3");
+        other.args(["-c", script]).arg(&place.0).uid(65534).current_dir("/");
+        let said = tokio::task::spawn_blocking(move || other.output()).await.unwrap().unwrap();
+        (String::from_utf8(said.stdout).unwrap(), workers(1).inherit(&place.0).await.unwrap().is_some())
+    };
+    let asked = tokio::select! {
+        biased;
+        _ = Heir::wait(&place.0, &offered) => panic!("nobody has said that it serves"),
+        asked = soon("the answers", Box::pin(asking)) => asked,
+    };
+    assert_eq!(asked, ("b''\n".to_owned(), true), "the next one, of this user, gets them");
 }
 
 #[tokio::test]
