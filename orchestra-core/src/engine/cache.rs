@@ -32,6 +32,9 @@ impl<'a, T> CacheChange<'a, T> {
 
 type Handler<T> = Box<dyn Fn(&CacheChange<'_, T>) + Send + Sync>;
 
+/// A handler that says whether it wants more.
+type Listener<T> = Box<dyn Fn(&CacheChange<'_, T>) -> bool + Send + Sync>;
+
 /// All objects of one kind, shared with the store: a map of `Arc`s, not of copies.
 ///
 /// A cache runs behind the store by the time an event takes; it never goes back. What was once seen, in
@@ -45,7 +48,7 @@ pub struct Cache<T> {
 
 struct Handlers<T> {
     indexes: Vec<Handler<T>>,
-    listeners: Vec<Handler<T>>,
+    listeners: Vec<Listener<T>>,
 }
 
 impl<T: Resource> Cache<T> {
@@ -106,8 +109,21 @@ impl<T: Resource> Cache<T> {
     ///
     /// It is called by the cache's one task: it must not block, and not add listeners.
     pub fn on_change(&self, listener: impl Fn(&CacheChange<'_, T>) + Send + Sync + 'static) {
+        self.on_change_while(move |change| {
+            listener(change);
+            true
+        });
+    }
+
+    /// As [`on_change`](Self::on_change), for as long as `listener` says that it wants more.
+    pub(crate) fn on_change_while(
+        &self,
+        listener: impl Fn(&CacheChange<'_, T>) -> bool + Send + Sync + 'static,
+    ) {
         let mut handlers = self.lock_handlers();
-        self.replay(&listener);
+        self.replay(&|change: &CacheChange<'_, T>| {
+            listener(change);
+        });
         handlers.listeners.push(Box::new(listener));
     }
 
@@ -172,7 +188,7 @@ impl<T: Resource> Cache<T> {
         self.wait_for(Revision::ZERO).await;
     }
 
-    fn apply(&self, handlers: &Handlers<T>, key: &ObjectKey, new: Option<&Arc<T>>) {
+    fn apply(&self, handlers: &mut Handlers<T>, key: &ObjectKey, new: Option<&Arc<T>>) {
         let old = {
             let mut objects = self.objects.write().unwrap_or_else(PoisonError::into_inner);
             match new {
@@ -184,7 +200,8 @@ impl<T: Resource> Cache<T> {
             return;
         }
         let change = CacheChange { key, old: old.as_ref(), new };
-        handlers.indexes.iter().chain(&handlers.listeners).for_each(|handler| handler(&change));
+        handlers.indexes.iter().for_each(|handler| handler(&change));
+        handlers.listeners.retain(|listener| listener(&change));
     }
 
     fn publish(&self, revision: Revision) {
@@ -193,7 +210,7 @@ impl<T: Resource> Cache<T> {
 
     /// Makes the cache equal a list: what is gone goes, what differs changes.
     fn replace(&self, objects: Vec<AnyObject>, revision: Revision) {
-        let handlers = self.lock_handlers();
+        let mut handlers = self.lock_handlers();
         let mut gone: BTreeSet<ObjectKey> = self.read().keys().cloned().collect();
         for object in objects {
             let key = ObjectKey::of(&*object);
@@ -205,11 +222,11 @@ impl<T: Resource> Cache<T> {
             if self.get(&key).is_none_or(newer)
                 && let Some(object) = object.downcast::<T>()
             {
-                self.apply(&handlers, &key, Some(&object));
+                self.apply(&mut handlers, &key, Some(&object));
             }
         }
         for key in gone {
-            self.apply(&handlers, &key, None);
+            self.apply(&mut handlers, &key, None);
         }
         drop(handlers);
         self.publish(revision);
@@ -238,10 +255,10 @@ impl<T: Resource> Cache<T> {
         self.replace(listing.objects, listing.revision);
         while let Some(event) = watch.next().await {
             let event = event?;
-            let handlers = self.lock_handlers();
+            let mut handlers = self.lock_handlers();
             for change in event.changes.iter() {
                 let new = change.object.clone().and_then(AnyObjectExt::downcast::<T>);
-                self.apply(&handlers, &change.key, new.as_ref());
+                self.apply(&mut handlers, &change.key, new.as_ref());
             }
             drop(handlers);
             self.publish(event.revision);

@@ -97,8 +97,8 @@ impl Inbox {
         gone: impl Fn(&T) -> Input + Send + Sync + 'static,
     ) {
         let inbox = Arc::downgrade(self);
-        caches.of::<T>().on_change(move |change: &CacheChange<'_, T>| {
-            let Some(inbox) = inbox.upgrade() else { return };
+        caches.of::<T>().on_change_while(move |change: &CacheChange<'_, T>| {
+            let Some(inbox) = inbox.upgrade() else { return false };
             let mut inputs = Vec::new();
             // A pod of the same name is another pod: that the old one has gone must not be lost.
             if let Some(old) =
@@ -117,11 +117,37 @@ impl Inbox {
             entry.extend(inputs);
             drop(changes);
             inbox.wake.notify_one();
+            true
         });
     }
 
     pub(super) fn take(&self) -> Vec<Input> {
         let changes = std::mem::take(&mut *self.changes.lock().unwrap_or_else(PoisonError::into_inner));
         changes.into_values().flatten().collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use super::*;
+    use crate::controller::testing::World;
+
+    #[tokio::test(start_paused = true)]
+    async fn whoever_wants_no_more_of_a_cache_is_not_called_again() {
+        let world = World::bare(1).await;
+        let nodes = world.caches.of::<Node>();
+        let called = Arc::new(AtomicUsize::new(0));
+        let count = Arc::clone(&called);
+        nodes.on_change_while(move |_| count.fetch_add(1, Ordering::Relaxed) == 0);
+        let inbox = Inbox::following(&world.caches);
+        for name in ["a", "b", "c"] {
+            let revision = world.client.create(Node::new(name)).await.unwrap().metadata.resource_version;
+            nodes.wait_for(revision).await;
+        }
+        assert_eq!((called.load(Ordering::Relaxed), Arc::strong_count(&called)), (2, 1));
+        let heard = inbox.take().into_iter().filter(|input| matches!(input, Input::Node(_)));
+        assert_eq!(heard.count(), 3, "others go on");
     }
 }
