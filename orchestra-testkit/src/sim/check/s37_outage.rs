@@ -14,7 +14,7 @@ use crate::sim::view::View;
 const GRACE: Duration = Duration::from_secs(40);
 
 /// How old may be what a controller sees when it acts: a node that is heard of again in the moment of an eviction was silent
-/// for whoever decided on it.
+/// for whoever decided on it, and one that falls silent in it was not.
 const SIGHT: Duration = Duration::from_millis(100);
 
 /// Above this share of silent nodes nothing is evicted.
@@ -69,7 +69,7 @@ impl Outage {
         let (mut silent, mut all) = (0u32, 0u32);
         for node in view.objects.of::<Node>() {
             all += 1;
-            silent += u32::from(self.is_silent(&node.metadata.name, view.at));
+            silent += u32::from(self.is_silent(&node.metadata.name, view.at.saturating_sub(SIGHT)));
         }
         if !others && f64::from(silent) > f64::from(all) * SHARE {
             found.add("S37", format!("pod {who} was evicted while {silent} of {all} nodes are silent"));
