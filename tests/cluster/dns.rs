@@ -13,28 +13,37 @@ use tokio::net::{TcpListener, TcpStream, UdpSocket};
 use crate::common::{Dir, LIMIT, until};
 use crate::node;
 
-/// Asks over UDP and over TCP, which answer the same.
+/// Asks over UDP and over TCP, which answer the same, unless what is known changes in between.
 async fn ask(server: SocketAddr, name: &str, kind: RecordType) -> Message {
     let mut query = Message::new(7, MessageType::Query, OpCode::Query);
     query.add_query(Query::query(Name::from_ascii(format!("{name}.")).unwrap(), kind));
     let query = query.to_vec().unwrap();
-    let mut answer = vec![0; 4096];
     let asking = async {
-        let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
-        socket.send_to(&query, server).await.unwrap();
-        let length = socket.recv(&mut answer).await.unwrap();
-        answer.truncate(length);
-        let mut stream = TcpStream::connect(server).await.unwrap();
-        stream.write_u16(query.len().try_into().unwrap()).await.unwrap();
-        stream.write_all(&query).await.unwrap();
-        let mut over_tcp = vec![0; stream.read_u16().await.unwrap().into()];
-        stream.read_exact(&mut over_tcp).await.unwrap();
-        over_tcp
+        loop {
+            let [answer, over_tcp] = [ask_udp(server, &query).await, ask_tcp(server, &query).await];
+            if answer.metadata.response_code == over_tcp.metadata.response_code {
+                return answer;
+            }
+        }
     };
-    let over_tcp = tokio::time::timeout(LIMIT, asking).await.expect("an answer");
-    let (answer, over_tcp) = (Message::from_vec(&answer).unwrap(), Message::from_vec(&over_tcp).unwrap());
-    assert_eq!(answer.metadata.response_code, over_tcp.metadata.response_code);
-    answer
+    tokio::time::timeout(LIMIT, asking).await.expect("the same answer over UDP and TCP")
+}
+
+async fn ask_udp(server: SocketAddr, query: &[u8]) -> Message {
+    let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+    socket.send_to(query, server).await.unwrap();
+    let mut answer = vec![0; 4096];
+    let length = socket.recv(&mut answer).await.unwrap();
+    Message::from_vec(&answer[..length]).unwrap()
+}
+
+async fn ask_tcp(server: SocketAddr, query: &[u8]) -> Message {
+    let mut stream = TcpStream::connect(server).await.unwrap();
+    stream.write_u16(query.len().try_into().unwrap()).await.unwrap();
+    stream.write_all(query).await.unwrap();
+    let mut answer = vec![0; stream.read_u16().await.unwrap().into()];
+    stream.read_exact(&mut answer).await.unwrap();
+    Message::from_vec(&answer).unwrap()
 }
 
 async fn addresses(server: SocketAddr, name: &str) -> BTreeSet<IpAddr> {
