@@ -62,17 +62,8 @@ impl Shared {
     pub(super) async fn end_gone(&self) {
         let known: Vec<Arc<Pod>> = self.lock().values().filter_map(|slot| slot.pod.clone()).collect();
         for pod in known {
-            let (key, uid) = (ObjectKey::of(&*pod), &pod.metadata.uid);
-            if self.routes.pod(&key).is_some_and(|cached| cached.metadata.uid == *uid) {
-                continue;
-            }
-            let client = self.client.namespace(pod.metadata.namespace.as_str());
-            match client.find::<Pod>(&pod.metadata.name).await {
-                Ok(Some(stored)) if stored.metadata.uid == *uid => {}
-                Ok(_) => self.pod_gone(uid),
-                Err(error) => {
-                    tracing::warn!(node = %self.node, %key, %error, "can't tell whether a pod is gone")
-                }
+            if let Found::Gone = self.find(&ObjectKey::of(&*pod), &pod.metadata.uid).await {
+                self.pod_gone(&pod.metadata.uid);
             }
         }
     }
@@ -81,14 +72,18 @@ impl Shared {
     pub(super) async fn find_owner(&self, uid: &Uid, sandboxes: &[SandboxStatus]) -> Found {
         let Some(sandbox) = sandboxes.first() else { return Found::Elsewhere };
         let key = ObjectKey::new::<Pod>(Arc::clone(&sandbox.namespace), Arc::clone(&sandbox.pod_name));
+        self.find(&key, uid).await
+    }
+
+    /// Finds a pod in the cache, or in the store.
+    async fn find(&self, key: &ObjectKey, uid: &Uid) -> Found {
         let judge = |pod: Arc<Pod>| {
             if pod.node_name.as_ref() == Some(&self.node) { Found::Here(pod) } else { Found::Elsewhere }
         };
-        if let Some(pod) = self.routes.pod(&key).filter(|p| p.metadata.uid == *uid) {
+        if let Some(pod) = self.routes.pod(key).filter(|p| p.metadata.uid == *uid) {
             return judge(pod);
         }
-        let client = self.client.namespace(Arc::clone(&sandbox.namespace));
-        match client.find::<Pod>(&sandbox.pod_name).await {
+        match self.client.namespace(Arc::clone(&key.namespace)).find::<Pod>(&key.name).await {
             Ok(Some(pod)) if pod.metadata.uid == *uid => judge(pod),
             Ok(_) => Found::Gone,
             Err(error) => {

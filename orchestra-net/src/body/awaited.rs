@@ -4,10 +4,9 @@
 //! left. But where the endpoint takes nothing more of it, it is not looked at, and the stream would stay open for ever.
 
 use std::cell::RefCell;
-use std::sync::Arc;
 use std::task::Context;
 
-use tokio::sync::Notify;
+use tokio::sync::oneshot;
 
 use super::{Polled, ProxyBody};
 
@@ -22,30 +21,25 @@ pub(crate) fn begun() -> Option<Abandoned> {
 }
 
 /// Knows when nobody waits for the answer any more.
-pub(crate) struct Abandoned(Arc<Notify>);
+pub(crate) struct Abandoned(oneshot::Receiver<()>);
 
 impl Abandoned {
-    /// Returns then.
+    /// Returns then: never, where the answer has ended.
     pub(crate) async fn told(self) {
-        self.0.notified().await;
+        if self.0.await.is_ok() {
+            std::future::pending().await
+        }
     }
 }
 
 /// Waits for the answer. Dropped before that has ended it says that nobody does any more.
-pub(crate) struct Waiter(Option<Arc<Notify>>);
+pub(crate) struct Waiter(oneshot::Sender<()>);
 
 impl Waiter {
     /// The answer has ended.
-    pub(crate) fn content(mut self) {
-        self.0 = None;
-    }
-}
-
-impl Drop for Waiter {
-    fn drop(&mut self) {
-        if let Some(abandoned) = &self.0 {
-            abandoned.notify_one();
-        }
+    pub(crate) fn content(self) {
+        // The body may have been sent long before.
+        let _told = self.0.send(());
     }
 }
 
@@ -58,9 +52,8 @@ pub(super) struct Awaited {
 
 impl Awaited {
     pub(super) fn new(body: ProxyBody) -> (Self, Waiter) {
-        let abandoned = Arc::new(Notify::new());
-        let waiter = Waiter(Some(Arc::clone(&abandoned)));
-        (Self { body, abandoned: Some(Abandoned(abandoned)) }, waiter)
+        let (waiter, abandoned) = oneshot::channel();
+        (Self { body, abandoned: Some(Abandoned(abandoned)) }, Waiter(waiter))
     }
 
     pub(super) fn poll_frame(&mut self, cx: &mut Context<'_>) -> Polled {

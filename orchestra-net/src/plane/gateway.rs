@@ -171,11 +171,10 @@ impl Follower {
         let (ingresses, routes) = (self.ingresses.list(), self.routes.list());
         let ours = ingresses.iter().map(|ingress| &**ingress);
         let ingresses: Vec<&Ingress> = ours.filter(|ingress| self.options.has_ingress(ingress)).collect();
-        let of_parents = |is_it: &dyn Fn(&ParentReference) -> bool| -> Vec<&HTTPRoute> {
-            let routes = routes.iter().map(|route| &**route);
-            routes.filter(|route| route.spec.parent_refs.iter().any(is_it)).collect()
-        };
-        let followed = of_parents(&|parent| self.options.stands_for(parent));
+        let routes = || routes.iter().map(|route| &**route);
+        let stands_for =
+            |route: &&HTTPRoute| route.spec.parent_refs.iter().any(|parent| self.options.stands_for(parent));
+        let followed: Vec<&HTTPRoute> = routes().filter(stands_for).collect();
         let (rules, refused) = Routes::from_objects(&ingresses, &followed, |namespace, service, port| {
             self.table.upstream(namespace, service, &port)
         });
@@ -185,7 +184,7 @@ impl Follower {
             refused.iter().find(is_it).map(|error| told(error))
         };
         // Also those that have left, and still say something of it.
-        let judged = routes.iter().map(|route| &**route).filter(|route| self.concerns(route));
+        let judged = routes().filter(|route| self.concerns(route));
         let judged: Vec<_> = judged.map(|route| (route, why(route))).collect();
         let refused: BTreeSet<String> = refused.iter().map(|error| told(error)).collect();
         for error in refused.difference(&self.refused) {

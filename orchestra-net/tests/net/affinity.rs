@@ -75,6 +75,12 @@ async fn equal_headers_and_cookies_meet_the_same_endpoint() {
     }
 }
 
+/// Has the endpoint of a session fail once.
+async fn fail(client: &mut Client, session: &str) {
+    let fail = Request::get("/fail").header("host", "test").header(COOKIE, session);
+    drop(read(client.send(fail.body(Full::default()).unwrap()).await.unwrap()).await);
+}
+
 #[tokio::test]
 async fn a_session_stays_with_its_endpoint_and_moves_when_that_leaves_or_fails() {
     let backends = four().await;
@@ -102,8 +108,7 @@ async fn a_session_stays_with_its_endpoint_and_moves_when_that_leaves_or_fails()
     upstream.insert([gone.endpoint()]);
     assert_eq!(ask(&mut client, ("cookie", &session)).await.0, first);
     // It fails once, and is ejected.
-    let fail = Request::get("/fail").header("host", "test").header(COOKIE, &moved);
-    drop(read(client.send(fail.body(Full::default()).unwrap()).await.unwrap()).await);
+    fail(&mut client, &moved).await;
     let (third, cookie) = ask(&mut client, ("cookie", &moved)).await;
     assert!(third != second && cookie.is_some());
 }
@@ -119,8 +124,7 @@ async fn a_session_finds_its_endpoint_when_that_is_let_in_again() {
     let mut client = Client::new(listening.address());
     let (first, cookie) = ask(&mut client, ("x-none", "")).await;
     let session = cookie.unwrap().split(';').next().unwrap().to_owned();
-    let fail = Request::get("/fail").header("host", "test").header(COOKIE, &session);
-    drop(read(client.send(fail.body(Full::default()).unwrap()).await.unwrap()).await);
+    fail(&mut client, &session).await;
     let out = || upstream.status().iter().any(|endpoint| endpoint.state == EndpointState::Ejected);
     assert!(out(), "it has failed");
     until("its time is over", || !out()).await;

@@ -12,8 +12,8 @@ use http::{HeaderValue, StatusCode};
 use orchestra_core::balance::Endpoint;
 use orchestra_core::engine::Tasks;
 use orchestra_net::{
-    Heir, HttpOptions, HttpProxy, NetError, Routes, TcpOptions, TcpProxy, UdpOptions, UdpProxy, Upstream,
-    UpstreamOptions, Workers,
+    Heir, HttpOptions, HttpProxy, Inherited, Listening, NetError, Routes, TcpOptions, TcpProxy, UdpOptions,
+    UdpProxy, Upstream, UpstreamOptions, Workers,
 };
 use tokio::io::AsyncReadExt;
 use tokio::net::{UdpSocket, UnixStream};
@@ -47,6 +47,19 @@ fn to(backend: &Backend, tasks: &Tasks) -> HttpProxy {
     let upstream = Upstream::named("test");
     upstream.apply([backend.endpoint()]);
     HttpProxy::new(Routes::to(upstream), HttpOptions::default(), tasks)
+}
+
+fn udp_to(echo: &Echo, tasks: &Tasks) -> UdpProxy {
+    let upstream = Upstream::named("udp");
+    upstream.apply([echo.endpoint.clone()]);
+    UdpProxy::new(upstream, UdpOptions::default(), tasks)
+}
+
+/// What is offered at a place, when it is, and a proxy that listens on it.
+async fn taken(place: &Place, new: &Workers, proxy: UdpProxy, address: SocketAddr) -> (Inherited, Listening) {
+    until("it is offered", || place.0.exists()).await;
+    let inherited = new.inherit(&place.0).await.unwrap().unwrap();
+    (inherited, proxy.bind_to(new, address).await.unwrap())
 }
 
 #[tokio::test]
@@ -182,20 +195,11 @@ async fn datagrams_are_read_by_one_process_at_a_time_and_what_was_asked_is_answe
 async fn whoever_serves_later_than_it_may_take_takes_over_then() {
     let (tasks, place) = (Tasks::new(), Place::new("late"));
     let (a, b) = (Echo::start("a").await, Echo::start("b").await);
-    let to = |echo: &Echo| {
-        let upstream = Upstream::named("udp");
-        upstream.apply([echo.endpoint.clone()]);
-        UdpProxy::new(upstream, UdpOptions::default(), &tasks)
-    };
     let (old, new) = (workers(1), workers(1));
-    let before = to(&a).bind_to(&old, ([127, 0, 0, 1], 0).into()).await.unwrap();
+    let before = udp_to(&a, &tasks).bind_to(&old, ([127, 0, 0, 1], 0).into()).await.unwrap();
     let (address, offered) = (before.address(), [&before]);
     let mut giving = Box::pin(Heir::wait(&place.0, &offered));
-    let taking = async {
-        until("it is offered", || place.0.exists()).await;
-        let inherited = new.inherit(&place.0).await.unwrap().unwrap();
-        (inherited, to(&b).bind_to(&new, address).await.unwrap())
-    };
+    let taking = taken(&place, &new, udp_to(&b, &tasks), address);
     let (inherited, after) = tokio::select! {
         biased;
         _ = giving.as_mut() => panic!("nobody has said that it serves"),
@@ -225,19 +229,10 @@ async fn whoever_serves_later_than_it_may_take_takes_over_then() {
 async fn where_nobody_offers_any_more_all_is_left_to_whoever_has_the_sockets() {
     let (tasks, place) = (Tasks::new(), Place::new("left"));
     let (a, b) = (Echo::start("a").await, Echo::start("b").await);
-    let to = |echo: &Echo| {
-        let upstream = Upstream::named("udp");
-        upstream.apply([echo.endpoint.clone()]);
-        UdpProxy::new(upstream, UdpOptions::default(), &tasks)
-    };
     let (old, new) = (workers(1), workers(1));
-    let before = to(&a).bind_to(&old, ([127, 0, 0, 1], 0).into()).await.unwrap();
+    let before = udp_to(&a, &tasks).bind_to(&old, ([127, 0, 0, 1], 0).into()).await.unwrap();
     let (address, offered) = (before.address(), [&before]);
-    let taking = async {
-        until("it is offered", || place.0.exists()).await;
-        let inherited = new.inherit(&place.0).await.unwrap().unwrap();
-        (inherited, to(&b).bind_to(&new, address).await.unwrap())
-    };
+    let taking = taken(&place, &new, udp_to(&b, &tasks), address);
     let (inherited, after) = tokio::select! {
         biased;
         _ = Heir::wait(&place.0, &offered) => panic!("nobody has said that it serves"),

@@ -129,6 +129,16 @@ async fn a_process_that_somebody_removed_is_replaced() {
     assert_eq!(rig.runtime.live().len(), 1);
 }
 
+/// Starts an agent for the pod `web`, which is down: it runs for the so-many-th time without a pause.
+async fn comes_back_at_once(rig: &mut Rig, uid: &Uid, attempt: u32) {
+    let down = rig.client.clock().now();
+    rig.start_agent().await;
+    let again = |p: &Pod| p.status.container_statuses[0].restart_count == attempt && p.is_ready();
+    rig.wait("web", "up again", again).await;
+    let started = *rig.times(uid, |r| r.what == SimWhat::Started).last().unwrap();
+    assert!(started.since(down) < Duration::from_secs(1), "{attempt}: {:?}", started.since(down));
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_reboot_after_long_runs_is_no_crash() {
     let mut rig = Rig::new().await;
@@ -142,12 +152,7 @@ async fn a_reboot_after_long_runs_is_no_crash() {
         } else {
             rig.runtime.kill(&uid, "web");
         }
-        let down = rig.client.clock().now();
-        rig.start_agent().await;
-        let again = |p: &Pod| p.status.container_statuses[0].restart_count == attempt && p.is_ready();
-        rig.wait("web", "up again", again).await;
-        let started = *rig.times(&uid, |r| r.what == SimWhat::Started).last().unwrap();
-        assert!(started.since(down) < Duration::from_secs(1), "{attempt}: {:?}", started.since(down));
+        comes_back_at_once(&mut rig, &uid, attempt).await;
     }
 }
 
@@ -158,12 +163,7 @@ async fn an_agent_that_stops_its_pods_makes_no_crashes_of_them() {
     rig.ready("web").await;
     for attempt in 1..8 {
         rig.agent.take().unwrap().shutdown(true).await;
-        let down = rig.client.clock().now();
-        rig.start_agent().await;
-        let again = |p: &Pod| p.status.container_statuses[0].restart_count == attempt && p.is_ready();
-        rig.wait("web", "up again", again).await;
-        let started = *rig.times(&uid, |r| r.what == SimWhat::Started).last().unwrap();
-        assert!(started.since(down) < Duration::from_secs(1), "{attempt}: {:?}", started.since(down));
+        comes_back_at_once(&mut rig, &uid, attempt).await;
     }
 }
 

@@ -42,15 +42,14 @@ impl Plan<'_> {
 
     /// Sets what a deletion sets: the time, the grace, and who must agree before the object disappears.
     fn mark_deleted(&self, object: &mut AnyObject, options: &DeleteOptions) {
-        // Nobody runs a pod that is not bound, or that has ended.
-        let runs = |pod: &Pod| pod.node_name.is_some() && !pod.is_terminal();
+        // Of a pod: its grace, and whether that may shorten an earlier one.
         let grace = object.as_resource::<Pod>().map(|pod| {
-            let own = pod.spec.termination_grace_period_seconds;
-            let asked = options.grace_period_seconds.unwrap_or(own).min(MAX_SECONDS);
-            if runs(pod) { asked } else { 0 }
+            let (asked, own) = (options.grace_period_seconds, pod.spec.termination_grace_period_seconds);
+            // Nobody runs a pod that is not bound, or that has ended.
+            let runs = pod.node_name.is_some() && !pod.is_terminal();
+            let seconds = if runs { asked.unwrap_or(own).min(MAX_SECONDS) } else { 0 };
+            (seconds, asked.is_some() || !runs)
         });
-        let asked =
-            options.grace_period_seconds.is_some() || object.as_resource::<Pod>().is_some_and(|p| !runs(p));
         let now = self.client.inner.clock.now();
         let o = unique(object);
         if let Some(namespace) = (o as &mut dyn std::any::Any).downcast_mut::<Namespace>() {
@@ -59,9 +58,10 @@ impl Plan<'_> {
         let meta = o.meta_mut();
         let first = !meta.is_deleting();
         if first {
-            meta.deletion_timestamp = Some(now + Duration::from_secs(grace.unwrap_or(0)));
-            meta.deletion_grace_period_seconds = grace;
-        } else if let (true, Some(new), Some(old)) = (asked, grace, meta.deletion_grace_period_seconds)
+            meta.deletion_timestamp =
+                Some(now + Duration::from_secs(grace.map_or(0, |(seconds, _)| seconds)));
+            meta.deletion_grace_period_seconds = grace.map(|(seconds, _)| seconds);
+        } else if let (Some((new, true)), Some(old)) = (grace, meta.deletion_grace_period_seconds)
             && new < old
         {
             // A second deletion can only shorten the first one's grace, which has run since then.

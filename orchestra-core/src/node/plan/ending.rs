@@ -63,18 +63,13 @@ pub(crate) fn ending(view: &View<'_>) -> Option<Ending> {
         return Some(Ending::Failed { grace: own, reason: "DeadlineExceeded", message });
     }
     let memory = view.memory;
-    let over = |name: &str, role: Role| match memory.run(name) {
-        Run::Over(end) => !role.restarts(pod.spec.restart_policy, end.terminated.exit_code),
-        _ => false,
+    let exit = |name: &str| match memory.run(name) {
+        Run::Over(end) => Some(end.terminated.exit_code),
+        _ => None,
     };
+    let is_last = |role: Role, code| !role.restarts(pod.spec.restart_policy, code);
     // One that ended well with an earlier sandbox has not failed: it runs again in the next.
-    let failed = |name: &str| match memory.run(name) {
-        Run::Over(end) => {
-            let code = end.terminated.exit_code;
-            code != 0 && !Role::Init.restarts(pod.spec.restart_policy, code)
-        }
-        _ => false,
-    };
+    let failed = |name: &str| exit(name).is_some_and(|code| code != 0 && is_last(Role::Init, code));
     let failed_init = roles(&pod.spec).find(|(c, role)| {
         *role == Role::Init && !memory.initialized && !memory.container(&c.name).succeeded && failed(&c.name)
     });
@@ -82,8 +77,8 @@ pub(crate) fn ending(view: &View<'_>) -> Option<Ending> {
         let message = format!("init container {} failed and is not restarted", container.name);
         return Some(Ending::Failed { grace: own, reason: "", message });
     }
-    let finished =
-        !memory.containers.is_empty() && pod.spec.containers.iter().all(|c| over(&c.name, Role::Main));
+    let over = |name: &str| exit(name).is_some_and(|code| is_last(Role::Main, code));
+    let finished = !memory.containers.is_empty() && pod.spec.containers.iter().all(|c| over(&c.name));
     finished.then_some(Ending::Finished { grace: own })
 }
 
